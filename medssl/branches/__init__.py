@@ -1,0 +1,1 @@
+"""What DiRA adds to a method: restoration and an adversary."""

@@ -1,0 +1,1 @@
+"""Where to look: crop policies, and the same policies as dictionary transforms."""

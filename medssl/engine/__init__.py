@@ -1,0 +1,1 @@
+"""Leaf helpers of the loops: checkpoints, schedules, logs, batch streams."""

@@ -1,0 +1,1 @@
+"""Pretraining methods: one file a method, each with a keyword-only build()."""

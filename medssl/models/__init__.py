@@ -1,0 +1,1 @@
+"""Networks: encoders, decoders, heads, discriminator, and the loading of weights."""

@@ -1,0 +1,1 @@
+"""Decoders: one file a kind, each with a keyword-only build()."""

@@ -1,0 +1,1 @@
+"""Encoders: one file a kind, each with a keyword-only build()."""

@@ -1,0 +1,1 @@
+"""One program a verb, each readable from top to bottom."""

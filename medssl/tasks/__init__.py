@@ -1,0 +1,1 @@
+"""Downstream tasks: one file a task, each with a keyword-only build()."""

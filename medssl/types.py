@@ -1,0 +1,76 @@
+"""The words every room shares, and the legend of shape letters.
+
+V views, B batch, C channels, D embedding, K bank (learned negatives), *S = H,W or D,H,W.
+Arrays in memory and in the cache are channel first and index order: (C,Y,X) or (C,Z,Y,X).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    from torch import Tensor
+
+    Features = tuple[Tensor, ...]  # feature maps (B,C_i,*S_i), fine to coarse
+
+
+class InputError(Exception):
+    """What the user gave is wrong. The message is one sentence: what is wrong, both values, what to do. Exit code 2."""
+
+
+class Interrupted(Exception):  # noqa: N818  (not an error: the run stopped as asked, with a checkpoint written)
+    """A signal stopped the run after a checkpoint was written. Exit code 75, so that a scheduler can requeue."""
+
+
+class Window(NamedTuple):
+    """A box of voxels of a cached array, in index order; `start[i] >= 0`, `start[i] + size[i] <= shape[i]`."""
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+
+
+class View(NamedTuple):
+    """One view of one sample, as numpy arrays in [0, 1]."""
+
+    x: np.ndarray  # (C,*S) float32: what the network sees
+    target: np.ndarray  # (C,*S) float32: the same geometry, without intensity changes and corruption
+    mask: np.ndarray  # (1,*S) bool: true where the corruption erased or moved voxels
+    window: Window
+    drawn: Mapping[str, Any]  # the drawn parameters by transform name, enough to replay the view
+
+
+class Views(NamedTuple):
+    """A batch of views. `x` is a tuple, since multi-crop views differ in size."""
+
+    x: tuple[Tensor, ...]  # V tensors (B,C,*S) float32 in [0, 1]
+    target: Tensor  # (B,C,*S): restoration target of view 0
+    mask: Tensor  # (B,1,*S) bool: where view 0 was corrupted
+    sample: Tensor  # (B,) int64: index of the sample in the training set
+    patient: Tensor  # (B,) int64: number of its patient in the training set
+
+
+class Losses(NamedTuple):
+    """What a pretext returns. Both dicts hold scalars by name."""
+
+    main: dict[str, Tensor]  # lowered by encoder, decoder, heads
+    rivals: dict[str, Tensor]  # each lowered by the rival of that name, and reaching only it
+
+
+
+
+class CropPolicy(Protocol):
+    """Where a view looks."""
+
+    def window(
+        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+    ) -> Window:
+        """Draw a window inside `shape` (*S) for the sample numbered `index`; `spacing` in mm, index order."""
+
+    def due(self, step: int) -> bool:
+        """Whether `refresh` must be called after `step` steps are done."""
+
+    def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take new heat maps: pairs (index_B, map_B*S)."""
