@@ -1,0 +1,203 @@
+"""The frame of a recipe: its groups, their common keys and types, and the sentences said when something does not fit.
+
+The arguments of a group with a `kind` are checked against the signature of that kind's `build` by `medssl.run.build`,
+since only there the kinds are imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from medssl.types import InputError
+
+
+def _time(value: int | float) -> int | float:
+    """A float in 0..1 is a fraction of the run, an integer a number of steps."""
+    if value < 0 or (isinstance(value, float) and value > 1):
+        raise ValueError("must be a time: a fraction of the run (a float in 0..1) or a number of steps (an integer)")
+    return value
+
+
+def _kind(group: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(group.get("kind"), str):
+        raise ValueError("needs a `kind`, the name of the module to use")
+    return group
+
+
+Time = Annotated[int | float, AfterValidator(_time)]
+Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
+Precision = Annotated[Literal["32", "bf16"], BeforeValidator(lambda value: "32" if value == 32 else value)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Group(BaseModel):
+    """A group of a recipe: unknown keys and wrong types are refused, never coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Phantom(Group):
+    """Phantom volumes made for the run itself, so that a recipe works without any data."""
+
+    cases: Positive = 12
+    size: list[Positive]
+    seed: int = 0
+
+
+class Data(Group):
+    """Where images come from: one of `cache` (of `prepare`), `manifest` (of `scan`) or `phantom`."""
+
+    cache: str | None = None
+    manifest: str | None = None
+    phantom: Phantom | None = None
+    splits: str | None = None
+    train: str | None = None
+    val: str | None = None
+    test: str | None = None
+    workers: Annotated[int, Field(ge=0)] = 0
+
+
+class Optimizer(Group):
+    """One player's optimizer; `clip` bounds the gradient norm of that player alone."""
+
+    kind: Literal["sgd", "adam", "adamw"]
+    lr: Annotated[float, Field(gt=0)]
+    momentum: float = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: list[float] = [0.9, 0.999]
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Time = 0
+    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = None
+
+
+class Train(Group):
+    """The budget. `batch` counts samples over all devices and accumulated parts of one optimizer step."""
+
+    steps: Positive
+    batch: Positive
+    accumulate: Positive = 1
+    precision: Precision = "32"
+    checkpoint_every: Time = 0.1
+    validate_every: Time = 0.1
+    log_every: Positive = 1
+
+
+class Recipe(Group):
+    """What every recipe of training holds."""
+
+    seed: int = 0
+    spatial_dims: Literal[2, 3]
+    channels: Positive = 1
+    data: Data = Data()
+    encoder: Kind
+    decoder: Kind | None = None
+    optimizers: dict[str, Optimizer]
+    train: Train
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain dictionaries, the defaults of the frame filled."""
+        return self.model_dump(mode="json")
+
+    def hash(self) -> str:
+        """A fingerprint of all that decides what the run computes, not of where its data lies."""
+        content = self.resolved()
+        for key in ("cache", "manifest", "splits", "workers"):  # manifest.lock watches over the data itself
+            content["data"].pop(key)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class PretrainRecipe(Recipe):
+    """The groups of a pretraining."""
+
+    views: dict[str, Any]
+    crop: Kind
+    method: Kind | None = None
+    restore: dict[str, Any] | None = None
+    adversary: dict[str, Any] | None = None
+
+
+class FinetuneRecipe(Recipe):
+    """The groups of a fine-tuning."""
+
+    task: Kind
+    augment: dict[str, Any]
+
+
+class BenchmarkRecipe(Group):
+    """The grid of a benchmark: inits x tasks x fractions x seeds."""
+
+    inits: dict[str, str | dict[str, Any]]
+    tasks: dict[str, dict[str, Any]]
+    fractions: list[str | float]
+    seeds: list[int]
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain dictionaries."""
+        return self.model_dump(mode="json")
+
+
+class Options(Group):
+    """Run options: written `key=value` like the rest, but no part of the recipe nor of its hash."""
+
+    out: str | None = None
+    init: str | None = None
+    init_parts: str | list[str] | None = None
+    resume: bool = False
+    overwrite: bool = False
+    check: bool = False
+    pictures: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Positive = 1
+    num_nodes: Positive = 1
+    strategy: str = "auto"
+
+
+FRAMES = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "benchmark": BenchmarkRecipe}
+AnyRecipe = PretrainRecipe | FinetuneRecipe | BenchmarkRecipe
+
+
+def validate(frame: Any, content: dict[str, Any], where: str) -> Any:
+    """Make a `frame` of `content`, or say in one sentence what does not fit."""
+    try:
+        return frame.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_sentence(frame, error.errors()[0])}") from error
+
+
+def _sentence(frame: Any, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("function-", "constrained-")))
+    if problem["type"] == "extra_forbidden":
+        *groups, last = problem["loc"]
+        names = _fields(frame, groups) + ([] if groups else list(Options.model_fields))
+        return f"unknown key '{key}'{suggest(str(last), names)}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing and has no default: set it in the recipe or as {key}=VALUE"
+    given = "" if isinstance(problem["input"], dict) else f", but {problem['input']!r} was given"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    return f"'{key}' {message}{given}"
+
+
+def _fields(frame: Any, groups: list[Any]) -> list[str]:
+    """The keys allowed in a group; an entry of a dictionary of groups (`optimizers.main`) names no field."""
+    for group in groups:
+        field = getattr(frame, "model_fields", {}).get(group)
+        if field is not None:
+            frame = _model(field.annotation)
+    return list(getattr(frame, "model_fields", {}))
+
+
+def _model(annotation: Any) -> Any:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((c for c in candidates if hasattr(c, "model_fields")), annotation)
+
+
+def suggest(name: str, names: Any) -> str:
+    """The tail of an error: the closest of `names`, or all of them."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean '{close[0]}'?" if close else f" (there are: {', '.join(sorted(names))})" if names else ""
