@@ -1,0 +1,182 @@
+"""The manifest: one row per image, and beside it the files that hold paths. All of it stays with the data."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc".split(",")
+RENAMED = {"classes": "class"}  # `class` is a word of Python
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a manifest; paths are relative to the root, identities are keyed hashes."""
+
+    id: str
+    image: str
+    label: str = ""
+    classes: tuple[str, ...] = ()
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    modality: str = "OT"
+    shape: tuple[int, ...] = ()  # (Z,Y,X) or (Y,X)
+    spacing: tuple[float, ...] = ()  # mm, in the order of shape
+    split: str = ""
+    source: str = ""
+    qc: tuple[str, ...] = ()
+
+
+@dataclass
+class Manifest:
+    """Rows of a manifest, and what lies beside it."""
+
+    rows: list[Row]
+    root: Path
+    path: Path
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> {"files": [...], "frames": [...]|None}
+
+    def files(self, case: str) -> list[Path]:
+        """The files of image `case`, in slice order."""
+        return [self.root / name for name in self.entries[case]["files"]]
+
+    def frames(self, case: str) -> list[tuple[int, int]] | None:
+        """For multi-frame DICOM the slices of image `case` as (file number, frame number), in order; else None."""
+        frames = self.entries[case].get("frames")
+        return None if frames is None else [(file, frame) for file, frame in frames]
+
+    def label_path(self, row: Row) -> Path | None:
+        """Where the label of `row` lies, or None."""
+        return self.root / row.label if row.label else None
+
+    @property
+    def boxes(self) -> Path:
+        """Where the boxes of all images lie, if there are any (columns id,class,start,stop; voxels, half-open)."""
+        return self.path.with_name("boxes.csv")
+
+
+def read(path: Path) -> Manifest:
+    """Read a manifest and its companions. Raises `InputError` if one is missing or has other columns."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no manifest at {path}; make one with: medssl scan DIR --out {path}")
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if reader.fieldnames != COLUMNS:
+            raise InputError(f"{path} has the columns {reader.fieldnames}, a manifest has {COLUMNS}; make it with scan")
+        rows = [_parse(record) for record in reader]
+    about = json.loads(_companion(path, ".json").read_text(encoding="utf-8"))
+    lines = _companion(path, ".files.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = {entry.pop("id"): entry for entry in map(json.loads, lines)}
+    lost = [row.id for row in rows if row.id not in entries]
+    if lost:
+        raise InputError(f"{path} lists {lost[0]}, {path.stem}.files.jsonl does not; scan again")
+    return Manifest(rows, _root(path, about["root"]), path, entries)
+
+
+def write(
+    path: Path,
+    rows: Sequence[Row],
+    root: Path,
+    entries: Mapping[str, Mapping[str, Any]],
+    rejected: Iterable[tuple[str, str, str]] = (),
+    about: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write the manifest and its companions, each one whole or not at all; the manifest itself comes last."""
+    path = Path(path)
+    text = [json.dumps({"id": row.id, **entries[row.id]}) for row in rows]
+    atomic(path.with_suffix(".files.jsonl"), "\n".join([*text, ""]))
+    rejected_path = rejected_beside(path)
+    write_table(rejected_path, ["source", "reason", "detail"], rejected)
+    facts = {"root": os.path.relpath(root, path.parent), "rejected": rejected_path.name, **(about or {})}
+    atomic(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+    write_table(path, COLUMNS, (_format(row) for row in rows))
+    return Manifest(list(rows), Path(root), path, {case: dict(entry) for case, entry in entries.items()})
+
+
+def rejected_beside(path: Path) -> Path:
+    """Where the rejected files of this manifest are listed: rejected.csv, unless another manifest's list is there."""
+    for other in path.parent.glob("*.json"):
+        if other.stem != path.stem and '"rejected": "rejected.csv"' in other.read_text(encoding="utf-8"):
+            return path.with_suffix(".rejected.csv")
+    return path.with_name("rejected.csv")
+
+
+def read_key(path: Path | None, beside: Path) -> bytes:
+    """The secret key of a manifest's hashes: from `path` (must exist), else `<manifest>.key`, made once (mode 0600)."""
+    if path is not None and not Path(path).is_file():
+        raise InputError(f"there is no key file at {path}; leave --key out to make a new one")
+    path = Path(path) if path is not None else beside.with_suffix(".key")
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_hex(32) + "\n")
+    key = path.read_text(encoding="utf-8").strip().encode()
+    if len(key) < 16:
+        raise InputError(f"the key in {path} has {len(key)} characters, a key has at least 16")
+    return key
+
+
+def keyed_hash(key: bytes, kind: str, text: str) -> str:
+    """12 hex digits of HMAC-SHA256; `kind` (patient, study, series, image) keeps equal texts of two kinds apart."""
+    return hmac.new(key, f"{kind}|{text}".encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def atomic(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([columns, *rows])
+    os.replace(aside, path)
+
+
+def _format(row: Row) -> list[str]:
+    record = asdict(row)
+    record["shape"] = "x".join(map(str, row.shape))
+    record["spacing"] = "x".join(f"{length:.6g}" for length in row.spacing)
+    record["classes"], record["qc"] = ";".join(row.classes), ";".join(row.qc)
+    return list(record.values())
+
+
+def _parse(record: Mapping[str, str]) -> Row:
+    values: dict[str, Any] = {item.name: record[RENAMED.get(item.name, item.name)] for item in fields(Row)}
+    values["shape"] = tuple(int(size) for size in values["shape"].split("x") if size)
+    values["spacing"] = tuple(float(length) for length in values["spacing"].split("x") if length)
+    for name in ("classes", "qc"):
+        values[name] = tuple(part for part in values[name].split(";") if part)
+    return Row(**values)
+
+
+def _companion(path: Path, suffix: str) -> Path:
+    companion = path.with_suffix(suffix)
+    if not companion.is_file():
+        raise InputError(f"{companion} is missing; it belongs beside {path.name}, so copy both or scan again")
+    return companion
+
+
+def _root(path: Path, root: str) -> Path:
+    found = (path.parent / root).resolve()
+    if not found.is_dir():
+        raise InputError(f"the images' folder {found} is gone; put it back, or scan where they are now")
+    return found

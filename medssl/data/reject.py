@@ -1,0 +1,13 @@
+"""Why a file or an image is left out."""
+
+from __future__ import annotations
+
+from medssl.types import InputError
+
+
+class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in rejected.csv)
+    """An image that cannot be used; `reason` is a short phrase to count by, `detail` the values behind it."""
+
+    def __init__(self, reason: str, detail: str = "", where: object = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(": ".join(str(part) for part in (where, reason, detail) if str(part)))

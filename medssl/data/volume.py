@@ -1,0 +1,80 @@
+"""A volume in memory: array, where its voxels lie, and how to turn and resample it without moving them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+UNSMOOTHED_REDUCTION = 2.0  # linear interpolation reads 2 voxels: coarser steps skip voxels and alias
+
+
+class Volume(NamedTuple):
+    """An image in stored units."""
+
+    array: np.ndarray  # (C,Z,Y,X) or (C,Y,X)
+    affine: np.ndarray  # (4,4): index (z,y,x) -> (R,A,S) mm; (3,3) in 2D: index (y,x) -> mm in the plane
+    spacing: tuple[float, ...]  # mm, in index order
+    modality: str  # CT, MR, PT, CR, DX, US, SM, OT, ...
+
+
+def make(array: np.ndarray, affine: np.ndarray, modality: str) -> Volume:
+    """A volume from array (C,*S) and affine (n+1,n+1), with the spacing that the affine implies."""
+    affine = np.asarray(affine, np.float64)
+    spacing = tuple(float(length) for length in np.linalg.norm(affine[:-1, :-1], axis=0))
+    return Volume(array, affine, spacing, modality)
+
+
+def plane(array: np.ndarray, spacing: tuple[float, float], modality: str) -> Volume:
+    """A 2D volume from array (C,Y,X) and spacing (mm; y,x)."""
+    return make(array, np.diag([*spacing, 1.0]), modality)
+
+
+def orient(volume: Volume) -> Volume:
+    """Turn a 3D volume so that indices grow toward Superior, Anterior, Right; 2D is returned as it is.
+
+    Axes are only permuted and flipped: an oblique volume gets its nearest axes and keeps its exact directions.
+    """
+    if volume.array.ndim == 3:
+        return volume
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    found = io_orientation(volume.affine)  # per array axis: world axis (0 R, 1 A, 2 S) and direction
+    turn = np.stack([2 - found[:, 0], found[:, 1]], axis=1)  # world axes in our order S, A, R
+    array = np.stack([apply_orientation(channel, turn) for channel in volume.array])
+    return make(array, volume.affine @ inv_ornt_aff(turn, volume.array.shape[1:]), volume.modality)
+
+
+def resample(volume: Volume, spacing: tuple[float, ...], *, label: bool = False) -> Volume:
+    """Resample onto `spacing` (mm, index order) over the same field of view, centre on centre.
+
+    Images are interpolated linearly (float32), after a Gaussian of half the excess width where the step is more than
+    doubled; labels take the nearest voxel and keep their dtype. The affine says where each new voxel centre lies.
+    """
+    step = np.asarray(spacing, np.float64) / volume.spacing  # source voxels per new voxel
+    if np.allclose(step, 1, atol=1e-4):
+        return volume
+    shape = np.asarray(volume.array.shape[1:])
+    size = np.maximum(1, np.round(shape / step)).astype(int)
+    start = (shape - 1) / 2 - step * (size - 1) / 2  # source index of new voxel 0
+    array = np.stack([_sample(channel, step, start, size, label) for channel in volume.array])
+    return make(array, volume.affine @ _grid(step, start), volume.modality)
+
+
+def _grid(step: np.ndarray, start: np.ndarray) -> np.ndarray:
+    matrix = np.diag([*step, 1.0])
+    matrix[:-1, -1] = start
+    return matrix
+
+
+def _sample(channel: np.ndarray, step: np.ndarray, start: np.ndarray, size: np.ndarray, label: bool) -> np.ndarray:
+    from scipy import ndimage
+
+    settings: dict[str, Any] = {"offset": start, "output_shape": tuple(size), "mode": "nearest"}
+    if label:
+        return ndimage.affine_transform(channel, step, order=0, **settings)
+    channel = channel.astype(np.float32)
+    blur = np.where(step > UNSMOOTHED_REDUCTION, (step - 1) / 2, 0)
+    if blur.any():
+        channel = ndimage.gaussian_filter(channel, blur, mode="nearest")
+    return ndimage.affine_transform(channel, step, order=1, **settings)
