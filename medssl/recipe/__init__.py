@@ -26,7 +26,7 @@ from medssl.types import InputError
 
 def folder() -> Path:
     """Where the shipped recipes lie: in the repository, or in the data folder of the installed package."""
-    beside = Path(__file__).parents[1] / "recipes"
+    beside = Path(__file__).parents[2] / "recipes"
     return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "medssl" / "recipes"
 
 

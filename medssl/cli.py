@@ -1,0 +1,213 @@
+"""The command line. Every verb imports what it runs lazily, so that `medssl --help` answers at once, without torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medssl.types import InputError, Interrupted
+
+app = typer.Typer(
+    name="medssl",
+    help="Self-supervised pretraining for medical images: scan, prepare, pretrain, finetune, benchmark.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Recipe keys and run options.")]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
+Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
+
+
+@app.command(epilog="Example: medssl doctor --recipe dira_adco_ccrop_3d")
+def doctor(
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Estimate what this recipe needs.")] = None,
+) -> None:
+    """Say what this machine has, what is missing, and what a recipe would need."""
+    from medssl.run.doctor import doctor as run
+
+    sys.exit(run(recipe))
+
+
+@app.command(epilog="Example: medssl scan images --labels labels --split 0.7,0.1,0.2 --out manifest.csv")
+def scan(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of DICOM, NIfTI, PNG, JPEG, TIFF.")],
+    out: Out = Path("manifest.csv"),
+    labels: Annotated[Path | None, typer.Option(help="Folder of label files with the stems of the images.")] = None,
+    pair: Annotated[list[str] | None, typer.Option(help="'IMAGE=LABEL', e.g. '*_image.nii.gz=*_mask.nii.gz'.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV with one row an image.")] = None,
+    id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file stem or path.")] = "id",
+    columns: Annotated[str | None, typer.Option(help="Names in the table: class=finding,patient=subject.")] = None,
+    split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
+) -> None:
+    """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
+    from medssl.run.data import scan as run
+
+    run(
+        folders,
+        out,
+        labels=labels,
+        pairs=pair or [],
+        table=table,
+        id_column=id_column,
+        columns=columns,
+        split=split,
+        seed=seed,
+        key=key,
+    )
+
+
+@app.command(epilog="Example: medssl prepare manifest.csv --out cache --preset ct --spacing 1.5,1.5,1.5")
+def prepare(
+    manifest: Manifest,
+    out: Out,
+    preset: Annotated[Modality, typer.Option(help="What kind of image this is.")],
+    spacing: Annotated[str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; default: as stored.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Series that become channels, e.g. FLAIR,T1.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
+) -> None:
+    """Orient, resample, crop to the body and store every volume for random access; resumable."""
+    from medssl.run.data import prepare as run
+
+    run(manifest, out, preset=preset, spacing=spacing, channels=channels, workers=workers)
+
+
+@app.command(epilog="Example: medssl convert manifest.csv --out nifti")
+def convert(manifest: Manifest, out: Out) -> None:
+    """Write each row of a manifest as NIfTI in its native grid."""
+    from medssl.run.data import convert as run
+
+    run(manifest, out)
+
+
+@app.command(epilog="Example: medssl preview phantom_tiny --out views.png")
+def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.png")) -> None:
+    """Draw the views a recipe makes: crop windows and boxes, targets, corruption."""
+    from medssl.recipe import load
+    from medssl.run.preview import preview as run
+
+    run(*load("pretrain", recipe, overrides or []), out)
+
+
+@app.command(epilog="Example: medssl pretrain phantom_tiny out=runs/phantom train.steps=200")
+def pretrain(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Pretrain an encoder and decoder without labels. out=DIR is required; resume=true continues exactly."""
+    from medssl.recipe import load
+    from medssl.run.pretrain import pretrain as run
+
+    run(*load("pretrain", recipe, overrides or []))
+
+
+@app.command(epilog="Example: medssl finetune segment_3d data.cache=cache init=runs/pretrain out=runs/segment")
+def finetune(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Fine-tune for segmentation or classification from init=RUN or init=scratch."""
+    from medssl.recipe import load
+    from medssl.run.finetune import finetune as run
+
+    run(*load("finetune", recipe, overrides or []))
+
+
+@app.command(epilog="Example: medssl predict runs/segment scans/patient7 --out masks")
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a fine-tuning.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="NIfTI or PNG files, or DICOM folders.")],
+    out: Out,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Write masks on the grid of the source, or predictions.csv for a classifier."""
+    from medssl.run.predict import predict as start
+
+    start(run, inputs, out, device=device)
+
+
+@app.command(epilog="Example: medssl benchmark phantom_tiny inits.pretrained=runs/phantom out=runs/benchmark")
+def benchmark(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Fine-tune from several inits with several label fractions and seeds, and compare them."""
+    from medssl.recipe import load
+    from medssl.run.benchmark import benchmark as run
+
+    run(*load("benchmark", recipe, overrides or []))
+
+
+@app.command(epilog="Example: medssl report runs/pretrain runs/segment --out report.html")
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Default: report.html in the last run.")] = None,
+    pictures: Annotated[bool, typer.Option(help="Show real 2D radiographs (burned-in text may show).")] = False,
+) -> None:
+    """Write one self-contained HTML file about runs."""
+    from medssl.report import build
+
+    print(build(runs, out or runs[-1] / "report.html", pictures=pictures))
+
+
+@app.command(epilog="Example: medssl export runs/pretrain --to safetensors --out encoder")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Out,
+    to: Annotated[Literal["safetensors"], typer.Option("--to", help="The format.")] = "safetensors",
+) -> None:
+    """Write the weights in a format that other tools read."""
+    from importlib import import_module
+
+    print(import_module(f"medssl.export.{to}").export(run, out))
+
+
+@app.command(epilog="Examples: medssl recipes; medssl recipes show phantom_tiny; medssl recipes schema")
+def recipes(
+    action: Annotated[Literal["list", "show", "schema"], typer.Argument(help="list, show NAME, or schema.")] = "list",
+    name: Annotated[str | None, typer.Argument(help="The recipe to show, as NAME or VERB/NAME.")] = None,
+) -> None:
+    """List the shipped recipes, show one, or print the JSON schema of all."""
+    from medssl.run.recipes import recipes as run
+
+    run(action, name)
+
+
+@app.command(epilog="Example: medssl demo --out demo")
+def demo(
+    out: Out = Path("demo"),
+    short: Annotated[bool, typer.Option(help="Fewer steps: for tests.")] = False,
+) -> None:
+    """Make phantom scans and run the whole chain on them, from scan to report."""
+    from medssl.run.demo import demo as run
+
+    run(out, short=short)
+
+
+def _fault(error: Exception) -> int:
+    """One sentence for what the user can mend; 75 for an interrupted run."""
+    if isinstance(error, InputError):
+        print(f"medssl: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, Interrupted):
+        print(f"medssl: {error}", file=sys.stderr)
+        return 75
+    print(f"medssl: this is a fault of medssl, not of your input: {type(error).__name__}: {error}", file=sys.stderr)
+    print("medssl: run again with --debug for the traceback", file=sys.stderr)
+    return 1
+
+
+def main() -> None:
+    """Run the command line; `--debug` anywhere shows tracebacks."""
+    debug = "--debug" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        app(args=arguments, prog_name="medssl")
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_fault(error))
+
+
+if __name__ == "__main__":
+    main()
