@@ -1,0 +1,95 @@
+"""What every transform here shares: draw parameters, then apply them; and the same inside a MONAI pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Randomizable
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from monai.config import KeysCollection
+
+    Params = dict[str, Any]
+
+
+class RandTransform(MapTransform, Randomizable):
+    """A random change of images (C,*S) float32, two or three dimensional, that keeps their geometry.
+
+    `draw` decides by a coin of `prob` whether anything happens (None: nothing), and gives plain numbers and small
+    arrays; `apply` with the same parameters gives the same image. In a MONAI pipeline the keys share one draw, which stays in
+    `drawn`; numpy, tensors and MetaTensors come back as what they were, with their affine.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", prob: float = 1.0, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        if not 0 <= prob <= 1:
+            raise InputError(f"{type(self).__name__}: prob is {prob}, give a probability between 0 and 1")
+        self.prob = prob
+        self.drawn: Params | None = None
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params | None:
+        """Draw parameters for an image of `shape` (C,*S); None with probability 1 - prob."""
+        return self.parameters(rng, shape) if rng.random() < self.prob else None
+
+    def apply(self, x: np.ndarray, params: Params | None) -> np.ndarray:
+        """Change `x` (C,*S) float32 as drawn; `x` itself is left as it is."""
+        return x if params is None else self.change(x, params)
+
+    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw the parameters of a change that does happen."""
+        raise NotImplementedError
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Change `x` by the parameters."""
+        raise NotImplementedError
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Draw once for the first key's shape and apply to every key."""
+        changed, first = dict(data), next(iter(self.key_iterator(dict(data))), None)
+        if first is None:
+            return changed
+        rng = np.random.default_rng(self.R.randint(0, 2**32, size=4, dtype=np.uint32))
+        self.drawn = self.draw(rng, tuple(data[first].shape))
+        return self.replay(changed, self.drawn)
+
+    def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
+        """Apply drawn parameters to every key."""
+        changed = dict(data)
+        for key in self.key_iterator(changed):
+            image = checked(to_numpy(data[key]), type(self).__name__)
+            changed[key] = like(self.apply(image, params), data[key])
+        return changed
+
+
+def to_numpy(image: Any) -> np.ndarray:
+    """Numpy view or copy of an array, tensor or MetaTensor."""
+    if isinstance(image, torch.Tensor):
+        return torch.as_tensor(image).detach().cpu().numpy()
+    return np.asarray(image)
+
+
+def checked(image: np.ndarray, name: str) -> np.ndarray:
+    """Return `image` as float32; refuse what has a wrong number of axes, is empty, or holds NaN or infinity."""
+    if image.ndim not in (3, 4) or 0 in image.shape:
+        raise InputError(f"{name}: the image has shape {image.shape}, give channel first (C,Y,X) or (C,Z,Y,X)")
+    image = image.astype(np.float32, copy=False)
+    if not np.isfinite(image.sum(dtype=np.float64)):
+        raise InputError(f"{name}: {int((~np.isfinite(image)).sum())} voxels are NaN or infinite, replace them first")
+    return image
+
+
+def like(image: np.ndarray, original: Any) -> Any:
+    """Give `image` the container of `original`: numpy, tensor on its device, or MetaTensor with affine and history."""
+    if not isinstance(original, torch.Tensor):
+        return image
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(original.device)
+    if isinstance(original, MetaTensor):
+        return MetaTensor(tensor, meta=original.meta, applied_operations=original.applied_operations)
+    return tensor

@@ -1,0 +1,52 @@
+"""Displacements as cubic B-splines on a few control points, and rotations: the pieces a map is composed of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CELLS, _FINE = 4, 4  # B-spline cells an axis across a view; linear pieces a cell
+_STEEPEST = 0.8  # mm of displacement per mm: below 1 the map cannot fold
+
+
+def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> np.ndarray:
+    """Draw B-spline coefficients (n,*g), in mm, of a displacement of mean length `mean` mm over a view of `extent` mm.
+
+    Shorter where it would fold: the steepest change is kept under 0.8 mm per mm.
+    """
+    n = len(extent)
+    coefficients = rng.standard_normal((n, *[_CELLS + 3] * n))
+    field = evaluate(coefficients)
+    gap = extent / (_CELLS * _FINE)
+    slopes = [(np.diff(field, axis=j + 1) / gap[j]) ** 2 for j in range(n)]
+    inner = tuple(slice(0, _CELLS * _FINE) for _ in range(n))
+    steepest = np.sqrt(sum(s.sum(0)[inner] for s in slopes).max())
+    length = np.sqrt((field**2).sum(0)).mean()
+    return coefficients * min(mean / length, _STEEPEST / steepest)
+
+
+def evaluate(coefficients: np.ndarray) -> np.ndarray:
+    """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f)."""
+    t = np.linspace(0, _CELLS, _CELLS * _FINE + 1)
+    distance = np.abs(t[:, None] + 1 - np.arange(_CELLS + 3))
+    inner, outer = 2 / 3 - distance**2 + distance**3 / 2, np.clip(2 - distance, 0, None) ** 3 / 6
+    basis = np.where(distance < 1, inner, outer)
+    for axis in range(1, coefficients.ndim):
+        coefficients = np.moveaxis(np.tensordot(basis, coefficients, (1, axis)), 0, axis)
+    return coefficients
+
+
+def rotation(angles: Sequence[float], n: int) -> np.ndarray:
+    """Rotation matrix (n,n), index order, of `angles` in degrees: in the plane (2D) or about each axis in turn (3D)."""
+    result = np.eye(n)
+    planes = [(0, 1)] if n == 2 else [(1, 2), (0, 2), (0, 1)]
+    for angle, (a, b) in zip(angles, planes, strict=False):
+        c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        step = np.eye(n)
+        step[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
+        result = result @ step
+    return result

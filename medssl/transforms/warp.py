@@ -1,0 +1,203 @@
+"""The one resampling pass: crop, flip, right-angle turn, rotation, zoom, elastic and resize as one map, sampled once.
+
+Output voxel o (index order) comes from source voxel
+
+    p(o) = matrix @ o + offset + elastic(o)
+
+where elastic is a coarse control grid of displacements, linearly interpolated over the output (its corner points lie on
+the corner voxels). A row of output voxels crosses few control cells, and inside a cell p is linear in x: that is what
+makes the pass cheap. Down-scaling samples points and does not average: by more than 2 it aliases, unless `average` is
+asked for. A NaN of the source stays visible: every output voxel that has it among its 2^n neighbours is NaN, no other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from medssl.transforms.displacement import draw_elastic, evaluate, rotation
+from medssl.transforms.kernel import linear_rows, nearest_rows
+from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    import torch
+
+_IMAGE_TYPES = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))
+
+
+class WarpSettings(NamedTuple):
+    """How far views are moved. Everything is drawn uniformly; angles and lengths are physical, whatever the spacing."""
+
+    flip: tuple[float, ...]  # probability of a flip along each axis, index order
+    rotate: tuple[float, ...] = ()  # degrees, up to: in 2D one angle; in 3D about each axis, index order
+    zoom: float = 0.0  # fraction: the zoom is in [1 - zoom, 1 + zoom]
+    elastic: float = 0.0  # mm: the mean displacement over the view is in [0, elastic]
+    turn: bool = False  # quarter turns in the plane of the last two axes
+
+
+class Warp(NamedTuple):
+    """A map from output voxels to source voxels, both in index order."""
+
+    matrix: np.ndarray  # (n,n) float64
+    offset: np.ndarray  # (n,) float64
+    control: np.ndarray | None  # (n,*grid) float32 displacement in source voxels, two points an axis or more
+    size: tuple[int, ...]  # output size
+
+
+def warp(
+    source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: float | Literal["edge"] = "edge", average: bool = False
+) -> np.ndarray:
+    """Sample `source` (C,*S) at the map `w` -> (C,*size): linear to float32 (order 1) or nearest, same type (order 0).
+
+    `source` is anything that has a shape and slices to numpy; only the region the map touches is read. Output voxels
+    that point more than half a voxel outside take `fill`, or the nearest voxel. `average` (order 1 only) first takes
+    means over blocks of voxels, by the integer part of the down-scaling along each axis; it reads the whole region.
+    Raises InputError when the map has another number of axes than the source.
+    """
+    n = len(w.size)
+    if len(source.shape) != n + 1:
+        raise InputError(
+            f"the map has {n} axes but the source has shape {tuple(source.shape)}: give (C,*S) with {n} axes after C"
+        )
+    low, high = reach(w, tuple(source.shape[1:]))
+    region = _read(source, low, high, keep_type=order == 0)
+    offset = w.offset - low
+    matrix, control = w.matrix, w.control
+    if average and order == 1:
+        factor = np.maximum(np.abs(matrix).max(axis=1).astype(int), 1)
+        region, matrix, offset, control = _averaged(region, matrix, offset, control, factor)
+    out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
+    rows = linear_rows if order == 1 else nearest_rows
+    inside_only, value = fill != "edge", 0.0 if fill == "edge" else float(fill)
+    lifted = _lift(region, matrix, offset, control, out)
+    rows(*lifted, inside_only, out.dtype.type(value))
+    return out
+
+
+def reach(w: Warp, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box [low, high) of source voxels that the map can touch, inside `shape`."""
+    half = (np.asarray(w.size) - 1) / 2
+    centre, extent = w.matrix @ half + w.offset, np.abs(w.matrix) @ half
+    first, last = centre - extent, centre + extent
+    if w.control is not None:
+        axes = tuple(range(1, w.control.ndim))
+        first, last = first + w.control.min(axes), last + w.control.max(axes)
+    top = np.asarray(shape) - 1
+    low = np.clip(np.floor(first), 0, top).astype(np.int64)
+    high = np.clip(np.ceil(last), 0, top).astype(np.int64) + 1
+    return low, np.maximum(high, low + 1)
+
+
+def _read(source: Any, low: np.ndarray, high: np.ndarray, *, keep_type: bool) -> np.ndarray:
+    box = (slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))
+    region = np.asarray(source[box])
+    if not keep_type and region.dtype not in _IMAGE_TYPES:
+        region = region.astype(np.float32)
+    return np.ascontiguousarray(region)
+
+
+def _averaged(
+    region: np.ndarray, matrix: np.ndarray, offset: np.ndarray, control: np.ndarray | None, factor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mean over blocks of `factor` voxels; the map then points between blocks. A partial last block is edge-padded."""
+    short = -np.asarray(region.shape[1:]) % factor
+    padded = np.pad(region, ((0, 0), *((0, int(s)) for s in short)), mode="edge").astype(np.float32)
+    split = [k for size, f in zip(padded.shape[1:], factor, strict=True) for k in (size // f, f)]
+    means = padded.reshape(len(region), *split).mean(axis=tuple(range(2, 2 + 2 * len(factor), 2)))
+    scaled = None if control is None else control / factor.reshape(-1, *[1] * len(factor))
+    return means, matrix / factor[:, None], (offset - (factor - 1) / 2) / factor, scaled
+
+
+def _lift(
+    region: np.ndarray, matrix: np.ndarray, offset: np.ndarray, control: np.ndarray | None, out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """2D becomes 3D of thickness one, so that one kernel serves both."""
+    n = len(matrix)
+    if control is None:
+        control = np.zeros((n, *[2] * n), np.float32)
+    control = np.ascontiguousarray(control, np.float32)
+    if n == 3:
+        return region, np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64), control, out
+    matrix3, offset3 = np.eye(3), np.zeros(3)
+    matrix3[1:, 1:], offset3[1:] = matrix, offset
+    control3 = np.zeros((3, 1, *control.shape[1:]), np.float32)
+    control3[1:, 0] = control
+    return region[:, None], matrix3, offset3, control3, out[:, None]
+
+
+def warp_torch(source: torch.Tensor, w: Warp) -> torch.Tensor:
+    """Sample by torch alone (grid up-sampling + grid_sample, linear, edge): the reference `warp` is tested against.
+
+    `source` (C,*S) float32 on any device -> (C,*size).
+    """
+    import torch
+    from torch.nn.functional import grid_sample, interpolate
+
+    device = source.device
+    axes = [torch.arange(s, dtype=torch.float32, device=device) for s in w.size]
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    position = index @ torch.as_tensor(w.matrix.T, dtype=torch.float32, device=device)
+    position = position + torch.as_tensor(w.offset, dtype=torch.float32, device=device)
+    if w.control is not None:
+        mode = "bilinear" if len(w.size) == 2 else "trilinear"
+        control = torch.as_tensor(w.control, dtype=torch.float32, device=device)[None]
+        position = position + interpolate(control, w.size, mode=mode, align_corners=True)[0].movedim(0, -1)
+    extent = torch.tensor(source.shape[1:], dtype=torch.float32, device=device)
+    unit = (position + 0.5) / extent * 2 - 1
+    return grid_sample(source[None], unit.flip(-1)[None], padding_mode="border", align_corners=False)[0]
+
+
+def draw_warp(
+    rng: np.random.Generator,
+    window: Window,
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    settings: WarpSettings,
+) -> tuple[Warp, dict[str, Any]]:
+    """Draw a map from `window` of a source with `spacing` (mm, index order) to a view of `size`, and what made it.
+
+    `compose(window, size, spacing, **drawn)` gives the same map again.
+    """
+    n = len(size)
+    flips = rng.random(n) < np.asarray(settings.flip)
+    turn = int(rng.integers(4)) if settings.turn else 0
+    limit = np.asarray(settings.rotate or (0.0,) * (1 if n == 2 else 3))
+    angles = rng.uniform(-1, 1, len(limit)) * limit
+    zoom = 1 + rng.uniform(-1, 1) * settings.zoom
+    elastic = None
+    if settings.elastic:
+        extent = np.asarray(window.size) * np.asarray(spacing)
+        elastic = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
+    drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom, "elastic": elastic}
+    return compose(window, size, spacing, **drawn), drawn
+
+
+def compose(
+    window: Window,
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    *,
+    flip: tuple[bool, ...] | list[bool] = (),
+    turn: int = 0,
+    angles: tuple[float, ...] | list[float] = (),
+    zoom: float = 1.0,
+    elastic: np.ndarray | None = None,
+) -> Warp:
+    """Compose the map of a view: window, zoom and rotation about its centre (in mm), quarter turns, flips, resize.
+
+    Quarter turns and flips act on the view; where its sides differ in length a turn stretches it. `angles` in degrees.
+    """
+    n = len(size)
+    sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
+    turned = np.eye(n)
+    for _ in range(turn % 4):
+        turned[[-2, -1]] = turned[[-1, -2]] * np.array([[1], [-1]])
+    turned *= np.where(np.asarray(flip or (False,) * n), -1.0, 1.0)
+    matrix = (rotation(angles, n) / zoom * (sides * mm)) @ turned / mm[:, None]
+    centre = np.asarray(window.start) + sides / 2 - 0.5
+    half = 0.5 / np.asarray(size) - 0.5
+    control = None
+    if elastic is not None:
+        control = (evaluate(elastic) / mm.reshape(-1, *[1] * n)).astype(np.float32)
+    return Warp(matrix / np.asarray(size), centre + matrix @ half, control, tuple(size))
