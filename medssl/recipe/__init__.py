@@ -23,6 +23,28 @@ from medssl.recipe.frame import (
 from medssl.recipe.text import parse, put, split
 from medssl.types import InputError
 
+__all__ = [
+    "FRAMES",
+    "AnyRecipe",
+    "BenchmarkRecipe",
+    "Data",
+    "FinetuneRecipe",
+    "Optimizer",
+    "Options",
+    "PretrainRecipe",
+    "Recipe",
+    "Train",
+    "find",
+    "folder",
+    "load",
+    "parse",
+    "put",
+    "shipped",
+    "split",
+    "suggest",
+    "validate",
+]
+
 
 def folder() -> Path:
     """Where the shipped recipes lie: in the repository, or in the data folder of the installed package."""

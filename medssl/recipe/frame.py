@@ -158,7 +158,7 @@ class Options(Group):
     strategy: str = "auto"
 
 
-FRAMES = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "benchmark": BenchmarkRecipe}
+FRAMES: dict[str, type[Group]] = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "benchmark": BenchmarkRecipe}
 AnyRecipe = PretrainRecipe | FinetuneRecipe | BenchmarkRecipe
 
 
