@@ -1,0 +1,221 @@
+"""ContrastiveCrop: windows whose centres lie in a box around what the encoder responds to, rarely in its middle.
+
+Peng et al., "Crafting Better Contrastive Views for Siamese Representation Learning", CVPR 2022: semantic-aware
+localization and center-suppressed sampling. 2D as released; 3D is this project's.
+A box is 2n numbers, the low corner then the high corner, in index order, as shares of the array's shape.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from medssl.crop.geometry import draw_size, full_box, start_range
+from medssl.crop.heat import box_from_map, heat_map
+from medssl.crop.random import RandomCrop
+from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from torch import Tensor
+
+__all__ = ["ContrastiveCrop", "box_from_map", "build", "heat_map"]
+
+MOSTLY_FULL = 0.9
+
+
+def build(
+    *,
+    samples: int,
+    spatial_dims: int,
+    steps: int,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    alpha: float = 0.6,
+    threshold: float = 0.1,
+    start: float | int = 0.2,
+    every: float | int = 0.2,
+    level: Literal["auto", "deepest"] | int = "auto",
+    box_upper: Literal["edge", "index"] = "edge",
+    min_side: float = 0.3,
+    percentile: float | None = None,
+) -> ContrastiveCrop:
+    """Make the policy for `samples` volumes and a run of `steps`.
+
+    As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
+    """
+    first = _steps("crop.start", start, steps)
+    if first > steps:
+        raise InputError(f"crop.start is step {first} but the run has {steps}: start earlier, or set crop.kind=random")
+    return ContrastiveCrop(
+        RandomCrop(scale=scale, ratio=ratio),
+        samples=samples,
+        spatial_dims=spatial_dims,
+        alpha=alpha,
+        first=first,
+        every=max(1, _steps("crop.every", every, steps)),
+        steps=steps,
+        level=level,
+        rule={"threshold": threshold, "box_upper": box_upper, "min_side": min_side, "percentile": percentile},
+    )
+
+
+class ContrastiveCrop:
+    """The policy; it draws like `random` until the first refresh, and shares its boxes with the workers of a loader."""
+
+    def __init__(
+        self,
+        random: RandomCrop,
+        *,
+        samples: int,
+        spatial_dims: int,
+        alpha: float,
+        first: int,
+        every: int,
+        steps: int,
+        level: Literal["auto", "deepest"] | int,
+        rule: Mapping[str, Any],
+    ) -> None:
+        _check(alpha, rule)
+        self.random, self.alpha, self.level, self.rule = random, alpha, level, rule
+        self.first, self.every, self.steps = first, every, steps
+        # Shared memory: a worker that outlives a refresh must see the new boxes; a plain tensor stays what it was.
+        self.boxes = torch.tensor(full_box(spatial_dims)).repeat(samples, 1).share_memory_()
+        self.refreshes = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self.fallback = torch.zeros(samples, dtype=torch.bool)
+
+    def window(
+        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+    ) -> Window:
+        """Draw a window centred in the box of sample `index`; sizes are drawn in mm if `spacing` is given."""
+        if not self.refreshes.item():
+            return self.random.window(shape, index, rng, spacing)
+        return contrastive_window(shape, self.boxes[index].tolist(), self.alpha, self.random, rng, spacing)
+
+    def due(self, step: int) -> bool:
+        """Whether boxes are renewed after `step` steps are done: from `start` on, every `every`, never at the end."""
+        return self.first <= step < self.steps and (step - self.first) % self.every == 0
+
+    def refresh(
+        self,
+        maps: Iterable[tuple[Tensor, Tensor]],
+        size: Sequence[int] | None = None,
+        foreground: Tensor | None = None,
+    ) -> None:
+        """Take the maps of all samples. Under DDP call `set_boxes(*gathered(boxes_of(maps)))`: boxes are small."""
+        self.set_boxes(*self.boxes_of(maps, size, foreground))
+
+    def boxes_of(
+        self,
+        maps: Iterable[tuple[Tensor, Tensor]],
+        size: Sequence[int] | None = None,
+        foreground: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Turn pairs (index_B, map_B*s) into (index_N, box_N2n); a box of NaN stands for a map that says nothing.
+
+        `size` is the size of the images that gave the maps. `foreground` (samples, 2n) holds boxes to stay inside.
+        """
+        index, boxes = [], []
+        for numbers, map_B in maps:
+            for number, one in zip(numbers.tolist(), map_B, strict=True):
+                inside = None if foreground is None else foreground[number]
+                index.append(number)
+                boxes.append(box_from_map(one, size, foreground=inside, **self.rule))
+        return torch.tensor(index, dtype=torch.int64), torch.stack(boxes)
+
+    def set_boxes(self, index: Tensor, boxes: Tensor) -> None:
+        """Store `boxes` (N,2n) of the samples `index` (N,); NaN becomes the whole array, is counted and warned of."""
+        index, boxes = index.cpu(), boxes.to("cpu", torch.float64)
+        silent = boxes.isnan().any(1)
+        full = torch.tensor(full_box(boxes.shape[1] // 2))
+        self.boxes[index] = torch.where(silent[:, None], full, boxes)
+        self.fallback[index] = silent
+        self.refreshes += 1
+        self._warn()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that moves, as tensors."""
+        return {
+            "boxes": self.boxes.clone(),
+            "refreshes": int(self.refreshes.item()),
+            "fallback": self.fallback.clone(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` gave; raises InputError if it is of another number of samples or axes."""
+        if state["boxes"].shape != self.boxes.shape:
+            raise InputError(
+                f"the checkpoint holds crop boxes of shape {tuple(state['boxes'].shape)}, this run needs "
+                f"{tuple(self.boxes.shape)}: resume with the same training samples"
+            )
+        self.boxes.copy_(state["boxes"])
+        self.refreshes.fill_(state["refreshes"])
+        self.fallback.copy_(state["fallback"])
+
+    def statistics(self) -> dict[str, float]:
+        """Mean volume of the boxes, share of boxes that are the whole array, number of maps that said nothing."""
+        dims = self.boxes.shape[1] // 2
+        low, high = self.boxes[:, :dims], self.boxes[:, dims:]
+        return {
+            "box_volume": (high - low).prod(1).mean().item(),
+            "full_boxes": ((low == 0) & (high == 1)).all(1).double().mean().item(),
+            "box_fallbacks": float(self.fallback.sum().item()),
+        }
+
+    def _warn(self) -> None:
+        if silent := int(self.fallback.sum()):
+            warnings.warn(
+                f"{silent} of {len(self.boxes)} heat maps are constant, not finite or nowhere above the threshold: "
+                "their windows are drawn from the whole image",
+                stacklevel=3,
+            )
+        if (share := self.statistics()["full_boxes"]) > MOSTLY_FULL:
+            warnings.warn(
+                f"{share:.0%} of the crop boxes are the whole image, so ContrastiveCrop does little: "
+                "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
+                stacklevel=3,
+            )
+
+
+def contrastive_window(
+    shape: tuple[int, ...],
+    box: Sequence[float],
+    alpha: float,
+    random: RandomCrop,
+    rng: np.random.Generator,
+    spacing: tuple[float, ...] | None = None,
+) -> Window:
+    """Draw a window as `random` does, its centre ~ Beta(alpha, alpha) over `box`: rarely the middle if alpha < 1."""
+    size = draw_size(shape, random.scale, random.ratio, rng, spacing)
+    if size is None:
+        return random.centre(shape, spacing)
+    start = []
+    for axis, (n, s) in enumerate(zip(shape, size, strict=True)):
+        first, last = start_range(n, s, box[axis], box[axis + len(shape)])
+        start.append(first + int((last - first) * rng.beta(alpha, alpha)))
+    return Window(tuple(start), size)
+
+
+def _steps(name: str, time: float | int, steps: int) -> int:
+    """A float in 0..1 is a share of the run, an integer is steps."""
+    if isinstance(time, float) and not 0 <= time <= 1 or time < 0:
+        raise InputError(f"{name} is {time}: give a share of the run (a float from 0 to 1) or steps (an integer)")
+    return time if isinstance(time, int) else round(time * steps)
+
+
+def _check(alpha: float, rule: Mapping[str, Any]) -> None:
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise InputError(f"crop.alpha is {alpha}: give a positive number (0.6 in the paper, 1 is uniform)")
+    if not 0 <= rule["threshold"] < 1:
+        raise InputError(
+            f"crop.threshold is {rule['threshold']}: the map lies in 0..1, give a number from 0 to below 1"
+        )
+    if not 0 <= rule["min_side"] <= 1:
+        raise InputError(f"crop.min_side is {rule['min_side']}: it is a share of the side; give a number from 0 to 1")
+    if rule["percentile"] is not None and not 0 <= rule["percentile"] < 100:
+        raise InputError(f"crop.percentile is {rule['percentile']}: give a number from 0 to below 100, or null")

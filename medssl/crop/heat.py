@@ -1,0 +1,98 @@
+"""Where an encoder responds: heat maps from its features, and the box around what is hot.
+
+Maps are (B,*s) at the resolution of a feature level; a box is 2n numbers in 0..1, low corner then high corner.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn.functional import interpolate
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+MIN_CELLS = 6
+SAMPLES_A_CELL = {2: 32, 3: 8}  # 32: the published 7 -> 224; 8 keeps a 3D map of 12 cells at 96^3
+
+
+def heat_map(features: Sequence[Tensor], level: Literal["auto", "deepest"] | int = "auto") -> Tensor:
+    """Sum over channels after ReLU: features (B,C_i,*S_i), fine to coarse -> (B,*s) float32.
+
+    `auto` is the deepest level with at least 6 cells on every axis (2 or 3 cells of a deep 3D level say nothing), or
+    the finest one. `deepest` is as published; a number is an index into the levels.
+    """
+    return features[_pick(features, level)].detach().float().relu().sum(1)
+
+
+def _pick(features: Sequence[Tensor], level: Literal["auto", "deepest"] | int) -> int:
+    if level == "deepest":
+        return len(features) - 1
+    if level == "auto":
+        wide = [i for i, f in enumerate(features) if min(f.shape[2:]) >= MIN_CELLS]
+        return max(wide, default=0)
+    if not -len(features) <= level < len(features):
+        raise InputError(
+            f"crop.level is {level} but the encoder has {len(features)} levels: use 0..{len(features) - 1}"
+        )
+    return level
+
+
+def spread(heat: Tensor, size: Sequence[int] | None = None) -> Tensor:
+    """Min-max at low resolution, then linear up-sampling: map (*s) -> (*size) in 0..1; NaN where it is constant."""
+    dims = heat.ndim
+    size = size or [cells * SAMPLES_A_CELL[dims] for cells in heat.shape]
+    low, high = heat.min(), heat.max()
+    unit = ((heat - low) / (high - low)).double()
+    mode = "bilinear" if dims == 2 else "trilinear"
+    return interpolate(unit[None, None], tuple(size), mode=mode, align_corners=False)[0, 0]
+
+
+def box_from_map(
+    heat: Tensor,
+    size: Sequence[int] | None = None,
+    *,
+    threshold: float = 0.1,
+    box_upper: Literal["edge", "index"] = "edge",
+    min_side: float = 0.0,
+    percentile: float | None = None,
+    foreground: Tensor | None = None,
+) -> Tensor:
+    """Box around all cells above the threshold: map (*s) -> (2n,) float64.
+
+    `size` is that of the image that gave the map. `box_upper` index is as published: last index / size, never 1.
+    `percentile` replaces the threshold by that percentile of the up-sampled map. The box is cut to `foreground` (2n,)
+    and then grown to `min_side`. NaN if the map is constant, not finite or nowhere above the threshold.
+    """
+    hot = spread(heat, size)
+    if percentile is not None:
+        threshold = hot.flatten().kthvalue(max(1, round(hot.numel() * percentile / 100))).values.item()
+    low, high = [], []
+    for axis in range(hot.ndim):
+        kept = (hot.amax([i for i in range(hot.ndim) if i != axis]) > threshold).nonzero().flatten()
+        if not len(kept):
+            return torch.full((2 * hot.ndim,), torch.nan, dtype=torch.float64)
+        low.append(kept[0].item() / hot.shape[axis])
+        high.append((kept[-1].item() + (box_upper == "edge")) / hot.shape[axis])
+    box = torch.tensor([low, high], dtype=torch.float64)
+    if foreground is not None:
+        box = _cut(box, foreground.double().reshape(2, -1))
+    return _grow(box, min_side).flatten()
+
+
+def _cut(box: Tensor, foreground: Tensor) -> Tensor:
+    """Intersect (2,n) boxes; where they do not meet, what is hot lies outside the body: take the foreground."""
+    both = torch.stack([torch.maximum(box[0], foreground[0]), torch.minimum(box[1], foreground[1])])
+    return both if bool((both[0] < both[1]).all()) else foreground
+
+
+def _grow(box: Tensor, min_side: float) -> Tensor:
+    """Lengthen the short sides of a (2,n) box about its centre, shifted to stay in 0..1."""
+    short = box[1] - box[0] < min_side
+    low = (box.mean(0) - min_side / 2).clamp(0, 1 - min_side)
+    return torch.where(short, torch.stack([low, low + min_side]), box)

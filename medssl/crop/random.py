@@ -1,0 +1,65 @@
+"""Random resized crops: windows of random volume and aspect, anywhere in the array, in 2D and 3D.
+
+Sizes are drawn in mm where a spacing is given. `shape` is *S, the spatial shape, in index order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medssl.crop.geometry import centre_window, check_range, draw_size
+from medssl.types import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    from torch import Tensor
+
+    from medssl.crop.geometry import Range
+
+
+def build(*, scale: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> RandomCrop:
+    """Windows of `scale` (share of the area or volume; a side floor of 0.447 is 0.2 in 2D, 0.089 in 3D) and `ratio`."""
+    return RandomCrop(scale=scale, ratio=ratio)
+
+
+class RandomCrop:
+    """The policy that looks anywhere with equal chance."""
+
+    def __init__(self, *, scale: Range = (0.2, 1.0), ratio: Range = (3 / 4, 4 / 3)) -> None:
+        check_range("crop.scale", scale, largest=1.0)
+        check_range("crop.ratio", ratio)
+        self.scale, self.ratio = scale, ratio
+
+    def window(
+        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+    ) -> Window:
+        """Draw a window inside `shape`; sizes are drawn in mm if `spacing` is given."""
+        size = draw_size(shape, self.scale, self.ratio, rng, spacing)
+        if size is None:
+            return self.centre(shape, spacing)
+        start = tuple(int(rng.integers(0, n - s, endpoint=True)) for n, s in zip(shape, size, strict=True))
+        return Window(start, size)
+
+    def centre(self, shape: tuple[int, ...], spacing: tuple[float, ...] | None = None) -> Window:
+        """The largest centred window whose sides honour the ratio."""
+        return centre_window(shape, self.ratio, spacing)
+
+    def due(self, step: int) -> bool:
+        """Never: there is nothing to refresh."""
+        return False
+
+    def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Ignore the heat maps."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing moves, so nothing is kept."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+
+    def statistics(self) -> dict[str, float]:
+        """Nothing to log."""
+        return {}
