@@ -1,0 +1,79 @@
+"""What sits on an encoder or decoder: projections, restoration, segmentation, classification."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from medssl.models import norm as norms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.types import Features
+
+
+def pool(x_BC: Tensor) -> Tensor:
+    """Global average pooling (B,C,*S) -> (B,C)."""
+    return x_BC.flatten(2).mean(-1)
+
+
+def projection(
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    layers: int = 2,
+    norm: norms.NormKind | None = None,
+    last_norm: bool = False,
+    last_affine: bool = True,
+) -> nn.Sequential:
+    """MLP (B,inputs) -> (B,outputs) of `layers` Linear, with norm and ReLU between them.
+
+    Defaults: MoCo-v2 (2048-2048-ReLU-128, no norm; Chen 2020). A Linear before a norm has no bias. `last_norm` ends in
+    a norm, without scale and shift unless `last_affine` (SimSiam's projector; Chen and He 2021, section 3).
+    """
+    widths = [inputs, *[hidden] * (layers - 1), outputs]
+    made: list[nn.Module] = []
+    for i, (before, after) in enumerate(pairwise(widths)):
+        last = i == layers - 1
+        normed = norm is not None and (last_norm or not last)
+        made.append(nn.Linear(before, after, bias=not normed))
+        if norm is not None and normed:
+            made.append(norms.build(norm, 1, after, affine=last_affine or not last))
+        if not last:
+            made.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*made)
+
+
+class RestorationHead(nn.Sequential):
+    """conv3 and sigmoid, (B,inputs,*S) -> (B,outputs,*S) in (0,1); Xavier-uniform as in DiRA's release."""
+
+    def __init__(self, spatial_dims: int, inputs: int, outputs: int) -> None:
+        conv = Conv[Conv.CONV, spatial_dims](inputs, outputs, 3, padding=1)
+        nn.init.xavier_uniform_(conv.weight)
+        nn.init.zeros_(conv.bias)
+        super().__init__(conv, nn.Sigmoid())
+
+
+class SegmentationHead(nn.Sequential):
+    """conv1, (B,inputs,*S) -> logits (B,classes,*S)."""
+
+    def __init__(self, spatial_dims: int, inputs: int, classes: int) -> None:
+        super().__init__(Conv[Conv.CONV, spatial_dims](inputs, classes, 1))
+
+
+class ClassificationHead(nn.Module):
+    """Global average pooling of the deepest level and one Linear drawn from N(0, 0.01); logits (B,classes)."""
+
+    def __init__(self, channels: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels[-1], classes)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Features) -> Tensor:
+        """Features (B,C_i,*S_i), fine to coarse -> (B,classes)."""
+        return self.linear(pool(features[-1]))

@@ -1,0 +1,69 @@
+"""The norm layers a recipe may name, and a batch norm that is synchronised on CPU ranks too."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Literal
+
+import torch
+from monai.networks.layers.factories import Norm
+from torch import Tensor, nn
+
+from medssl import ranks
+
+NormKind = Literal["batch", "sync_batch", "instance", "group"]
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """Batch norm over the global batch of equal parts; unlike torch's own it also works with gloo on the CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B,C[,*S]) by the mean and variance over all ranks; in eval by the running ones."""
+        if input.is_cuda:
+            return super().forward(input)
+        if not self.training or ranks.world() == 1:
+            return nn.modules.batchnorm._BatchNorm.forward(self, input)
+        axes = [0, *range(2, input.ndim)]
+        mean = _over_ranks(input.mean(axes))
+        centred = input - _per_channel(mean, input)
+        variance = _over_ranks(centred.square().mean(axes))
+        self._track(mean.detach(), variance.detach(), ranks.world() * input.numel() // input.shape[1])
+        x = centred * _per_channel(torch.rsqrt(variance + self.eps), input)
+        if not self.affine:
+            return x
+        return x * _per_channel(self.weight, input) + _per_channel(self.bias, input)
+
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * count / (count - 1), momentum)  # torch keeps the unbiased variance
+
+
+def _over_ranks(x_C: Tensor) -> Tensor:
+    return ranks.gather_grad(x_C[None]).mean(0)
+
+
+def _per_channel(x_C: Tensor, like: Tensor) -> Tensor:
+    return x_C.view(1, -1, *[1] * (like.ndim - 2))
+
+
+def build(kind: NormKind, spatial_dims: int, channels: int, *, affine: bool = True) -> nn.Module:
+    """A norm layer for (B,channels,*S); group: at most 32 groups of at least 2 channels."""
+    if kind == "sync_batch":
+        return SyncBatchNorm(channels, affine=affine)
+    if kind == "group":
+        return nn.GroupNorm(gcd(64, channels) // 2 or 1, channels, affine=affine)
+    layer = Norm[kind, spatial_dims]
+    return layer(channels, affine=affine)
+
+
+def replace_batch_norm(module: nn.Module, kind: NormKind, spatial_dims: int) -> None:
+    """Exchange every batch norm inside `module` for one of `kind`, in place, under the same name."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(module, name, build(kind, spatial_dims, child.num_features))
+        else:
+            replace_batch_norm(child, kind, spatial_dims)
