@@ -1,0 +1,70 @@
+"""Curves of a run, one small picture a name, from its metrics.jsonl."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matplotlib.axes import Axes
+
+INK, FAINT, CHANCE = "#1f4e79", "#a9c1d9", "#b3541e"
+
+
+def names(lines: list[dict[str, Any]], prefixes: Iterable[str]) -> list[str]:
+    """The logged names that start with one of `prefixes`, in order of first appearance."""
+    found: dict[str, None] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name.startswith(tuple(prefixes)) and isinstance(value, int | float):
+                found[name] = None
+    return list(found)
+
+
+def curves(lines: list[dict[str, Any]], prefixes: Iterable[str] = ("loss.", "metric.")) -> bytes | None:
+    """A PNG with one curve a name; None where nothing was logged. Chance is drawn into the discrimination loss."""
+    shown = [name for name in names(lines, prefixes) if name != "metric.chance"]
+    if not shown:
+        return None
+    from matplotlib.figure import Figure  # no pyplot: no global state, no window
+
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(3.4 * columns, 2.1 * rows), layout="constrained")
+        for index, name in enumerate(shown):
+            _draw(figure.add_subplot(rows, columns, index + 1), lines, name)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
+    steps, values = series(lines, name)
+    axes.plot(steps, values, color=FAINT, linewidth=0.8)
+    axes.plot(steps, smooth(values), color=INK, linewidth=1.4)
+    if name == "loss.discrimination":
+        chance_steps, chance = series(lines, "metric.chance")
+        axes.plot(chance_steps, chance, color=CHANCE, linewidth=1, linestyle="--", label="chance")
+        if len(chance):
+            axes.legend(frameon=False, fontsize=7)
+    axes.set_title(name, loc="left", fontsize=8)
+    axes.set_xlabel("step", fontsize=7)
+
+
+def series(lines: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one name, where it was logged."""
+    pairs = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
+    array = np.array(pairs, dtype=float).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
+
+
+def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """A centred mean over a window of `share` of the curve; the window shrinks at the ends, so ends stay honest."""
+    half = int(len(values) * share / 2)
+    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
