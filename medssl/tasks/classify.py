@@ -1,0 +1,122 @@
+"""Classification of whole images: global average pooling and one linear layer on an encoder.
+
+Multi-class (one class a case, softmax and cross-entropy) or multi-label (`a;b`, sigmoids and binary cross-entropy).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl.metrics import classification
+from medssl.models.heads import ClassificationHead
+from medssl.types import InputError, Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from medssl.tasks.task import Row
+
+
+class Classifier(nn.Module):
+    """encoder -> head: (B,C,*S) -> logits (B,K)."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        """Logits of each class."""
+        return self.head(self.encoder(x_BC))
+
+
+class Classify:
+    """The task; see `build`."""
+
+    score = "auc"
+    dense = False
+    parts = ("encoder",)
+
+    def __init__(self, *, classes: Sequence[str], multilabel: bool, positive: str | None) -> None:
+        self.classes, self.multilabel = tuple(classes), multilabel
+        self.positive = positive or (self.classes[-1] if len(self.classes) == 2 and not multilabel else None)
+
+    def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
+        """A `Classifier`; a decoder has no part in it."""
+        channels = cast("Sequence[int]", encoder.channels)
+        return Classifier(encoder, ClassificationHead(channels, len(self.classes)))
+
+    def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
+        """The classes of a case as zeros and ones (K,) float32; raises `InputError` where a name is unknown."""
+        unknown = sorted(set(names) - set(self.classes))
+        if unknown or (not self.multilabel and len(names) != 1):
+            given = ";".join(names) or "no class"
+            wanted = "any of" if self.multilabel else "exactly one of"
+            raise InputError(
+                f"case {case} has {given}, but the task wants {wanted} {', '.join(self.classes)}: set task.classes or "
+                "task.multilabel=true, or leave the case out of the split"
+            )
+        return np.array([name in names for name in self.classes], dtype=np.float32)
+
+    def loss(self, output: Tensor, label: Tensor) -> Losses:
+        """Cross-entropy of logits (B,K) and zeros and ones (B,K)."""
+        if self.multilabel:
+            loss = functional.binary_cross_entropy_with_logits(output.float(), label)
+        else:
+            loss = functional.cross_entropy(output.float(), label)
+        return Losses({"cross_entropy": loss}, {})
+
+    def predict(self, model: nn.Module, volume_BC: Tensor, window: Sequence[int]) -> Tensor:
+        """Probabilities (B,K) of images that already have the size `window`."""
+        logits = model(volume_BC).float()
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
+        """Probability and truth of each class of one case."""
+        probability = prediction.cpu().tolist()
+        return {f"probability.{k}": p for k, p in zip(self.classes, probability, strict=True)} | {
+            f"truth.{k}": int(t) for k, t in zip(self.classes, target, strict=True)
+        }
+
+    def summary(self, rows: Sequence[Row]) -> dict[str, float]:
+        """AUC and average precision (of the positive class, or the mean over classes), and balanced accuracy."""
+        probability, truth = (self._table(rows, kind) for kind in ("probability", "truth"))
+        aucs = dict(zip(self.classes, classification.auc(probability, truth), strict=True))
+        precisions = dict(zip(self.classes, classification.average_precision(probability, truth), strict=True))
+        chosen = [self.positive] if self.positive else list(self.classes)
+        scores = {"auc": _mean(aucs[k] for k in chosen), "average_precision": _mean(precisions[k] for k in chosen)}
+        scores["balanced_accuracy"] = self._accuracy(probability, truth)
+        return scores | ({} if self.positive else {f"auc.{k}": value for k, value in aucs.items()})
+
+    def _accuracy(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
+        if not self.multilabel:
+            return classification.balanced_accuracy(probability_NK.argmax(1), truth_NK.argmax(1))
+        columns = zip(probability_NK.T >= 0.5, truth_NK.T == 1, strict=True)
+        return _mean(classification.balanced_accuracy(p, t) for p, t in columns)
+
+    def _table(self, rows: Sequence[Row], kind: str) -> np.ndarray:
+        return np.array([[row[f"{kind}.{name}"] for name in self.classes] for row in rows], dtype=float)
+
+
+def build(*, classes: list[str] | None = None, multilabel: bool = False, positive: str | None = None) -> Classify:
+    """Classify whole images.
+
+    `classes`: their names, or None for the sorted names in the training labels. `positive` is the class whose AUC is
+    reported in a two-class task: by default the last. Raises `InputError`.
+    """
+    known = classes or []
+    if len(known) < 2 and not (multilabel and known):
+        raise InputError(
+            f"task classify needs two classes or more, but it has {known}: see the class column of the manifest"
+        )
+    if positive is not None and positive not in known:
+        raise InputError(f"task.positive '{positive}' is none of the classes {', '.join(known)}")
+    return Classify(classes=known, multilabel=multilabel, positive=positive)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(torch.tensor(list(values), dtype=torch.float64).nanmean())

@@ -1,0 +1,153 @@
+"""Segmentation: encoder and decoder with a 1x1 convolution, cross-entropy + soft Dice, sliding-window inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+import torch
+from monai.inferers.utils import sliding_window_inference
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl.metrics import segmentation
+from medssl.models.heads import SegmentationHead
+from medssl.types import InputError, Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.tasks.task import Row
+
+
+class Segmenter(nn.Module):
+    """encoder -> decoder -> head: (B,C,*S) -> logits (B,K,*S), background first."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.head = encoder, decoder, head
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        """Logits at the size of the input."""
+        return self.head(self.decoder(self.encoder(x_BC), tuple(x_BC.shape[2:])))
+
+
+def soft_dice_loss(
+    probability_BK: Tensor, truth_BK: Tensor, smooth: float = 1.0, pooled: Literal["batch", "sample"] = "batch"
+) -> Tensor:
+    """1 - mean over foreground classes of `(2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)` (Milletari 2016, eq. 3).
+
+    Inputs (B,K,*S), class 0 is background and left out; sums run over the batch too if `pooled` is "batch".
+    """
+    axes = [0, *range(2, probability_BK.ndim)] if pooled == "batch" else list(range(2, probability_BK.ndim))
+    probability, truth = probability_BK[:, 1:], truth_BK[:, 1:]
+    overlap = (probability * truth).sum(axes)
+    return 1 - ((2 * overlap + smooth) / (probability.sum(axes) + truth.sum(axes) + smooth)).mean()
+
+
+class Segment:
+    """The task; see `build`."""
+
+    score = "dice"
+    dense = True
+    parts = ("encoder", "decoder")
+
+    def __init__(
+        self,
+        *,
+        spatial_dims: int,
+        classes: Sequence[str],
+        pooled: Literal["batch", "sample"],
+        smooth: float,
+        overlap: float,
+        tolerance: float | None,
+    ) -> None:
+        self.spatial_dims, self.classes = spatial_dims, tuple(classes)
+        self.pooled, self.smooth, self.overlap, self.tolerance = pooled, smooth, overlap, tolerance
+
+    def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
+        """A `Segmenter`; raises `InputError` without a decoder."""
+        if decoder is None:
+            raise InputError("task segment needs a decoder, but decoder is null: set decoder.kind=unet")
+        width = cast("int", decoder.out_channels)
+        return Segmenter(encoder, decoder, SegmentationHead(self.spatial_dims, width, len(self.classes) + 1))
+
+    def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
+        """The label volume (*S) as int64; raises `InputError` where it is missing or holds an unknown value."""
+        if label is None:
+            raise InputError(f"case {case} has no label volume: leave it out of the split, or scan it with --labels")
+        low, high = int(label.min()), int(label.max())
+        if low < 0 or high > len(self.classes):
+            known = f"0..{len(self.classes)} ({', '.join(self.classes)})"
+            raise InputError(
+                f"the label of case {case} holds {low}..{high}, but the task knows {known}: set task.classes"
+            )
+        return np.asarray(label[0], dtype=np.int64)
+
+    def loss(self, output: Tensor, label: Tensor) -> Losses:
+        """Cross-entropy and soft Dice of logits (B,K,*S) and labels (B,*S) int64."""
+        probability = output.float().softmax(1)
+        truth = functional.one_hot(label, output.shape[1]).movedim(-1, 1).to(probability.dtype)
+        dice = soft_dice_loss(probability, truth, self.smooth, self.pooled)
+        return Losses({"cross_entropy": functional.cross_entropy(output.float(), label), "dice": dice}, {})
+
+    def predict(self, model: nn.Module, volume_BC: Tensor, window: Sequence[int]) -> Tensor:
+        """Probabilities (B,K,*S): Gaussian-weighted windows; a smaller volume is padded with 0, as in training."""
+        logits = sliding_window_inference(
+            volume_BC, tuple(window), sw_batch_size=2, predictor=model, overlap=self.overlap, mode="gaussian"
+        )
+        assert isinstance(logits, Tensor)
+        return logits.float().softmax(1)
+
+    def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
+        """Dice of each class (and HD95, surface Dice if a tolerance is set) of probabilities (K,*S)."""
+        mask = prediction.argmax(0).cpu().numpy()
+        row: Row = {f"dice.{k}": v for k, v in zip(self.classes, self._dice(mask, target), strict=True)}
+        if self.tolerance is not None:
+            distances = segmentation.surface(mask, target, len(self.classes), spacing, self.tolerance)
+            for name, distance in zip(self.classes, distances, strict=True):
+                row |= {f"hd95.{name}": distance.hd95, f"nsd.{name}": distance.nsd}
+        return {"dice": float(torch.tensor([row[f"dice.{k}"] for k in self.classes]).nanmean()), **row}
+
+    def summary(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Means over cases; a class that a case does not have (NaN) is left out of that class's mean."""
+        names = rows[0] if rows else ()
+        table = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in names}
+        return {name: float(values.nanmean()) for name, values in table.items()}
+
+    def _dice(self, mask: np.ndarray, target: np.ndarray) -> list[float]:
+        return segmentation.dice(mask, target, len(self.classes))
+
+
+def build(
+    *,
+    spatial_dims: int,
+    classes: list[str] | int | None = None,
+    pooled: Literal["batch", "sample"] = "batch",
+    smooth: float = 1.0,
+    overlap: float = 0.5,
+    tolerance: float | None = None,
+) -> Segment:
+    """Segment label values 1..K over background 0.
+
+    `classes`: names of the values 1..K, or the number of values with background, or None to count them in the
+    training labels. `tolerance` in mm asks for surface distances as well.
+    """
+    return Segment(
+        spatial_dims=spatial_dims,
+        classes=names(classes, ()),
+        pooled=pooled,
+        smooth=smooth,
+        overlap=overlap,
+        tolerance=tolerance,
+    )
+
+
+def names(classes: list[str] | int | None, seen: Sequence[int]) -> list[str]:
+    """Names of the label values 1..K: as given, or "1".."K" where K is a number given or the largest value `seen`."""
+    if isinstance(classes, list):
+        return classes
+    last = classes - 1 if classes is not None else max(seen, default=0)
+    if last < 1:
+        raise InputError(f"task segment needs 2 label values or more, background and a class, but {last + 1} is known")
+    return [str(value) for value in range(1, last + 1)]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medssl.models.encoder import tiny
+from medssl.tasks import classify
+from medssl.types import InputError
+
+
+def rows(task, probabilities, names):
+    made = []
+    for probability, classes in zip(probabilities, names, strict=True):
+        target = task.target(classes, None, "x")
+        made.append(task.metrics(torch.tensor(probability), target, (1.0, 1.0)))
+    return made
+
+
+def test_two_classes_report_the_positive_one():
+    task = classify.build(classes=["healthy", "ill"])
+    probabilities = [(0.9, 0.1), (0.6, 0.4), (0.7, 0.3), (0.2, 0.8)]
+    truth = [["healthy"], ["healthy"], ["ill"], ["ill"]]
+    scores = task.summary(rows(task, probabilities, truth))
+    assert task.positive == "ill"
+    assert scores["auc"] == pytest.approx(3 / 4)  # of 4 pairs (ill, healthy) 3 are in order
+    assert scores["balanced_accuracy"] == pytest.approx(0.75)
+    turned = classify.build(classes=["healthy", "ill"], positive="healthy")
+    assert turned.summary(rows(turned, probabilities, truth))["auc"] == pytest.approx(3 / 4)
+
+
+def test_many_classes_average_over_classes_that_occur():
+    task = classify.build(classes=["a", "b", "c"])
+    scores = task.summary(rows(task, [(0.8, 0.1, 0.1), (0.1, 0.8, 0.1)], [["a"], ["b"]]))
+    assert scores["auc"] == scores["auc.a"] == scores["auc.b"] == 1
+    assert math.isnan(scores["auc.c"])
+
+
+def test_multilabel_targets_and_loss():
+    task = classify.build(classes=["a", "b"], multilabel=True)
+    target = torch.from_numpy(np.stack([task.target(["b", "a"], None, "x"), task.target([], None, "y")]))
+    assert target.tolist() == [[1, 1], [0, 0]]
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    assert task.loss(logits, target).main["cross_entropy"].item() == pytest.approx(math.log(2))
+    assert task.predict(torch.nn.Identity(), logits, (1,)).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_multiclass_loss_of_equal_logits_is_log_of_classes():
+    task = classify.build(classes=["a", "b", "c"])
+    target = torch.from_numpy(task.target(["b"], None, "x")[None])
+    assert task.loss(torch.zeros(1, 3), target).main["cross_entropy"].item() == pytest.approx(math.log(3))
+    assert task.predict(torch.nn.Identity(), torch.zeros(1, 3), (1,)).sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_model(dims):
+    task = classify.build(classes=["a", "b", "c"])
+    model = task.model(tiny.build(spatial_dims=dims, in_channels=1), None)
+    assert model(torch.rand(2, 1, *[16] * dims)).shape == (2, 3)
+    assert {name.split(".")[0] for name in model.state_dict()} == {"encoder", "head"}
+
+
+def test_what_does_not_fit_is_refused():
+    task = classify.build(classes=["a", "b"])
+    with pytest.raises(InputError, match="case X-1 has c"):
+        task.target(["c"], None, "X-1")
+    with pytest.raises(InputError, match="case X-1 has a;b"):
+        task.target(["a", "b"], None, "X-1")
+    with pytest.raises(InputError, match="no class"):
+        task.target([], None, "X-1")
+    with pytest.raises(InputError, match="two classes"):
+        classify.build(classes=["a"])
+    with pytest.raises(InputError, match="'z' is none of"):
+        classify.build(classes=["a", "b"], positive="z")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medssl.models.decoder import unet
+from medssl.models.encoder import tiny
+from medssl.tasks import segment
+from medssl.types import InputError
+
+
+class Echo(nn.Module):
+    """Logits that say class 1 where the image is bright: what is predicted is known."""
+
+    def forward(self, x):
+        return torch.cat([1 - x, x], dim=1) * 20
+
+
+def dice_of(probability, truth, **options):
+    both = [torch.stack([1 - t, t], dim=1) for t in (probability, truth)]
+    return segment.soft_dice_loss(*both, **options).item()
+
+
+def test_soft_dice_hand_cases():
+    """Smooth 1: nothing predicted of nothing -> 0; perfect -> 0; disjoint with sums a, b -> 1 - 1/(a + b + 1)."""
+    empty, left, right = torch.zeros(1, 4, 4), torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)
+    left[0, 0, :3], right[0, 2, :2] = 1, 1
+    assert dice_of(empty, empty) == 0
+    assert dice_of(left, left) == 0
+    assert dice_of(left, right) == pytest.approx(1 - 1 / 6)
+
+
+def test_soft_dice_pools_the_batch_or_not():
+    truth, probability = torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)
+    truth[0, :2], probability[0, :2] = 1, 1  # perfect on the first, 2 false voxels on the second
+    probability[1, 0, :2] = 1
+    assert dice_of(probability, truth) == pytest.approx(1 - 17 / 19)
+    assert dice_of(probability, truth, pooled="sample") == pytest.approx((0 + 1 - 1 / 3) / 2)
+
+
+def test_loss_falls_to_zero_for_sure_and_right_logits():
+    task = segment.build(spatial_dims=2, classes=2)
+    label = torch.randint(0, 2, (2, 6, 6), generator=torch.Generator().manual_seed(0))
+    logits = torch.nn.functional.one_hot(label, 2).movedim(-1, 1).float() * 40
+    losses = task.loss(logits, label)
+    assert set(losses.main) == {"cross_entropy", "dice"}
+    assert not losses.rivals
+    assert sum(losses.main.values()).item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(10, 12), (40, 20)])
+def test_windows_give_each_voxel_its_own_prediction(size):
+    """Smaller than the window (padded) and larger (several windows): the known mask comes back in place."""
+    task = segment.build(spatial_dims=2, classes=["lesion"])
+    image = (torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(1)) > 0.5).float()
+    probability = task.predict(Echo(), image, (16, 16))
+    assert probability.shape == (1, 2, *size)
+    assert torch.equal(probability.argmax(1), image[:, 0].long())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_model_gives_logits_at_the_size_of_the_input(dims):
+    encoder = tiny.build(spatial_dims=dims, in_channels=1)
+    decoder = unet.build(spatial_dims=dims, channels=encoder.channels, strides=encoder.strides)
+    task = segment.build(spatial_dims=dims, classes=3)
+    model = task.model(encoder, decoder)
+    assert model(torch.rand(2, 1, *[16] * dims)).shape == (2, 3, *[16] * dims)
+    assert {name.split(".")[0] for name in model.state_dict()} == {"encoder", "decoder", "head"}
+
+
+def test_segmentation_without_decoder_is_refused():
+    encoder = tiny.build(spatial_dims=2, in_channels=1)
+    with pytest.raises(InputError, match="needs a decoder"):
+        segment.build(spatial_dims=2, classes=2).model(encoder, None)
+
+
+def test_unknown_label_value_names_the_case():
+    task = segment.build(spatial_dims=2, classes=["lesion"])
+    with pytest.raises(InputError, match=r"CT-12.*0\.\.3.*lesion"):
+        task.target((), np.array([[[0, 3]]]), "CT-12")
+    with pytest.raises(InputError, match="no label"):
+        task.target((), None, "CT-12")
+
+
+def test_metrics_name_classes_and_leave_absent_ones_out():
+    task = segment.build(spatial_dims=2, classes=["head", "tail"], tolerance=1.0)
+    target = np.zeros((4, 4), int)
+    target[0] = 1
+    prediction = torch.nn.functional.one_hot(torch.from_numpy(target), 3).movedim(-1, 0).float()
+    row = task.metrics(prediction, target, (1.0, 1.0))
+    assert row["dice"] == row["dice.head"] == row["nsd.head"] == 1
+    assert row["hd95.head"] == 0
+    assert math.isnan(row["dice.tail"])
+    summary = task.summary([row, {**row, "dice": 0.5, "dice.head": 0.5, "dice.tail": 0.2}])
+    assert summary["dice"] == 0.75
+    assert summary["dice.tail"] == pytest.approx(0.2)
+
+
+def test_class_names():
+    assert segment.names(["a", "b"], ()) == ["a", "b"]
+    assert segment.names(3, ()) == ["1", "2"]
+    assert segment.names(None, [0, 1, 4]) == ["1", "2", "3", "4"]
+    with pytest.raises(InputError, match="2 label values"):
+        segment.names(None, [0])
