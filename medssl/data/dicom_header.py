@@ -1,0 +1,172 @@
+"""What a DICOM file says about its slices, without pixels (DICOM PS3.3: C.7.6.2 image plane, C.7.6.16 multi-frame)."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from medssl.data.reject import Rejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+BARE = (b"\x08\x00", b"\x02\x00")  # first group of a DICOM file written without preamble
+STACKED = ("CT", "MR", "PT")  # modalities whose values and positions make volumes; all others are pictures
+NO_PIXELS = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC", "AU", "ECG", "PLAN")
+PICTURES = ("CR", "DX", "MG", "US", "XA", "RF", "ES", "GM", "XC", "OP", "IO", "PX", "SM", "NM", "OPT", "IVUS")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+class Slice(NamedTuple):
+    """One frame of one file; positions and directions in LPS mm as DICOM gives them."""
+
+    path: Path
+    frame: int
+    frames: int  # frames in the file
+    instance: str  # SOP instance UID
+    series: str
+    study: str
+    patient: str
+    modality: str
+    size: tuple[int, int]  # rows, columns
+    spacing: tuple[float, float] | None  # between rows, between columns
+    row: tuple[float, ...]  # direction of growing column index; empty where unknown
+    column: tuple[float, ...]  # direction of growing row index
+    position: tuple[float, ...]  # centre of the first pixel
+    reference: str  # frame of reference UID
+    number: int  # instance number
+    marks: tuple[str, ...]  # what may tell volumes of one series apart, most telling first
+    mosaic: bool
+    burned_in: bool
+
+
+def read_header(path: Path) -> Dataset:
+    """The header of a DICOM file. Raises `Rejected` where the file is none, or holds no image."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    with path.open("rb") as stream:
+        start = stream.read(132)
+    if not start:
+        raise Rejected("empty file", "0 bytes", path)
+    if start[128:] != b"DICM" and start[:2] not in BARE:
+        raise Rejected("not an image", "no DICOM, and no name of an image format", path)
+    try:
+        header = dcmread(path, stop_before_pixels=True, force=True)
+        known = "SOPClassUID" in header
+    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, struct.error) as error:
+        raise Rejected("cannot be read", f"header: {type(error).__name__}", path) from None
+    if not known:
+        raise Rejected("not an image", "no DICOM SOP class", path)
+    return header
+
+
+def slices(header: Dataset, path: Path) -> list[Slice]:
+    """The slices that a file holds, in stored order. Raises `Rejected` if they can be no part of an image."""
+    _check(header, path)
+    count = int(header.get("NumberOfFrames") or 1)
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if count > 1 and not groups:
+        raise Rejected("multi-frame without positions", f"{count} frames", path)
+    if groups and len(groups) != count:
+        raise Rejected("cannot be read", f"{count} frames, positions for {len(groups)}", path)
+    return [_slice(header, path, number, count) for number in range(count)]
+
+
+def frame_item(header: Dataset, frame: int, sequence: str) -> Any:
+    """The item of a functional group of one frame (its own, else the shared one), else the header itself."""
+    for place in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        items = header.get(place) or []
+        item = items[frame if place.startswith("Per") else 0] if len(items) else None
+        found = item.get(sequence) if item is not None else None
+        if found:
+            return found[0]
+    return header
+
+
+def _check(header: Dataset, path: Path) -> None:
+    modality, kind = str(header.get("Modality") or "OT"), [str(word).upper() for word in header.get("ImageType") or []]
+    storage = str(header.SOPClassUID)
+    if "Rows" not in header or modality in NO_PIXELS:
+        raise Rejected("not an image", f"{header['SOPClassUID'].repval or storage}, modality {modality}", path)
+    if any("LOCALIZER" in word or "SCOUT" in word for word in kind):
+        raise Rejected("localizer", f"image type {'/'.join(kind)}", path)
+    if storage.startswith(SECONDARY_CAPTURE) and modality not in PICTURES:
+        raise Rejected("secondary capture", f"modality {modality}, image type {'/'.join(kind)}", path)
+    if modality in STACKED and int(header.get("SamplesPerPixel") or 1) > 1:
+        raise Rejected("colour picture", f"modality {modality}, {header.get('PhotometricInterpretation')}", path)
+    if "VFRAME" in kind and "ImagePositionPatient" not in header:
+        raise Rejected("vendor mosaic", "UIH grid image: export it as one file a slice", path)
+
+
+def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
+    plane = frame_item(header, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    orientation = _numbers(plane, 6, path)
+    modality = str(header.get("Modality") or "OT")
+    position = _numbers(frame_item(header, frame, "PlanePositionSequence").get("ImagePositionPatient"), 3, path)
+    if modality in STACKED and not (orientation and position):
+        raise Rejected("no slice position", "no image position or orientation", path)
+    return Slice(
+        path=path,
+        frame=frame,
+        frames=count,
+        instance=str(header.get("SOPInstanceUID") or path),
+        series=str(header.get("SeriesInstanceUID") or path.parent),
+        study=str(header.get("StudyInstanceUID") or ""),
+        patient=str(header.get("PatientID") or "").strip(),
+        modality=modality,
+        size=(int(header.Rows), int(header.Columns)),
+        spacing=_spacing(header, frame, path),
+        row=orientation[:3],
+        column=orientation[3:],
+        position=position,
+        reference=str(header.get("FrameOfReferenceUID") or ""),
+        number=int(header.get("InstanceNumber") or 0),
+        marks=_marks(header, frame),
+        mosaic="MOSAIC" in [str(word).upper() for word in header.get("ImageType") or []],
+        burned_in=str(header.get("BurnedInAnnotation") or "").upper() == "YES",
+    )
+
+
+def _spacing(header: Dataset, frame: int, path: Path) -> tuple[float, float] | None:
+    measures = frame_item(header, frame, "PixelMeasuresSequence")
+    found = _numbers(measures.get("PixelSpacing") or header.get("ImagerPixelSpacing"), 2, path)
+    if not found or min(found) > 0:
+        return (found[0], found[1]) if found else None
+    raise Rejected("broken geometry", f"pixel spacing {found}", path)
+
+
+def _marks(header: Dataset, frame: int) -> tuple[str, ...]:
+    """Echo, image type, diffusion, time: in the order in which they are tried to part slices at one position."""
+    echo, content = frame_item(header, frame, "MREchoSequence"), frame_item(header, frame, "FrameContentSequence")
+    diffusion = frame_item(header, frame, "MRDiffusionSequence")
+    kind = frame_item(header, frame, "MRImageFrameTypeSequence")
+    found = (
+        echo.get("EffectiveEchoTime", header.get("EchoTime")),
+        header.get("EchoNumbers"),
+        kind.get("FrameType", header.get("ImageType")),
+        diffusion.get("DiffusionBValue"),
+        frame_item(diffusion, 0, "DiffusionGradientDirectionSequence").get("DiffusionGradientOrientation"),
+        content.get("TemporalPositionIndex", header.get("TemporalPositionIdentifier")),
+        header.get("TriggerTime"),
+        header.get("AcquisitionNumber"),
+        header.get("AcquisitionTime"),
+        header.get("ContentTime"),
+    )
+    return tuple("" if value is None else str(value) for value in found)
+
+
+def _numbers(value: Any, count: int, path: Path) -> tuple[float, ...]:
+    if value is None or value == "":
+        return ()
+    try:
+        found = tuple(float(number) for number in value)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != count or not np.isfinite(found).all():
+        raise Rejected("broken geometry", f"{count} numbers expected, found {str(value)[:60]}", path)
+    return found
