@@ -59,8 +59,6 @@ class Losses(NamedTuple):
     rivals: dict[str, Tensor]  # each lowered by the rival of that name, and reaching only it
 
 
-
-
 class CropPolicy(Protocol):
     """Where a view looks."""
 
