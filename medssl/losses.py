@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 RestorationKind = Literal["mse", "l1", "ssim"]
 AdversarialKind = Literal["least_squares", "hinge"]
@@ -52,7 +52,7 @@ def cross_correlation(a_BD: Tensor, b_BD: Tensor) -> Tensor:
 
 
 def barlow_twins(a_BD: Tensor, b_BD: Tensor, off_diagonal: float = 0.0051) -> Tensor:
-    """sum_i (C_ii - 1)² + off_diagonal · sum_{i≠j} C_ij² with C the cross-correlation (Zbontar et al. 2021, eq. 1, 2)."""
+    """sum_i (C_ii - 1)² + off_diagonal · sum_{i≠j} C_ij² of the cross-correlation C (Zbontar et al. 2021, eq. 1)."""
     correlation = cross_correlation(a_BD, b_BD)
     diagonal = correlation.diagonal()
     return (diagonal - 1).square().sum() + off_diagonal * (correlation.square().sum() - diagonal.square().sum())
@@ -60,7 +60,7 @@ def barlow_twins(a_BD: Tensor, b_BD: Tensor, off_diagonal: float = 0.0051) -> Te
 
 def negative_cosine(p_BD: Tensor, z_BD: Tensor) -> Tensor:
     """-mean_i p_i·z_i / (|p_i| |z_i|), no gradient into z (Chen and He 2021, eq. 1 and 3)."""
-    return -F.cosine_similarity(wide(p_BD), wide(z_BD.detach()), dim=1).mean()
+    return -functional.cosine_similarity(wide(p_BD), wide(z_BD.detach()), dim=1).mean()
 
 
 def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
@@ -71,7 +71,7 @@ def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squ
     """
     real, fake = wide(real), wide(fake)
     if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
     return ((real - 1).square().mean() + fake.square().mean()) / 2
 
 
@@ -98,8 +98,8 @@ def restoration(
 
 
 def ssim(x_BC: Tensor, y_BC: Tensor, window: int = 7) -> Tensor:
-    """Structural similarity map (B,C,*S) of images in [0,1], uniform window cut at the border (Wang et al. 2004, eq. 13)."""
-    pool = F.avg_pool3d if x_BC.ndim == 5 else F.avg_pool2d
+    """Structural similarity (B,C,*S) of images in [0,1], uniform window, cut at borders (Wang et al. 2004, eq. 13)."""
+    pool = functional.avg_pool3d if x_BC.ndim == 5 else functional.avg_pool2d
 
     def local(z: Tensor) -> Tensor:
         return pool(z, window, stride=1, padding=window // 2, count_include_pad=False)

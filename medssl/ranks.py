@@ -20,7 +20,7 @@ def rank() -> int:
 
 
 def gather(x_B: Tensor) -> Tensor:
-    """(B,*) of every rank -> (W*B,*) in rank order, the same on all ranks, without gradient; ranks hold equal shapes."""
+    """(B,*) of every rank -> (W*B,*) in rank order, the same on all ranks, without gradient; equal shapes on all."""
     x_B = x_B.detach()
     if world() == 1:
         return x_B

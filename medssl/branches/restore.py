@@ -1,0 +1,41 @@
+"""The restorative branch: from decoded features back to the clean view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from medssl import losses
+from medssl.models import heads
+
+if TYPE_CHECKING:
+    from medssl.types import Views
+
+
+class Restore(nn.Module):
+    """Reconstruction of view 0 and its distance to the target (Haghighi et al. 2022, section 3)."""
+
+    def __init__(self, head: nn.Module, loss: losses.RestorationKind, masked_only: bool) -> None:
+        super().__init__()
+        self.head, self.loss, self.masked_only = head, loss, masked_only
+
+    def forward(self, decoded_BC: Tensor, views: Views) -> tuple[Tensor, Tensor]:
+        """Decoder output (B,C',*S) -> reconstruction (B,C,*S) in [0,1], float32 or wider, and the scalar loss."""
+        with torch.autocast(decoded_BC.device.type, enabled=False):
+            reconstruction = self.head(decoded_BC.to(next(self.head.parameters()).dtype))
+            mask = views.mask if self.masked_only else None
+            return reconstruction, losses.restoration(reconstruction, views.target, self.loss, mask)
+
+
+def build(
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    loss: losses.RestorationKind = "mse",
+    masked_only: bool = False,
+) -> Restore:
+    """conv3 and sigmoid on `in_channels` of the decoder; masked_only: only what the corruption changed counts (MAE)."""
+    return Restore(heads.RestorationHead(spatial_dims, in_channels, out_channels), loss, masked_only)

@@ -1,0 +1,43 @@
+"""Barlow Twins (Zbontar et al. 2021): the cross-correlation of two views' embeddings becomes the identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from medssl import losses, ranks
+from medssl.methods import base
+from medssl.models import heads
+from medssl.types import InputError, Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medssl.types import Features, Views
+
+
+class BarlowTwins(base.Method):
+    """Standardises and correlates over the global batch, so that ranks do not change the loss."""
+
+    def __init__(self, projector: nn.Module, off_diagonal: float) -> None:
+        super().__init__()
+        self.projector, self.off_diagonal = projector, off_diagonal
+
+    def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
+        """The loss of the two views, the same on every rank."""
+        self.check_views(len(views.x))
+        a, b = (self.projector(heads.pool(encode(v)[-1])) for v in (0, 1))
+        loss = losses.barlow_twins(ranks.gather_grad(a), ranks.gather_grad(b), self.off_diagonal)
+        self.diagnostics = base.spread(a)
+        return Losses({"discrimination": loss}, {})
+
+
+def build(
+    *, encoder: nn.Module, batch: int, hidden: int = 8192, dim: int = 8192, off_diagonal: float = 0.0051
+) -> BarlowTwins:
+    """Barlow Twins on `encoder`, published widths and off-diagonal weight. Raises InputError for batch 1."""
+    if batch < 2:
+        raise InputError(f"the loss correlates over the batch, train.batch is {batch}: set train.batch=2 or more")
+    projector = heads.projection(base.width(encoder), hidden, dim, layers=3, norm="sync_batch")
+    return BarlowTwins(projector, off_diagonal)

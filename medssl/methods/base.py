@@ -1,0 +1,88 @@
+"""What every base method is, and the diagnostics that all of them log."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl import losses
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medssl.types import Features, Losses, Views
+
+
+class Method(nn.Module):
+    """A base method: its main loss is "discrimination"; a rival is parameters with a loss and optimizer of their own.
+
+    `diagnostics` holds scalars by name, set by each forward.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
+        """Losses of one batch; `encode(v)` gives view v's features from the online encoder and runs it once a view."""
+        raise NotImplementedError
+
+    def check_views(self, count: int) -> None:
+        """Raises InputError where the method cannot compare `count` views; two, unless a method says otherwise."""
+        if count != 2:
+            raise InputError(f"this method compares 2 views, views.count is {count}: set views.count=2")
+
+    def rivals(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of each rival, by the name of its loss."""
+        return {}
+
+    def starts(self, batch: int) -> dict[str, int]:
+        """First step, counted from the method's own start, of rivals that wait, at `batch` samples a step."""
+        return {}
+
+    def begin(self, encoder: nn.Module) -> None:
+        """Call once at step 0, after initial weights are loaded, not on resume."""
+
+    def after_step(self, encoder: nn.Module) -> None:
+        """Call after every step of the optimizers."""
+
+
+def width(encoder: nn.Module) -> int:
+    """Channels of the encoder's deepest level, from which methods take their embedding."""
+    channels: Any = encoder.channels
+    return int(channels[-1])
+
+
+@torch.no_grad()
+def spread(z_BD: Tensor) -> dict[str, Tensor]:
+    """How far embeddings are from collapse: both numbers are of unit vectors, of this rank's batch.
+
+    embedding_std: deviation over the batch, averaged over D (0 collapsed, 1/sqrt(D) spread; Chen and He 2021, 4.1);
+    effective_rank: exp of the entropy of the normalised singular values (1 collapsed, min(B,D) spread; Roy and
+    Vetterli 2007).
+    """
+    with torch.autocast(z_BD.device.type, enabled=False):
+        z = functional.normalize(losses.wide(z_BD), dim=1)
+        gram = z @ z.T if z.shape[0] <= z.shape[1] else z.T @ z
+        singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+        p = singular / singular.sum()
+        return {
+            "embedding_std": z.std(0, unbiased=False).mean(),
+            "effective_rank": torch.special.entr(p).sum().exp(),
+        }
+
+
+@torch.no_grad()
+def contrast(cosines_BM: Tensor, learned: int) -> dict[str, Tensor]:
+    """Top-1 of picking column 0, the largest cosine in the last `learned` columns, and the loss of a guess, log M."""
+    positive, negative = cosines_BM[:, 0], cosines_BM[:, 1:]
+    return {
+        "top1": (positive > negative.amax(1)).to(positive).mean(),
+        "max_cosine": cosines_BM[:, -learned:].amax(),
+        "chance": cosines_BM.new_tensor(log(cosines_BM.shape[1])),
+    }

@@ -1,0 +1,148 @@
+"""What MoCo and AdCo share: key encoder, which view meets which, who is no negative of whom, the size of a memory."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl import losses, ranks
+from medssl.models import heads
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from medssl.types import Features, Views
+
+Exclude = Literal["patient", "sample", "none"]
+
+LARGEST = 65536  # the published size of both MoCo's queue and AdCo's bank
+
+
+class Pair(NamedTuple):
+    """A query view, the key view it meets, and the weight of their loss."""
+
+    query: int
+    key: int
+    weight: float
+
+
+class Keys(NamedTuple):
+    """Keys of the global batch in rank order, with their owners."""
+
+    k: Tensor  # (W*B,D) unit vectors
+    sample: Tensor  # (W*B,)
+    patient: Tensor  # (W*B,)
+
+    def own(self, batch: int) -> Tensor:
+        """The keys (B,D) of this rank's samples."""
+        return self.k[ranks.rank() * batch :][:batch]
+
+
+class KeyEncoder(nn.Module):
+    """Moving average of encoder and head, without gradient and without decoder (He et al. 2020, eq. 2).
+
+    Only parameters are averaged; statistics of batch norm come from its own forwards. Where the encoder has batch norm
+    and there are several ranks, samples are exchanged between ranks first, so that a key shares no statistics with its
+    query (He et al. 2020, section 3.3).
+    """
+
+    rounds: Tensor
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, momentum: float, shuffle_bn: bool, seed: int) -> None:
+        super().__init__()
+        self.encoder, self.head = copy.deepcopy(encoder), copy.deepcopy(head)
+        self.requires_grad_(False)
+        self.momentum, self.seed = momentum, seed
+        self.shuffle = shuffle_bn and any(_local_batch_norm(m) for m in encoder.modules())
+        self.register_buffer("rounds", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def forward(self, x_BC: Tensor, views: Views) -> Keys:
+        """Key view (B,C,*S) of this rank -> keys of all ranks."""
+        owners = ranks.gather(views.sample), ranks.gather(views.patient)
+        if not (self.shuffle and self.training and ranks.world() > 1):
+            return Keys(ranks.gather(self._embed(x_BC)), *owners)
+        order = shuffled(ranks.world() * len(x_BC), self.seed, int(self.rounds)).to(x_BC.device)
+        self.rounds += 1
+        mine = order[ranks.rank() * len(x_BC) :][: len(x_BC)]
+        k = ranks.gather(self._embed(ranks.gather(x_BC)[mine]))
+        return Keys(k[torch.argsort(order)], *owners)
+
+    @torch.no_grad()
+    def follow(self, encoder: nn.Module, head: nn.Module) -> None:
+        """theta_k <- m theta_k + (1 - m) theta_q."""
+        for key, query in self._pairs(encoder, head):
+            key.lerp_(query, 1 - self.momentum)
+
+    @torch.no_grad()
+    def become(self, encoder: nn.Module, head: nn.Module) -> None:
+        """theta_k <- theta_q."""
+        for key, query in self._pairs(encoder, head):
+            key.copy_(query)
+
+    def _embed(self, x_BC: Tensor) -> Tensor:
+        return embed(self.head, self.encoder(x_BC))
+
+    def _pairs(self, encoder: nn.Module, head: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        keys = [*self.encoder.parameters(), *self.head.parameters()]
+        return list(zip(keys, [*encoder.parameters(), *head.parameters()], strict=True))
+
+
+def embed(head: nn.Module, features: Features) -> Tensor:
+    """Pooled deepest features through `head`, as unit vectors (B,D)."""
+    return functional.normalize(losses.wide(head(heads.pool(features[-1]))), dim=1)
+
+
+def shuffled(count: int, seed: int, round_: int) -> Tensor:
+    """A permutation (count,), the same on every rank, that depends on nothing but its arguments."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + round_))
+
+
+def unit_gaussian(rows: int, columns: int, seed: int) -> Tensor:
+    """Unit vectors (rows,columns) in random directions, the same on every rank."""
+    return functional.normalize(torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def pairs(count: int, symmetric: bool) -> list[Pair]:
+    """Which of `count` views meet: (0,1); symmetric: both ways, halved; more than 2 views: 1.. meet key 0, summed.
+
+    Source: AdCo's release (Hu et al. 2021), single, symmetric and multi-crop forms. Raises InputError.
+    """
+    if count < 2:
+        raise InputError(f"a contrastive method compares 2 views or more, views.count is {count}: set views.count=2")
+    if count > 2 and symmetric:
+        raise InputError(f"symmetric=true takes 2 views, views.count is {count}: set one or the other")
+    if count > 2:
+        return [Pair(view, 0, 1.0) for view in range(1, count)]
+    return [Pair(0, 1, 0.5), Pair(1, 0, 0.5)] if symmetric else [Pair(0, 1, 1.0)]
+
+
+def same_owner(views: Views, sample_M: Tensor, patient_M: Tensor, exclude: Exclude) -> Tensor:
+    """(B,M) true where a key comes from the query's own sample or, by default, patient, and so is no negative."""
+    mask = views.sample[:, None] == sample_M
+    if exclude == "none":
+        return torch.zeros_like(mask)
+    return mask | (views.patient[:, None] == patient_M) if exclude == "patient" else mask
+
+
+def largest_memory(samples: int | None) -> int:
+    """The largest power of two that is neither above the number of training samples nor above the published 65536.
+
+    One pass over the data must fill the memory: beyond that it holds stale copies of samples it already has.
+    """
+    return LARGEST if samples is None else min(LARGEST, 1 << (max(samples, 1).bit_length() - 1))
+
+
+def check_memory(size: int, samples: int | None, key: str, way_out: str = "") -> None:
+    """Raises InputError unless one pass over `samples` fills `size` negatives; `key` is the recipe's name for them."""
+    if size < 1:
+        raise InputError(f"{key} is {size}: give 1 or more, or auto")
+    if samples is not None and size > samples:
+        raise InputError(f"{key} is {size} but {samples} samples fill {samples} at most: set {key}={samples}{way_out}")
+
+
+def _local_batch_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)

@@ -1,0 +1,111 @@
+"""MoCo-v2 (Chen et al. 2020): a queue of keys from a slowly moving encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from medssl import losses
+from medssl.methods import base, keys
+from medssl.models import heads
+from medssl.types import Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medssl.types import Features, Views
+
+
+class MoCoV2(base.Method):
+    """InfoNCE of a query against its own key and a queue of K keys, oldest replaced first; ids travel with the keys."""
+
+    queue: Tensor  # (K,D)
+    sample: Tensor  # (K,)
+    patient: Tensor  # (K,)
+    pointer: Tensor  # () row of the oldest key
+
+    def __init__(
+        self,
+        head: nn.Module,
+        key_encoder: keys.KeyEncoder,
+        queue_KD: Tensor,
+        temperature: float,
+        symmetric: bool,
+        exclude: keys.Exclude,
+    ) -> None:
+        super().__init__()
+        self.head, self.key_encoder = head, key_encoder
+        self.temperature, self.symmetric, self.exclude = temperature, symmetric, exclude
+        self.register_buffer("queue", queue_KD)
+        self.register_buffer("sample", torch.full((len(queue_KD),), -1))
+        self.register_buffer("patient", torch.full((len(queue_KD),), -1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self._fresh: list[keys.Keys] = []
+
+    def check_views(self, count: int) -> None:
+        """Two views or more; symmetric: two. Raises InputError."""
+        keys.pairs(count, self.symmetric)
+
+    def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
+        """InfoNCE summed over the pairs of views; see `keys.pairs`."""
+        pairs = keys.pairs(len(views.x), self.symmetric)
+        k = {v: self.key_encoder(views.x[v], views) for v in sorted({p.key for p in pairs})}
+        mask = keys.same_owner(views, self.sample, self.patient, self.exclude)
+        loss = torch.zeros((), device=views.x[0].device)
+        for pair in pairs:
+            q = keys.embed(self.head, encode(pair.query))
+            cosines = losses.cosines(q, k[pair.key].own(len(q)), self.queue, mask)
+            loss = loss + pair.weight * losses.first_of(cosines, self.temperature)
+        self.diagnostics = base.contrast(cosines, len(self.queue)) | base.spread(q)
+        if self.training:
+            self._fresh.append(k[pairs[0].key])
+        return Losses({"discrimination": loss}, {})
+
+    def begin(self, encoder: nn.Module) -> None:
+        """theta_k <- theta_q."""
+        self.key_encoder.become(encoder, self.head)
+
+    @torch.no_grad()
+    def after_step(self, encoder: nn.Module) -> None:
+        """Move the key encoder and put the step's keys into the queue."""
+        self.key_encoder.follow(encoder, self.head)
+        for fresh in self._fresh:
+            self._enqueue(fresh)
+        self._fresh.clear()
+
+    def _enqueue(self, fresh: keys.Keys) -> None:
+        size, count = len(self.queue), len(fresh.k)
+        latest = torch.arange(max(0, count - size), count, device=self.queue.device)
+        rows = (self.pointer + latest) % size
+        self.queue[rows] = fresh.k[latest].to(self.queue)
+        self.sample[rows] = fresh.sample[latest]
+        self.patient[rows] = fresh.patient[latest]
+        self.pointer.add_(count).remainder_(size)
+
+
+def build(
+    *,
+    encoder: nn.Module,
+    samples: int | None = None,
+    queue: int | Literal["auto"] = "auto",
+    temperature: float = 0.2,
+    momentum: float = 0.999,
+    hidden: int = 2048,
+    dim: int = 128,
+    symmetric: bool = False,
+    exclude: keys.Exclude = "patient",
+    shuffle_bn: bool = True,
+    seed: int = 0,
+) -> MoCoV2:
+    """MoCo-v2 on `encoder`, published defaults; queue: auto is the largest power of two not above samples or 65536.
+
+    Raises InputError for a queue longer than the data: it would hold several keys of each sample, older copies of what
+    it already has, and the query's own among them.
+    """
+    size = keys.largest_memory(samples) if queue == "auto" else queue
+    keys.check_memory(size, samples, "method.queue")
+    head = heads.projection(base.width(encoder), hidden, dim)
+    key_encoder = keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed)
+    return MoCoV2(head, key_encoder, keys.unit_gaussian(size, dim, seed), temperature, symmetric, exclude)

@@ -1,0 +1,44 @@
+"""SimSiam (Chen and He 2021): two views, a predictor and a stopped gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from medssl import losses
+from medssl.methods import base
+from medssl.models import heads
+from medssl.types import InputError, Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medssl.types import Features, Views
+
+
+class SimSiam(base.Method):
+    """(D(p1, z2) + D(p2, z1)) / 2 with D the negative cosine and no gradient into z (eq. 4); heads span ranks."""
+
+    def __init__(self, projector: nn.Module, predictor: nn.Module) -> None:
+        super().__init__()
+        self.projector, self.predictor = projector, predictor
+
+    def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
+        """The symmetric loss of the two views."""
+        self.check_views(len(views.x))
+        z1, z2 = (self.projector(heads.pool(encode(v)[-1])) for v in (0, 1))
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        loss = (losses.negative_cosine(p1, z2) + losses.negative_cosine(p2, z1)) / 2
+        self.diagnostics = base.spread(z1)
+        return Losses({"discrimination": loss}, {})
+
+
+def build(*, encoder: nn.Module, batch: int, hidden: int = 2048, dim: int = 2048, bottleneck: int = 512) -> SimSiam:
+    """SimSiam on `encoder`, published widths; the heads' norm spans all ranks. Raises InputError for batch 1."""
+    if batch < 2:
+        raise InputError(f"the heads have batch norm, train.batch is {batch}: set train.batch=2 or more")
+    projector = heads.projection(
+        base.width(encoder), hidden, dim, layers=3, norm="sync_batch", last_norm=True, last_affine=False
+    )
+    return SimSiam(projector, heads.projection(dim, bottleneck, dim, norm="sync_batch"))

@@ -1,0 +1,152 @@
+"""A base method [+ restore [+ adversary]] on one encoder: one forward gives the losses of all players."""
+
+from __future__ import annotations
+
+import functools
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from medssl.types import InputError, Losses
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from medssl.branches.adversary import Adversary
+    from medssl.branches.restore import Restore
+    from medssl.methods.base import Method
+    from medssl.types import Features, Views
+
+MAIN = ("discrimination", "restoration", "adversarial")
+
+
+class Pretext(nn.Module):
+    """Encoder, and whichever of method, decoder + restore, and adversary a recipe names.
+
+    A loss is either on or off (`activate`). What no active loss reaches is frozen: it gets no gradient, not even zeros,
+    and belongs to no player. Raises InputError for parts that cannot work together.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        method: Method | None = None,
+        decoder: nn.Module | None = None,
+        restore: Restore | None = None,
+        adversary: Adversary | None = None,
+    ) -> None:
+        super().__init__()
+        _check(method, decoder, restore, adversary)
+        self.encoder, self.method, self.decoder = encoder, method, decoder
+        self.restore, self.adversary = restore, adversary
+        self._rivals = _rivals(method, adversary)
+        self._trainable = self._parts()
+        self._waiting = set(method.starts(1)) if method else set()
+        self.activate(set(self.names()) - self._waiting)
+
+    def names(self) -> tuple[str, ...]:
+        """Every loss this pretext can compute, main ones first."""
+        has = (self.method, self.restore, self.adversary)
+        return (*(name for name, part in zip(MAIN, has, strict=True) if part is not None), *self._rivals)
+
+    def activate(self, names: Collection[str]) -> None:
+        """Turn on exactly the losses in `names`.
+
+        A rival plays when the main loss it answers is on; one that its method makes wait (`starts`) must be named too.
+        """
+        unknown = set(names) - set(self.names())
+        if unknown:
+            raise InputError(f"no such loss: {sorted(unknown)}; this pretext has {sorted(self.names())}")
+        rivals = {r for r in self._rivals if _answers(r) in names and (r in names or r not in self._waiting)}
+        self._active = {name for name in MAIN if name in names} | rivals
+        on = {id(p) for p in chain.from_iterable(self.players().values())}
+        for parameter in chain(*self._trainable.values(), *self._rivals.values()):
+            parameter.requires_grad_(id(parameter) in on)
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters each active player moves, "main" first."""
+        parts = [part for name, part in self._trainable.items() if name in self._active]
+        rivals = {name: parameters for name, parameters in self._rivals.items() if name in self._active}
+        return {"main": _unique(chain.from_iterable(parts)), **rivals}
+
+    def forward(self, views: Views) -> Losses:
+        """The active losses of one batch; each view is encoded at most once."""
+        encode = functools.cache(lambda view: self._encode(views, view))
+        main: dict[str, Tensor] = {}
+        rivals: dict[str, Tensor] = {}
+        if self.method is not None and "discrimination" in self._active:
+            found = self.method(views, encode)
+            main |= found.main
+            rivals |= found.rivals
+        if self.restore is not None and self.decoder is not None and self._active & {"restoration", "adversarial"}:
+            decoded = self.decoder(encode(0), views.x[0].shape[2:])
+            reconstruction, loss = self.restore(decoded, views)
+            if "restoration" in self._active:
+                main["restoration"] = loss
+            if self.adversary is not None and "adversarial" in self._active:
+                found = self.adversary(reconstruction, views.target)
+                main |= found.main
+                rivals |= found.rivals
+        return Losses(main, rivals)
+
+    def check_views(self, count: int) -> None:
+        """Raises InputError where the method cannot compare `count` views."""
+        if self.method is not None:
+            self.method.check_views(count)
+
+    def begin(self) -> None:
+        """Call once at step 0, after initial weights are loaded, not on resume: the key encoder becomes the encoder."""
+        if self.method is not None:
+            self.method.begin(self.encoder)
+
+    def after_step(self) -> None:
+        """Call after every step of the optimizers; the key encoder also follows while discrimination is off."""
+        if self.method is not None:
+            self.method.after_step(self.encoder)
+
+    @property
+    def diagnostics(self) -> dict[str, Tensor]:
+        """What the method found in its last forward, scalars by name."""
+        return self.method.diagnostics if self.method is not None and "discrimination" in self._active else {}
+
+    def _encode(self, views: Views, view: int) -> Features:
+        return self.encoder(views.x[view])
+
+    def _parts(self) -> dict[str, list[nn.Parameter]]:
+        """What each main loss can move; parameters frozen beforehand (the key encoder) stay so."""
+        rivals = {id(p) for p in chain.from_iterable(self._rivals.values())}
+        reach = {
+            "discrimination": (self.encoder, self.method),
+            "restoration": (self.encoder, self.decoder, self.restore),
+            "adversarial": (self.encoder, self.decoder, self.restore),
+        }
+        return {
+            name: [p for part in parts if part for p in part.parameters() if p.requires_grad and id(p) not in rivals]
+            for name, parts in reach.items()
+        }
+
+
+def _check(method: object, decoder: object, restore: object, adversary: object) -> None:
+    if method is None and restore is None:
+        raise InputError("both method and restore are null, nothing would be learned: name one of them")
+    if adversary is not None and restore is None:
+        raise InputError(
+            "adversary is set but restore is null: add restore, whose output it judges, or set adversary=null"
+        )
+    if restore is not None and decoder is None:
+        raise InputError("restore is set and decoder is null: add a decoder or set restore=null")
+
+
+def _rivals(method: Method | None, adversary: Adversary | None) -> dict[str, list[nn.Parameter]]:
+    rivals = method.rivals() if method is not None else {}
+    return rivals | ({"discriminator": list(adversary.parameters())} if adversary is not None else {})
+
+
+def _answers(rival: str) -> str:
+    return "adversarial" if rival == "discriminator" else "discrimination"
+
+
+def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return list({id(p): p for p in parameters}.values())
