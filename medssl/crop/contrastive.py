@@ -85,7 +85,7 @@ class ContrastiveCrop:
         self.random, self.alpha, self.level, self.rule = random, alpha, level, rule
         self.first, self.every, self.steps = first, every, steps
         # Shared memory: a worker that outlives a refresh must see the new boxes; a plain tensor stays what it was.
-        self.boxes = torch.tensor(full_box(spatial_dims)).repeat(samples, 1).share_memory_()
+        self.boxes = torch.tensor(full_box(spatial_dims), dtype=torch.float64).repeat(samples, 1).share_memory_()
         self.refreshes = torch.zeros(1, dtype=torch.int64).share_memory_()
         self.fallback = torch.zeros(samples, dtype=torch.bool)
 
@@ -132,7 +132,7 @@ class ContrastiveCrop:
         """Store `boxes` (N,2n) of the samples `index` (N,); NaN becomes the whole array, is counted and warned of."""
         index, boxes = index.cpu(), boxes.to("cpu", torch.float64)
         silent = boxes.isnan().any(1)
-        full = torch.tensor(full_box(boxes.shape[1] // 2))
+        full = torch.tensor(full_box(boxes.shape[1] // 2), dtype=torch.float64)
         self.boxes[index] = torch.where(silent[:, None], full, boxes)
         self.fallback[index] = silent
         self.refreshes += 1
@@ -203,7 +203,7 @@ def contrastive_window(
 
 def _steps(name: str, time: float | int, steps: int) -> int:
     """A float in 0..1 is a share of the run, an integer is steps."""
-    if isinstance(time, float) and not 0 <= time <= 1 or time < 0:
+    if (isinstance(time, float) and not 0 <= time <= 1) or time < 0:
         raise InputError(f"{name} is {time}: give a share of the run (a float from 0 to 1) or steps (an integer)")
     return time if isinstance(time, int) else round(time * steps)
 
