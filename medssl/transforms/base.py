@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import MapTransform, Randomizable
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.transform import MapTransform, Randomizable
 
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from monai.config import KeysCollection
+    from monai.config.type_definitions import KeysCollection
 
     Params = dict[str, Any]
 
@@ -23,8 +23,8 @@ class RandTransform(MapTransform, Randomizable):
     """A random change of images (C,*S) float32, two or three dimensional, that keeps their geometry.
 
     `draw` decides by a coin of `prob` whether anything happens (None: nothing), and gives plain numbers and small
-    arrays; `apply` with the same parameters gives the same image. In a MONAI pipeline the keys share one draw, which stays in
-    `drawn`; numpy, tensors and MetaTensors come back as what they were, with their affine.
+    arrays; `apply` with the same parameters gives the same image. In a MONAI pipeline the keys share one draw, which
+    stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with their affine.
     """
 
     def __init__(self, keys: KeysCollection = "image", prob: float = 1.0, allow_missing_keys: bool = False) -> None:

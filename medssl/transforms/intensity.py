@@ -1,0 +1,227 @@
+"""Changes of intensity that keep the geometry. Images are (C,*S) float32 in [0,1], and stay there.
+
+All channels of an image share one draw. Curves (gamma, Bezier, histogram shift, window) keep a constant image constant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medssl.transforms.base import RandTransform
+from medssl.transforms.filters import blur, tone
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from monai.config.type_definitions import KeysCollection
+
+    from medssl.transforms.base import Params
+
+_PIECES = 512  # points at which a Bezier curve is evaluated
+
+
+class RandGammad(RandTransform):
+    """x -> x**gamma, with log(gamma) uniform between the logs of `gamma`, so that 1/2 is as likely as 2."""
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        prob: float = 1.0,
+        gamma: tuple[float, float] = (0.7, 1.5),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        if not 0 < gamma[0] <= gamma[1]:
+            raise InputError(f"RandGammad: gamma is {gamma}, give two positive numbers, the smaller first")
+        self.gamma = gamma
+
+    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw the exponent."""
+        return {"gamma": float(np.exp(rng.uniform(*np.log(self.gamma))))}
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Raise to the exponent."""
+        return tone(x, lambda t: t ** params["gamma"])
+
+
+class RandBezierIntensityd(RandTransform):
+    """A random cubic Bezier tone curve from (0,0) to (1,1), or, with probability `invert`, from (0,1) to (1,0).
+
+    Models Genesis (Zhou et al. 2021, section 3.2) and TransVW: two inner control points uniform in the unit square. Not
+    inverted, x and y are both sorted, which makes the curve rise; inverted, x alone is sorted and y is run backwards.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        prob: float = 1.0,
+        invert: float = 0.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        self.invert = invert
+
+    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw the two inner control points (x,y) and the direction."""
+        return {"points": rng.random((2, 2)).tolist(), "invert": bool(rng.random() < self.invert)}
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Map through the curve."""
+        t = np.linspace(0, 1, _PIECES)[:, None]
+        first, second = np.asarray(params["points"])
+        points = 3 * (1 - t) ** 2 * t * first + 3 * (1 - t) * t**2 * second + t**3
+        xs = np.sort(points[:, 0])
+        ys = points[::-1, 1] if params["invert"] else np.sort(points[:, 1])
+        return tone(x, lambda v: np.interp(v, xs, ys))
+
+
+class RandHistogramShiftd(RandTransform):
+    """A rising piecewise linear tone curve: evenly spaced knots, each inner one moved between its neighbours.
+
+    `points` bounds the number of knots; `strength` is the part of the way to a neighbour that a knot may move.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        prob: float = 1.0,
+        points: tuple[int, int] = (5, 10),
+        strength: float = 0.8,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        if not 3 <= points[0] <= points[1] or not 0 <= strength <= 1:
+            raise InputError(
+                f"RandHistogramShiftd: points is {points} and strength {strength}, give 3 knots or more and a "
+                "strength in 0..1"
+            )
+        self.points, self.strength = points, strength
+
+    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw the heights of the knots, from dark to bright."""
+        heights = np.linspace(0, 1, int(rng.integers(self.points[0], self.points[1] + 1)))
+        for i in range(1, len(heights) - 1):
+            moved = rng.uniform(heights[i - 1], heights[i + 1])
+            heights[i] += self.strength * (moved - heights[i])
+        return {"heights": heights.tolist()}
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Map through the knots."""
+        heights = params["heights"]
+        knots = np.linspace(0, 1, len(heights))
+        return tone(x, lambda v: np.interp(v, knots, heights))
+
+
+class RandWindowJitterd(RandTransform):
+    """Look at CT through a slightly other window: `window` (low, high) in the image's units, moved and widened.
+
+    The centre moves by up to `level`, and the width changes by up to `width`, both as parts of the window's width. Give
+    window=(-1000, 1000) for an image in HU; the default takes an image that was scaled to [0,1] already. What comes out
+    is in [0,1]; values outside the drawn window are cut to 0 or 1, never wrapped.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        prob: float = 1.0,
+        window: tuple[float, float] = (0.0, 1.0),
+        level: float = 0.05,
+        width: float = 0.2,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        if window[1] <= window[0] or not 0 <= width < 1:
+            raise InputError(f"RandWindowJitterd: window {window}, width {width}: give low < high and a width in 0..1")
+        self.window, self.level, self.width = window, level, width
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw the window; without jitter (probability 1 - prob) it is the nominal one, which still scales to [0,1]."""
+        low, high = self.window
+        centre, width = (low + high) / 2, high - low
+        if rng.random() < self.prob:
+            centre += rng.uniform(-1, 1) * self.level * width
+            width *= 1 + rng.uniform(-1, 1) * self.width
+        return {"low": centre - width / 2, "high": centre + width / 2}
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Scale the drawn window to [0,1] and cut."""
+        low, high = params["low"], params["high"]
+        scaled = (x.astype(np.float32, copy=False) - np.float32(low)) * np.float32(1 / (high - low))
+        return np.clip(scaled, 0, 1, out=scaled)
+
+
+class RandBiasFieldd(RandTransform):
+    """Multiply by exp of a smooth polynomial, as an MR receive coil does; cut to [0,1].
+
+    The logarithm is a sum of Legendre polynomials of total degree up to `degree`, scaled so that its largest absolute
+    value over the image is uniform in [0, strength].
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        prob: float = 1.0,
+        strength: float = 0.5,
+        degree: int = 3,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        self.strength, self.degree = strength, degree
+
+    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw polynomial coefficients (degree+1 an axis) and the strength."""
+        n = len(shape) - 1
+        coefficients = rng.uniform(-1, 1, [self.degree + 1] * n)
+        total = np.indices(coefficients.shape).sum(0)
+        coefficients[(total > self.degree) | (total == 0)] = 0
+        return {"coefficients": coefficients, "strength": float(rng.uniform(0, self.strength))}
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Multiply by the field."""
+        field = np.asarray(params["coefficients"], np.float32)
+        for size in reversed(x.shape[1:]):
+            basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, size), field.shape[-1] - 1)
+            field = np.tensordot(basis.astype(np.float32), field, (1, -1))
+        field *= params["strength"] / max(float(np.abs(field).max()), 1e-6)
+        changed = x * np.exp(field, out=field)
+        return np.clip(changed, 0, 1, out=changed)
+
+
+class RandBlurNoised(RandTransform):
+    """Gaussian blur (probability `blur`), then fresh Gaussian noise (probability `noise`), cut to [0,1].
+
+    `sigma` (voxels) and `std` are ranges drawn from uniformly. The noise has its own drawn seed, so that it replays.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        prob: float = 1.0,
+        blur: float = 0.5,
+        sigma: tuple[float, float] = (0.3, 1.0),
+        noise: float = 0.5,
+        std: tuple[float, float] = (0.0, 0.05),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        self.blur, self.sigma, self.noise, self.std = blur, sigma, noise, std
+
+    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Draw sigma, the noise's standard deviation (0: none) and its seed."""
+        blurred, noisy = rng.random(2) < (self.blur, self.noise)
+        return {
+            "sigma": float(rng.uniform(*self.sigma)) if blurred else 0.0,
+            "std": float(rng.uniform(*self.std)) if noisy else 0.0,
+            "seed": int(rng.integers(2**63)),
+        }
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Blur, then add noise."""
+        changed = blur(x, params["sigma"]) if params["sigma"] > 0 else x
+        if params["std"] > 0:
+            noise = np.random.Generator(np.random.SFC64(params["seed"])).standard_normal(x.shape, np.float32)
+            noise *= np.float32(params["std"])
+            noise += changed
+            changed = np.clip(noise, 0, 1, out=noise)
+        return changed

@@ -1,0 +1,205 @@
+"""Augmentation that suits the image: one preset a modality, each with its reasons, and a recipe's changes to it."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medssl.transforms import distort
+from medssl.transforms.corrupt import Corruption
+from medssl.transforms.intensity import (
+    RandBezierIntensityd,
+    RandBiasFieldd,
+    RandBlurNoised,
+    RandGammad,
+    RandHistogramShiftd,
+    RandWindowJitterd,
+)
+from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms.warp import WarpSettings
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medssl.transforms.base import RandTransform
+
+INTENSITY: dict[str, Callable[..., RandTransform]] = {
+    "bezier": RandBezierIntensityd,
+    "bias_field": RandBiasFieldd,
+    "blur_noise": RandBlurNoised,
+    "gamma": RandGammad,
+    "histogram_shift": RandHistogramShiftd,
+    "stain_jitter": RandStainJitterd,
+    "stain_match": RandStainMatchd,
+    "window_jitter": RandWindowJitterd,
+}
+CORRUPT: dict[str, Callable[..., Corruption]] = {
+    "dira": distort.dira,
+    "transvw": distort.transvw,
+    "genesis": distort.genesis,
+    "mask": distort.mask,
+}
+
+
+class Preset(NamedTuple):
+    """How views of one modality are made: geometry, then intensity in order, then one corruption or none."""
+
+    warp: WarpSettings
+    intensity: list[RandTransform]
+    corrupt: Corruption | None
+
+
+def ct(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
+    """CT: numbers mean tissue (HU), so curves are gentle and never inverted; the window moves as a reader moves it.
+
+    Mirroring left and right is allowed, since what is learned is texture and shape rather than side; up and down is not,
+    since patients lie and air-fluid levels and gravity are real. Noise and blur stand for dose and kernel. Patients are
+    turned in plane more than they are tilted.
+    """
+    geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 15, 8), zoom=0.1, elastic=3.0)
+    return geometry, [
+        {"kind": "window_jitter", "prob": 0.5, "level": 0.05, "width": 0.2},
+        {"kind": "gamma", "prob": 0.5, "gamma": (0.8, 1.25)},
+        {"kind": "bezier", "prob": 0.3},
+        {"kind": "blur_noise", "prob": 0.8, "blur": 0.4, "noise": 0.5, "std": (0.0, 0.03)},
+    ]
+
+
+def mr(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
+    """MR: intensity has no unit, and differs by scanner, sequence and coil: bias field, histogram shift, wide gamma.
+
+    Left and right may be mirrored, as for CT.
+    """
+    geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 15, 10), zoom=0.1, elastic=3.0)
+    return geometry, [
+        {"kind": "bias_field", "prob": 0.5},
+        {"kind": "histogram_shift", "prob": 0.5},
+        {"kind": "gamma", "prob": 0.5, "gamma": (0.7, 1.5)},
+        {"kind": "blur_noise", "prob": 0.8, "blur": 0.4, "noise": 0.5, "std": (0.0, 0.05)},
+    ]
+
+
+def pet(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
+    """PET: brightness ranks uptake, so curves only rise and shift little; noise and blur vary with dose and scanner.
+
+    Left and right may be mirrored, as for CT.
+    """
+    geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 10, 8), zoom=0.1, elastic=4.0)
+    return geometry, [
+        {"kind": "gamma", "prob": 0.5, "gamma": (0.7, 1.4)},
+        {"kind": "blur_noise", "prob": 0.8, "blur": 0.6, "noise": 0.5, "sigma": (0.3, 1.2), "std": (0.0, 0.05)},
+    ]
+
+
+def xray(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
+    """X-ray: no flips: heart, stomach and side markers tell left from right, and up from down, and must stay readable.
+
+    Rotation is as large as poor positioning, 7 degrees. Exposure and vendor curves differ much: gamma and histogram
+    shift. The curve is never inverted: the manifest has put MONOCHROME1 right already.
+    """
+    geometry = WarpSettings((0.0,) * n, rotate=_tilts(n, 7, 3), zoom=0.1, elastic=4.0)
+    return geometry, [
+        {"kind": "histogram_shift", "prob": 0.5},
+        {"kind": "gamma", "prob": 0.5, "gamma": (0.6, 1.6)},
+        {"kind": "blur_noise", "prob": 0.8, "blur": 0.4, "noise": 0.5, "std": (0.0, 0.04)},
+    ]
+
+
+def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
+    """Pathology: a slide has no up; any rotation, flip and quarter turn. Stain varies by laboratory: jitter it in HED.
+
+    Histogram shift stands for scanners; warping for how tissue is cut and stretched, in mm, hence the small number
+    (without a known spacing a pixel counts as a mm: give `warp={elastic: ...}` in pixels then).
+    """
+    geometry = WarpSettings((0.5,) * n, rotate=_tilts(n, 180, 0), zoom=0.15, elastic=0.003, turn=True)
+    return geometry, [
+        {"kind": "stain_jitter", "prob": 0.8, "sigma": 0.1},
+        {"kind": "histogram_shift", "prob": 0.3, "strength": 0.5},
+        {"kind": "blur_noise", "prob": 0.8, "blur": 0.5, "noise": 0.3, "std": (0.0, 0.03)},
+    ]
+
+
+def ultrasound(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
+    """Ultrasound: the probe is above and shadows fall down, so nothing is flipped upside down; left and right may be.
+
+    Gain and dynamic range are set by hand: gamma and a bias field along depth. Speckle is signal: noise is low.
+    """
+    geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 10, 5), zoom=0.15, elastic=2.0)
+    return geometry, [
+        {"kind": "bias_field", "prob": 0.5, "degree": 2},
+        {"kind": "gamma", "prob": 0.5, "gamma": (0.6, 1.6)},
+        {"kind": "blur_noise", "prob": 0.8, "blur": 0.5, "noise": 0.3, "std": (0.0, 0.03)},
+    ]
+
+
+PRESETS = {f.__name__: f for f in (ct, mr, pet, xray, pathology, ultrasound)}
+
+
+def preset(
+    name: str,
+    spatial_dims: int,
+    *,
+    warp: Mapping[str, Any] | None = None,
+    intensity: Sequence[Mapping[str, Any]] | None = None,
+    corrupt: str | Mapping[str, Any] | None = "dira",
+    faithful: bool = False,
+) -> Preset:
+    """Build the preset `name` with a recipe's changes; unknown names and keys are refused with a suggestion.
+
+    `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there are
+    angles; zoom; elastic: mm; turn). `intensity` replaces the list: {"kind": "gamma", "prob": 0.5, ...}. `corrupt`: a
+    name, or {"kind": name, ...}, or "none". `faithful` takes TransVW's released number of shuffled blocks.
+    """
+    geometry, changes = _known("preset", name, PRESETS)(spatial_dims)
+    if warp:
+        geometry = _overridden(geometry, dict(warp), spatial_dims)
+    transforms = [_made("intensity", INTENSITY, dict(c)) for c in (changes if intensity is None else intensity)]
+    if corrupt is None or corrupt == "none":
+        return Preset(geometry, transforms, None)
+    spec = {"kind": corrupt} if isinstance(corrupt, str) else dict(corrupt)
+    if faithful and spec.get("kind") == "transvw":
+        spec.setdefault("blocks", 5)
+    return Preset(geometry, transforms, _made("corrupt", CORRUPT, spec, spatial_dims=spatial_dims))
+
+
+def _flips(n: int, left_right: float) -> tuple[float, ...]:
+    """Probabilities an axis: the last one is left to right."""
+    return (0.0,) * (n - 1) + (left_right,)
+
+
+def _tilts(n: int, in_plane: float, tilt: float) -> tuple[float, ...]:
+    return (in_plane,) if n == 2 else (in_plane, tilt, tilt)
+
+
+def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSettings:
+    for key in warp:
+        _known("warp", key, geometry._asdict())
+    for key, count in (("flip", n), ("rotate", 1 if n == 2 else 3)):
+        if key in warp:
+            value = warp[key]
+            warp[key] = tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),) * count
+            if len(warp[key]) != count:
+                raise InputError(f"warp: {key} is {value}, in {n}D give one number or {count}")
+    return geometry._replace(**warp)
+
+
+def _made(group: str, kinds: Mapping[str, Callable[..., Any]], spec: dict[str, Any], **supplied: Any) -> Any:
+    if "kind" not in spec:
+        raise InputError(f"{group}: {spec} has no kind, give one of {', '.join(sorted(kinds))}")
+    kind = spec.pop("kind")
+    make = _known(group, kind, kinds)
+    allowed = set(inspect.signature(make).parameters) - {"keys", "allow_missing_keys", *supplied}
+    for key in spec:
+        _known(f"{group} {kind}", key, dict.fromkeys(allowed))
+    return make(**spec, **supplied)
+
+
+def _known(group: str, name: Any, names: Mapping[str, Any]) -> Any:
+    """Look `name` up, or say what was probably meant."""
+    if name in names:
+        return names[name]
+    close = get_close_matches(str(name), names, 1)
+    meant = f"did you mean {close[0]}?" if close else f"give one of {', '.join(sorted(names))}"
+    raise InputError(f"{group}: {name} is not known, {meant}")
