@@ -17,7 +17,7 @@ from medssl.models.heads import ClassificationHead
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from medssl.tasks.task import Row
 
@@ -91,6 +91,17 @@ class Classify:
         scores = {"auc": _mean(aucs[k] for k in chosen), "average_precision": _mean(precisions[k] for k in chosen)}
         scores["balanced_accuracy"] = self._accuracy(probability, truth)
         return scores | ({} if self.positive else {f"auc.{k}": value for k, value in aucs.items()})
+
+    def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
+        """The AUC of the rows with given indices."""
+        probability, truth = (self._table(rows, kind) for kind in ("probability", "truth"))
+        chosen = [self.classes.index(self.positive)] if self.positive else list(range(len(self.classes)))
+        probability, truth = probability[:, chosen], truth[:, chosen]
+        return lambda i: _mean(classification.auc(probability[i], truth[i]))
+
+    def floor(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> None:
+        """None: the AUC of what sees no image is 0.5."""
+        return None
 
     def _accuracy(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
         if not self.multilabel:

@@ -10,12 +10,12 @@ from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medssl.metrics import segmentation
+from medssl.metrics import prior, segmentation
 from medssl.models.heads import SegmentationHead
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medssl.tasks.task import Row
 
@@ -61,9 +61,11 @@ class Segment:
         smooth: float,
         overlap: float,
         tolerance: float | None,
+        floor: bool,
     ) -> None:
         self.spatial_dims, self.classes = spatial_dims, tuple(classes)
         self.pooled, self.smooth, self.overlap, self.tolerance = pooled, smooth, overlap, tolerance
+        self.with_floor = floor
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
         """A `Segmenter`; raises `InputError` without a decoder."""
@@ -102,12 +104,8 @@ class Segment:
     def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
         """Dice of each class (and HD95, surface Dice if a tolerance is set) of probabilities (K,*S)."""
         mask = prediction.argmax(0).cpu().numpy()
-        row: Row = {f"dice.{k}": v for k, v in zip(self.classes, self._dice(mask, target), strict=True)}
-        if self.tolerance is not None:
-            distances = segmentation.surface(mask, target, len(self.classes), spacing, self.tolerance)
-            for name, distance in zip(self.classes, distances, strict=True):
-                row |= {f"hd95.{name}": distance.hd95, f"nsd.{name}": distance.nsd}
-        return {"dice": float(torch.tensor([row[f"dice.{k}"] for k in self.classes]).nanmean()), **row}
+        row = self._dice(mask, target)
+        return row if self.tolerance is None else row | self._surface(mask, target, spacing, self.tolerance)
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
         """Means over cases; a class that a case does not have (NaN) is left out of that class's mean."""
@@ -115,8 +113,29 @@ class Segment:
         table = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in names}
         return {name: float(values.nanmean()) for name, values in table.items()}
 
-    def _dice(self, mask: np.ndarray, target: np.ndarray) -> list[float]:
-        return segmentation.dice(mask, target, len(self.classes))
+    def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
+        """The mean Dice of the rows with given indices."""
+        values = np.array([row["dice"] for row in rows], dtype=float)
+        return lambda i: float(np.nanmean(values[i])) if not np.isnan(values[i]).all() else float("nan")
+
+    def floor(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
+        """The Dice of the mean label map of the training cases, if the recipe asks for it."""
+        if not self.with_floor:
+            return None
+        fitted = prior.fit(training, len(self.classes))
+        return self.summary([self._dice(fitted.predict(case.shape), case) for case in cases])
+
+    def _dice(self, mask: np.ndarray, target: np.ndarray) -> Row:
+        scores = segmentation.dice(mask, target, len(self.classes))
+        by_class = {f"dice.{name}": score for name, score in zip(self.classes, scores, strict=True)}
+        return {"dice": float(torch.tensor(scores).nanmean()), **by_class}
+
+    def _surface(self, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float], tolerance: float) -> Row:
+        row: Row = {}
+        surfaces = segmentation.surface(mask, target, len(self.classes), spacing, tolerance)
+        for name, surface in zip(self.classes, surfaces, strict=True):
+            row |= {f"hd95.{name}": surface.hd95, f"nsd.{name}": surface.nsd}
+        return row
 
 
 def build(
@@ -127,11 +146,13 @@ def build(
     smooth: float = 1.0,
     overlap: float = 0.5,
     tolerance: float | None = None,
+    floor: bool = False,
 ) -> Segment:
     """Segment label values 1..K over background 0.
 
     `classes`: names of the values 1..K, or the number of values with background, or None to count them in the
-    training labels. `tolerance` in mm asks for surface distances as well.
+    training labels. `tolerance` in mm asks for surface distances as well; `floor` for the Dice of the mean training
+    label, which means something where all volumes frame the same organ alike.
     """
     return Segment(
         spatial_dims=spatial_dims,
@@ -140,6 +161,7 @@ def build(
         smooth=smooth,
         overlap=overlap,
         tolerance=tolerance,
+        floor=floor,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from torch import Tensor, nn
@@ -43,3 +43,9 @@ class Task(Protocol):
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
         """The scores of a set of cases."""
+
+    def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
+        """`score` of the rows with given indices, fast, for the bootstrap."""
+
+    def floor(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
+        """The scores on `cases` of what knows the training targets but no image; None where that means nothing."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medssl.metrics import classification, prior, segmentation
 
@@ -46,6 +47,9 @@ def test_auc_counts_pairs():
     pairs = [(p > n) + 0.5 * (p == n) for p in probability[truth] for n in probability[~truth]]
     found = classification.auc(np.stack([probability, -probability], 1), np.stack([truth, truth], 1))
     assert found == pytest.approx([np.mean(pairs), 1 - np.mean(pairs)])
+    tied = probability.round(1)
+    (ours,) = classification.auc(tied[:, None], truth[:, None])
+    assert ours == pytest.approx(roc_auc_score(truth, tied))
 
 
 def test_auc_without_both_classes_is_nan():

@@ -100,6 +100,15 @@ def test_metrics_name_classes_and_leave_absent_ones_out():
     assert summary["dice.tail"] == pytest.approx(0.2)
 
 
+def test_the_floor_is_the_dice_of_the_mean_label():
+    one, two = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    one[:2], two[:1] = 1, 1
+    task = segment.build(spatial_dims=2, classes=2, floor=True, tolerance=1.0)
+    floor = task.floor([one, one, two], [one, two])
+    assert floor == {"dice": pytest.approx((1 + 2 * 4 / 12) / 2), "dice.1": pytest.approx((1 + 2 * 4 / 12) / 2)}
+    assert segment.build(spatial_dims=2, classes=2).floor([one], [one]) is None
+
+
 def test_class_names():
     assert segment.names(["a", "b"], ()) == ["a", "b"]
     assert segment.names(3, ()) == ["1", "2"]
