@@ -1,0 +1,112 @@
+"""nnU-Net's residual encoder (ResEnc), under nnU-Net's tensor names, so that weights pass both ways."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal
+
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from medssl.models import norm as norms
+from medssl.models import sizes
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from medssl.types import Features
+
+BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks a stage
+
+# nnU-Net's letters name memory targets (8, 24, 40 GB). They choose the patch; the patch chooses how often it can be
+# halved down to an edge of 4. In 3D the usual patches (128 to 192) give six stages under every letter.
+STAGES: dict[str, dict[int, int]] = {"M": {2: 7, 3: 6}, "L": {2: 8, 3: 6}, "XL": {2: 8, 3: 6}}
+
+
+class ResEncEncoder(nn.Module):
+    """Stem and stages of nnU-Net's ResidualEncoder; a level a stage, the finest at full resolution."""
+
+    def __init__(
+        self, stem: nn.Module, stages: nn.Sequential, channels: list[int], steps: list[tuple[int, ...]]
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = stages
+        self.channels = tuple(channels)
+        self.strides = tuple(
+            accumulate(steps, lambda total, step: tuple(a * b for a, b in zip(total, step, strict=True)))
+        )
+        self.divisor = self.strides[-1]
+
+    def forward(self, x_BC: Tensor) -> Features:
+        """(B,C,*S) -> one feature map a stage. Raises InputError where the total stride does not divide S."""
+        sizes.check(x_BC.shape[2:], self.divisor)
+        x = self.stem(x_BC)
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return tuple(features)
+
+
+def _parts() -> tuple[Any, Any]:
+    try:
+        from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+        from dynamic_network_architectures.initialization import weight_init
+    except ImportError as missing:
+        raise InputError(
+            f"encoder resenc needs dynamic-network-architectures ({missing}): "
+            "pip install --no-deps dynamic-network-architectures"
+        ) from missing
+    return ResidualEncoder, weight_init
+
+
+def build(
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    preset: Literal["M", "L", "XL"] = "M",
+    stages: int | None = None,
+    strides: list[int | tuple[int, ...]] | None = None,
+    kernels: list[int | tuple[int, ...]] | None = None,
+    norm: norms.NormKind = "instance",
+) -> ResEncEncoder:
+    """nnU-Net's ResEnc (Isensee et al. 2024): channels 32, 64, 128, 256, 320, 320 (2D to 512), blocks 1, 3, 4, 6, 6, 6.
+
+    `stages` overrides the preset's number; `strides` and `kernels` are one a stage, a number or one per axis
+    (anisotropic volumes: e.g. strides [1, [1,2,2], 2, ...]). Raises InputError, also where the extra is not installed.
+    """
+    residual_encoder, init = _parts()
+    count = len(strides) if strides else stages or STAGES[preset][spatial_dims]
+    steps = [sizes.per_axis(s, spatial_dims) for s in strides or [1, *[2] * (count - 1)]]
+    kernel_sizes = [sizes.per_axis(k, spatial_dims) for k in kernels or [3] * count]
+    _check_stages(count, stages, kernel_sizes, steps, spatial_dims)
+    channels = [min(320 if spatial_dims == 3 else 512, 32 * 2**i) for i in range(count)]
+    net = residual_encoder(
+        in_channels,
+        count,
+        channels,
+        Conv[Conv.CONV, spatial_dims],
+        kernel_sizes,
+        steps,
+        BLOCKS[:count],
+        conv_bias=True,
+        norm_op=lambda width, **_: norms.build(norm, spatial_dims, width),
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+    )
+    net.apply(init.InitWeights_He(1e-2))
+    net.apply(init.init_last_bn_before_add_to_0)
+    return ResEncEncoder(net.stem, net.stages, channels, steps)
+
+
+def _check_stages(
+    count: int, stages: int | None, kernels: list[tuple[int, ...]], steps: list[tuple[int, ...]], spatial_dims: int
+) -> None:
+    if not 2 <= count <= len(BLOCKS):
+        raise InputError(f"resenc has {count} stages: give 2 to {len(BLOCKS)}")
+    if stages is not None and stages != count:
+        raise InputError(f"resenc: stages {stages} but {count} strides: give one stride a stage, or leave out stages")
+    if len(kernels) != count:
+        raise InputError(f"resenc: {len(kernels)} kernels but {count} stages: give one kernel a stage")
+    if any(len(axes) != spatial_dims for axes in [*kernels, *steps]):
+        raise InputError(f"resenc: strides and kernels per axis need {spatial_dims} numbers each")

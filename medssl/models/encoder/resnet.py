@@ -1,0 +1,64 @@
+"""ResNet-18 and ResNet-50, MONAI's, in 2D and 3D."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from monai.networks.nets.resnet import ResNet, get_inplanes
+from torch import Tensor, nn
+
+from medssl.models import norm as norms
+from medssl.models import sizes
+
+if TYPE_CHECKING:
+    from medssl.types import Features
+
+BLOCKS: dict[int, tuple[str, list[int]]] = {18: ("basic", [2, 2, 2, 2]), 50: ("bottleneck", [3, 4, 6, 3])}
+
+
+class ResNetEncoder(nn.Module):
+    """The levels that MONAI's ResNetFeatures gives (/2, /4, /8, /16, /32), under the same tensor names.
+
+    ResNetFeatures fixes ResNet-18 to shortcut type A, which passes no gradient; here both depths have type B, a 1x1
+    convolution without bias and a norm, as public weights have it. ResNet-50 has 23,508,032 parameters at 3 channels.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, depth: Literal[18, 50], norm: norms.NormKind) -> None:
+        block, layers = BLOCKS[depth]
+        super().__init__()
+        net = ResNet(
+            block=block,
+            layers=layers,
+            block_inplanes=get_inplanes(),
+            spatial_dims=spatial_dims,
+            n_input_channels=in_channels,
+            conv1_t_stride=2,
+            shortcut_type="B",
+            bias_downsample=False,
+            feed_forward=False,
+        )
+        self.conv1, self.bn1, self.act, self.maxpool = net.conv1, net.bn1, net.act, net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        if norm != "batch":  # ResNet's own `norm` reaches the stem only
+            norms.replace_batch_norm(self, norm, spatial_dims)
+        widen = 1 if depth == 18 else 4
+        self.channels = (64, *(widen * planes for planes in get_inplanes()))
+        self.strides = (2, 4, 8, 16, 32)
+        self.divisor = (32,) * spatial_dims
+
+    def forward(self, x_BC: Tensor) -> Features:
+        """(B,C,*S) -> features at /2, /4, /8, /16, /32. Raises InputError where 32 does not divide S."""
+        sizes.check(x_BC.shape[2:], self.divisor)
+        features = [self.act(self.bn1(self.conv1(x_BC)))]
+        x = self.maxpool(features[0])
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            features.append(x)
+        return tuple(features)
+
+
+def build(
+    *, spatial_dims: int, in_channels: int, depth: Literal[18, 50] = 18, norm: norms.NormKind = "batch"
+) -> ResNetEncoder:
+    """A ResNet (He et al. 2016) of 5 levels; its stem has stride 2."""
+    return ResNetEncoder(spatial_dims, in_channels, depth, norm)

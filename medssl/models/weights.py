@@ -1,0 +1,111 @@
+"""Weights from files and checkpoints into networks: checked whole before anything is changed."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+class LoadReport(NamedTuple):
+    """Tensor names: those loaded, and those the weights hold but the network did not ask for."""
+
+    loaded: list[str]
+    left_out: list[str]
+
+    def __str__(self) -> str:
+        return f"loaded {_by_part(self.loaded)}; left out {_by_part(self.left_out)}"
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors file, a checkpoint of ours, or a state dict; no code in the file is run.
+
+    Raises InputError.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"weights {path} cannot be read: {error.strerror or error}") from error
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"weights {path} are damaged or hold more than tensors: save the state dict alone") from error
+    for key in ("weights", "state_dict", "network_weights"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"weights {path} hold no state dict but {type(content).__name__}: save the state dict alone")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def load(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    parts: Sequence[str],
+    *,
+    source: str = "checkpoint",
+    adapt_channels: tuple[int, int] | None = None,
+) -> LoadReport:
+    """Copy the tensors of the named parts ("encoder", "decoder", ... or "all") from `weights` into `module`.
+
+    Weights without part names (public ones: conv1.weight, ...) are the encoder's. `adapt_channels`, the image channels
+    (of the weights, of the network), lets the stem be adapted. Raises InputError where a tensor of these parts is
+    missing or of another shape; then nothing has been changed.
+    """
+    wanted = {name: tensor for name, tensor in module.state_dict().items() if _inside(name, parts)}
+    for part in parts:
+        if part != "all" and not any(_inside(name, [part]) for name in wanted):
+            raise InputError(f"{part} was asked for from {source}, but the network has no such part: leave it out")
+    if list(parts) == ["encoder"] and not any(_inside(name, parts) for name in weights):
+        weights = {f"encoder.{name}": tensor for name, tensor in weights.items()}
+    chosen = {
+        name: _fitting(name, weights.get(name), tensor, source, adapt_channels)
+        for name, tensor in wanted.items()
+        if name in weights or not name.endswith(".num_batches_tracked")  # absent from weights older than torch 0.4
+    }
+    module.load_state_dict(chosen, strict=False)
+    return LoadReport(list(chosen), [name for name in weights if name not in chosen])
+
+
+def _inside(name: str, parts: Sequence[str]) -> bool:
+    return "all" in parts or name.startswith(tuple(f"{part}." for part in parts))
+
+
+def _fitting(name: str, found: Tensor | None, wanted: Tensor, source: str, channels: tuple[int, int] | None) -> Tensor:
+    if found is None:
+        raise InputError(
+            f"{source} lacks {name} of shape {list(wanted.shape)}: leave its part out, or use that network"
+        )
+    if channels is not None and found.shape != wanted.shape:
+        found = _with_channels(found, wanted, *channels)
+    if found.shape != wanted.shape:
+        raise InputError(
+            f"{name} is {list(found.shape)} in {source} but {list(wanted.shape)} in the network: "
+            "use the same channels and network, or leave its part out"
+        )
+    return found
+
+
+def _with_channels(found: Tensor, wanted: Tensor, before: int, after: int) -> Tensor:
+    """A stem for `after` image channels: each gets the mean of `before`, scaled so that copies of one image agree."""
+    only_inputs_differ = found.ndim > 2 and found[:, :1].shape == wanted[:, :1].shape
+    if not only_inputs_differ or found.shape[1] * after != wanted.shape[1] * before:
+        return found
+    by_channel = found.unflatten(1, (before, -1))  # a space-to-depth stem holds several inputs a channel
+    return (by_channel.sum(1) / after).repeat(1, after, *[1] * (found.ndim - 2))
+
+
+def _by_part(names: list[str]) -> str:
+    counts = Counter(name.split(".")[0] for name in names)
+    return ", ".join(f"{part} ({count})" for part, count in counts.items()) or "nothing"
