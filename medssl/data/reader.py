@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def kind(path: Path) -> str:
-    """What the name says the file is: `nifti`, `image`, or `dicom` for every other name, as DICOM needs none."""
+    """What a file is: `dicom` by its preamble whatever its name, else `nifti` or `image` by its name, else `dicom`."""
+    with path.open("rb") as stream:
+        if stream.read(132)[128:] == b"DICM":
+            return "dicom"
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
         return "nifti"

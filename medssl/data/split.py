@@ -1,0 +1,120 @@
+"""Which patients train, validate and test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NAMES = ("train", "val", "test")
+ENDINGS = (
+    *(".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".dcm"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
+)
+SHOWN = 3
+
+
+class Named(Protocol):
+    """A case that split files can name: by its id, or by the stem whose hash it carries."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def stem(self) -> str: ...  # noqa: D102
+
+
+def by_patient(patients: Sequence[str], fractions: Sequence[float], seed: int) -> list[str]:
+    """For each item, given its patient, one of train, val, test; all items of a patient get the same.
+
+    The patients' shares are `fractions` to the nearest whole patient, and at least one patient where the share is not
+    zero and there are enough patients. Depends on the set of patients and the seed alone, not on the order.
+    """
+    if not 1 < len(fractions) <= len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"split {','.join(map(str, fractions))} must be 2 or 3 shares, 0 or more, that sum to 1")
+    everyone = sorted(set(patients))
+    shuffled = [everyone[place] for place in np.random.default_rng(seed).permutation(len(everyone))]
+    counts = _counts(len(everyone), fractions)
+    names = [name for name, count in zip(NAMES, counts, strict=False) for _ in range(count)]
+    part = dict(zip(shuffled, names, strict=True))
+    return [part[patient] for patient in patients]
+
+
+def stem_of(source: str) -> str:
+    """The last part of a path without the ending of an image format; a folder keeps its whole name."""
+    name = PurePosixPath(source).name
+    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
+
+
+def stem_hash(salt: str, stem: str) -> str:
+    """`salt-hash`: lets a split file name a case that is known by its id alone."""
+    return f"{salt}-{hashlib.sha256((salt + stem).encode()).hexdigest()[:12]}"
+
+
+def subsets(cases: Iterable[Named], path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """The case ids, sorted, of each subset in `names` of a split file: JSON, name -> list of ids or stems.
+
+    Raises `InputError` if the file has no such subset, or an entry fits no case.
+    """
+    lists, cases = _read(path), list(cases)
+    chosen = {}
+    for name in names:
+        if name not in lists:
+            raise InputError(f"{path} has no subset '{name}'; it has {', '.join(sorted(lists))}")
+        chosen[name] = _resolve(cases, lists[name], f"subset '{name}' of {path}")
+    return chosen
+
+
+def _resolve(cases: Sequence[Named], wanted: Sequence[str], where: str) -> list[str]:
+    known: dict[str, list[str]] = {}
+    for case in cases:
+        for name in {case.id, case.stem} - {""}:
+            known.setdefault(name, []).append(case.id)
+    salts = sorted({case.stem.partition("-")[0] for case in cases if case.stem})
+    found = {name: _of(known, name, salts) for name in wanted}
+    lost = [name for name, ids in found.items() if not ids]
+    if lost:
+        raise InputError(
+            f"{where}: {len(found) - len(lost)} of {len(found)} names fit a case, "
+            f"{', '.join(lost[:SHOWN])}{' and others' if len(lost) > SHOWN else ''} fit none; "
+            "give ids of the manifest, or file names without their endings"
+        )
+    return sorted({case for ids in found.values() for case in ids})
+
+
+def _of(known: dict[str, list[str]], name: str, salts: Sequence[str]) -> list[str]:
+    keys = [name, *(stem_hash(salt, stem_of(name)) for salt in salts)]
+    return [case for key in keys for case in known.get(key, [])]
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    if not Path(path).is_file():
+        raise InputError(f"there is no split file at {path}; data.splits names a JSON file: subset -> list of cases")
+    try:
+        lists = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}); data.splits names a JSON file") from None
+    if not isinstance(lists, dict) or not all(isinstance(names, list) for names in lists.values()):
+        raise InputError(f"{path} must hold one object of lists: subset -> list of cases")
+    return lists
+
+
+def _counts(patients: int, fractions: Sequence[float]) -> list[int]:
+    """Whole numbers that sum to `patients`: largest remainders, then none of a wanted part left empty."""
+    exact = np.asarray(fractions) * patients
+    counts = np.floor(exact + 1e-9).astype(int)
+    for place in np.argsort(counts - exact, kind="stable")[: patients - counts.sum()]:
+        counts[place] += 1
+    for place in range(len(counts)):
+        if counts[place] == 0 and fractions[place] > 0 and counts.max() > 1:
+            counts[np.argmax(counts)] -= 1
+            counts[place] += 1
+    return [int(count) for count in counts]

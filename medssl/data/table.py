@@ -1,0 +1,134 @@
+"""A researcher's CSV with one row an image: labels, classes, patients and what else is known."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from medssl.data.split import stem_of
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FIELDS = ("label", "class", "patient", "split", "boxes", "modality")
+KEPT = ("sex", "age", "view")  # further columns that go beside the manifest if the table has them
+
+
+class Box(NamedTuple):
+    """A box of the image as stored: voxels in index order, half-open."""
+
+    label: str
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+
+
+class Record(NamedTuple):
+    """What a table says about one image."""
+
+    id: str
+    label: Path | None
+    classes: tuple[str, ...]
+    patient: str
+    split: str
+    modality: str
+    boxes: tuple[Box, ...]
+    further: dict[str, str]
+
+
+class Table(NamedTuple):
+    """A table, its records by stem."""
+
+    path: Path
+    records: dict[str, list[Record]]
+    further: tuple[str, ...]  # names of the further columns
+
+    def find(self, names: Sequence[str]) -> Record | None:
+        """The record whose id is one of `names`, or the tail of one that is a path; endings do not matter."""
+        for name in names:
+            fits = [record for record in self.records.get(stem_of(name), []) if _is_tail(record.id, name)]
+            if fits:
+                return max(fits, key=lambda record: len(record.id))
+        return None
+
+
+def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -> Table:
+    """Read a table; `columns` says which of its columns holds what (our name -> its name).
+
+    Raises `InputError` if the file or a column is missing, an id comes twice, or a label is no file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no table at {path}; --table names a CSV file")
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream)
+        has = list(reader.fieldnames or [])
+        use = _columns(path, has, id_column, dict(columns or {}))
+        lines = list(reader)
+    further = tuple(name for name in use if name not in FIELDS)
+    records: dict[str, list[Record]] = {}
+    for line in lines:
+        record = _record(path, line, id_column, use)
+        same = records.setdefault(stem_of(record.id), [])
+        if any(other.id == record.id for other in same):
+            raise InputError(f"{path} has two rows with {id_column}={record.id}; it must have one row an image")
+        same.append(record)
+    return Table(path, records, further)
+
+
+def _columns(path: Path, has: list[str], id_column: str, asked: dict[str, str]) -> dict[str, str]:
+    missing = [column for column in (id_column, *asked.values()) if column not in has]
+    if missing:
+        raise InputError(f"{path} has no column '{missing[0]}'; it has {', '.join(has)}")
+    lower = {column.lower(): column for column in has}
+    free = {name: lower[name] for name in (*FIELDS, *KEPT) if name in lower and lower[name] not in asked.values()}
+    return {**free, **asked}
+
+
+def _record(path: Path, line: Mapping[str, str | None], id_column: str, use: Mapping[str, str]) -> Record:
+    cell = {name: (line.get(column) or "").strip() for name, column in use.items()}
+    name = (line[id_column] or "").strip().replace("\\", "/")
+    return Record(
+        id=name,
+        label=_label(path, cell.get("label", ""), use.get("label", "")),
+        classes=tuple(part.strip() for part in cell.get("class", "").split(";") if part.strip()),
+        patient=cell.get("patient", ""),
+        split=cell.get("split", ""),
+        modality=cell.get("modality", ""),
+        boxes=tuple(_box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip()),
+        further={name: text for name, text in cell.items() if name not in FIELDS},
+    )
+
+
+def _label(path: Path, text: str, column: str) -> Path | None:
+    if not text:
+        return None
+    label = path.parent / text
+    if not label.is_file():
+        raise InputError(
+            f"column '{column}' of {path} must hold label files, but '{text}' is no file in {path.parent}; "
+            f"if it holds classes, say --columns class={column}"
+        )
+    return label.resolve()
+
+
+def _box(path: Path, name: str, text: str) -> Box:
+    """`nodule: 10 20 30 14 28 38`: start, then stop, in index order; the class before the colon may be left out."""
+    label, _, numbers = text.rpartition(":")
+    values = [part for part in re.split(r"[\s,]+", numbers.strip()) if part]
+    if len(values) not in (4, 6) or not all(re.fullmatch(r"-?\d+", value) for value in values):
+        raise InputError(
+            f"{path}: box '{text.strip()}' of {name} must be 'class: start stop', 4 (2D) or 6 (3D) integers"
+        )
+    half = len(values) // 2
+    start, stop = tuple(map(int, values[:half])), tuple(map(int, values[half:]))
+    if any(low >= high for low, high in zip(start, stop, strict=True)):
+        raise InputError(f"{path}: box '{text.strip()}' of {name} is empty; stop must be above start on every axis")
+    return Box(label.strip(), start, stop)
+
+
+def _is_tail(short: str, long: str) -> bool:
+    one, other = PurePosixPath(short).parts[:-1], PurePosixPath(long).parts[:-1]
+    return len(one) <= len(other) and other[len(other) - len(one) :] == one
