@@ -52,16 +52,19 @@ class RandTransform(MapTransform, Randomizable):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Draw once for the first key's shape and apply to every key."""
-        changed, first = dict(data), next(iter(self.key_iterator(dict(data))), None)
+        first = next(iter(self.key_iterator(dict(data))), None)
         if first is None:
-            return changed
-        rng = np.random.default_rng(self.R.randint(0, 2**32, size=4, dtype=np.uint32))
-        self.drawn = self.draw(rng, tuple(data[first].shape))
-        return self.replay(changed, self.drawn)
+            return dict(data)
+        self.drawn = self.draw(self.generator(), tuple(data[first].shape))
+        return self.replay(data, self.drawn)
+
+    def generator(self) -> np.random.Generator:
+        """A fresh generator seeded from MONAI's random state, which `set_random_state` sets."""
+        return np.random.default_rng(self.R.randint(0, 2**32, size=4, dtype=np.uint32))
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
         """Apply drawn parameters to every key."""
-        changed = dict(data)
+        changed: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(changed):
             image = checked(to_numpy(data[key]), type(self).__name__)
             changed[key] = like(self.apply(image, params), data[key])

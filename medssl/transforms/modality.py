@@ -54,9 +54,9 @@ class Preset(NamedTuple):
 def ct(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
     """CT: numbers mean tissue (HU), so curves are gentle and never inverted; the window moves as a reader moves it.
 
-    Mirroring left and right is allowed, since what is learned is texture and shape rather than side; up and down is not,
-    since patients lie and air-fluid levels and gravity are real. Noise and blur stand for dose and kernel. Patients are
-    turned in plane more than they are tilted.
+    Mirroring left and right is allowed, since what is learned is texture and shape rather than side; up and down is
+    not, since patients lie, and fluid levels and gravity are real. Noise and blur stand for dose and kernel. Patients
+    are turned in plane more than they are tilted.
     """
     geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 15, 8), zoom=0.1, elastic=3.0)
     return geometry, [
@@ -110,10 +110,10 @@ def xray(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
     """Pathology: a slide has no up; any rotation, flip and quarter turn. Stain varies by laboratory: jitter it in HED.
 
-    Histogram shift stands for scanners; warping for how tissue is cut and stretched, in mm, hence the small number
-    (without a known spacing a pixel counts as a mm: give `warp={elastic: ...}` in pixels then).
+    Histogram shift stands for scanners, warping for how tissue is cut and stretched. Tiles rarely carry a spacing; a
+    pixel then counts as one mm, and `elastic` is 5 pixels. For slides with one give `warp={elastic: 0.003}` or so.
     """
-    geometry = WarpSettings((0.5,) * n, rotate=_tilts(n, 180, 0), zoom=0.15, elastic=0.003, turn=True)
+    geometry = WarpSettings((0.5,) * n, rotate=_tilts(n, 180, 0), zoom=0.15, elastic=5.0, turn=True)
     return geometry, [
         {"kind": "stain_jitter", "prob": 0.8, "sigma": 0.1},
         {"kind": "histogram_shift", "prob": 0.3, "strength": 0.5},
@@ -148,9 +148,9 @@ def preset(
 ) -> Preset:
     """Build the preset `name` with a recipe's changes; unknown names and keys are refused with a suggestion.
 
-    `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there are
-    angles; zoom; elastic: mm; turn). `intensity` replaces the list: {"kind": "gamma", "prob": 0.5, ...}. `corrupt`: a
-    name, or {"kind": name, ...}, or "none". `faithful` takes TransVW's released number of shuffled blocks.
+    `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there
+    are angles; zoom; elastic: mm; turn). `intensity` replaces the list: {"kind": "gamma", "prob": 0.5, ...}. `corrupt`:
+    a name, or {"kind": name, ...}, or "none". `faithful` takes TransVW's released number of shuffled blocks.
     """
     geometry, changes = _known("preset", name, PRESETS)(spatial_dims)
     if warp:
@@ -158,7 +158,7 @@ def preset(
     transforms = [_made("intensity", INTENSITY, dict(c)) for c in (changes if intensity is None else intensity)]
     if corrupt is None or corrupt == "none":
         return Preset(geometry, transforms, None)
-    spec = {"kind": corrupt} if isinstance(corrupt, str) else dict(corrupt)
+    spec: dict[str, Any] = {"kind": corrupt} if isinstance(corrupt, str) else dict(corrupt)
     if faithful and spec.get("kind") == "transvw":
         spec.setdefault("blocks", 5)
     return Preset(geometry, transforms, _made("corrupt", CORRUPT, spec, spatial_dims=spatial_dims))

@@ -106,9 +106,7 @@ class RandStainMatchd(RandTransform):
 def optical_density(x: np.ndarray) -> np.ndarray:
     """-ln of an RGB image (3,Y,X) in [0,1]; InputError for any other shape."""
     if x.ndim != 3 or len(x) != 3:
-        raise InputError(
-            f"stain transforms need an RGB image (3,Y,X), the image has shape {x.shape}: use another preset"
-        )
+        raise InputError(f"stain transforms need an RGB image (3,Y,X), got shape {x.shape}: use another preset")
     return -np.log(np.maximum(x, np.float32(_DARKEST)))
 
 
