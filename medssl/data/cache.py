@@ -1,0 +1,205 @@
+"""The prepared data set: a folder of compressed, chunked arrays; reading a crop leaves the rest untouched.
+
+`cache.json` (settings, counts), `cases/<id>.json` (one image each, written last, so that a case exists only when it is
+whole), `arrays/<id>.b2nd` and `arrays/<id>.label.b2nd`. It holds no path and no name from the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import blosc2
+import numpy as np
+
+from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+# Measured by benchmarks/cache.py: with 64^3 chunks of 32^3 blocks in lz4, a 96^3 crop costs about 4 memmap slices.
+CHUNK, BLOCK = {2: 512, 3: 64}, {2: 128, 3: 32}
+
+
+class Box(NamedTuple):
+    """A labelled box in voxels of the cached array, index order, half-open."""
+
+    label: str
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
+
+
+class Case(NamedTuple):
+    """One cached image: all that is known of it without opening its array. S is the array's spatial shape."""
+
+    id: str
+    shape: tuple[int, ...]  # S
+    spacing: tuple[float, ...]  # mm, index order
+    channels: int
+    modality: str
+    preset: str
+    patient: str  # keyed hash
+    split: str
+    classes: tuple[str, ...]
+    has_label: bool
+    intensity: tuple[tuple[float, float], ...]  # one (low, high) a channel: the stored values that views map to 0 and 1
+    foreground: Window  # box of body, head or film inside the array
+    boxes: tuple[Box, ...] = ()
+    stem: str = ""  # hash of the source's stem, so that split files can name cases by it
+    table: Mapping[str, str] = {}
+
+
+class Cache:
+    """Open the folder that `prepare` wrote; arrays are opened at each read, so it may be forked, pickled and shared.
+
+    Raises:
+        InputError: no cache there, one of another format, one whose preparation was interrupted, or a damaged one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.settings = read_settings(self.path)
+        if not self.settings["complete"]:
+            raise InputError(f"the preparation of {self.path} was interrupted: run the same `medssl prepare` again")
+        records = {file.stem: read_record(file) for file in sorted((self.path / "cases").glob("*.json"))}
+        if len(records) != self.settings["cases"]:
+            raise InputError(
+                f"cache {self.path} has {len(records)} cases but was written with {self.settings['cases']}: "
+                "run the same `medssl prepare` again"
+            )
+        self.cases: dict[str, Case] = {name: case_from_json(record["case"]) for name, record in records.items()}
+        self.preprocessing: dict[str, Any] = self.settings["preprocessing"]
+        self.rejected: dict[str, str] = self.settings["rejected"]  # id -> reason
+        self.warnings: list[str] = self.settings["warnings"]
+        self._geometry = {name: record["geometry"] for name, record in records.items()}
+        digests = [[name, record["digest"]] for name, record in records.items()]
+        self.hash: str = sha256(json.dumps([self.preprocessing, digests], sort_keys=True).encode())
+
+    @property
+    def ids(self) -> list[str]:
+        """Every id, sorted."""
+        return list(self.cases)
+
+    @property
+    def patients(self) -> set[str]:
+        """The patients' keyed hashes."""
+        return {case.patient for case in self.cases.values()}
+
+    def image(self, name: str) -> blosc2.NDArray:
+        """The image (C,*S) in stored units; slicing reads only the chunks it touches."""
+        return self._open(name, image_file(self.path, name), self._case(name).channels)
+
+    def label(self, name: str) -> blosc2.NDArray:
+        """The label (1,*S), integers. Raises InputError if the case has none."""
+        if not self._case(name).has_label:
+            raise InputError(f"case {name} of {self.path} has no label: give one to `medssl scan` and prepare again")
+        return self._open(name, label_file(self.path, name), 1)
+
+    def geometry(self, name: str) -> dict[str, Any]:
+        """What `prepare.to_source` needs to bring a mask of this case back on the source grid."""
+        self._case(name)
+        return self._geometry[name]
+
+    def _case(self, name: str) -> Case:
+        if name not in self.cases:
+            raise InputError(f"cache {self.path} has no case {name}: it holds {len(self.cases)}, see its folder cases/")
+        return self.cases[name]
+
+    def _open(self, name: str, file: Path, channels: int) -> blosc2.NDArray:
+        shape = (channels, *self.cases[name].shape)
+        try:
+            array = blosc2.open(str(file), mode="r", dparams=blosc2.DParams(nthreads=1))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError(
+                f"array {file} cannot be read: remove it with cases/{name}.json and prepare again"
+            ) from error
+        if tuple(array.shape) != shape:
+            raise InputError(
+                f"array {file} has shape {array.shape}, its case says {shape}: remove the cache and prepare again"
+            )
+        return array
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def image_file(cache: Path, name: str) -> Path:
+    """Where the image of a case lies."""
+    return cache / "arrays" / f"{name}.b2nd"
+
+
+def label_file(cache: Path, name: str) -> Path:
+    """Where the label of a case lies."""
+    return cache / "arrays" / f"{name}.label.b2nd"
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write JSON aside, then rename."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    os.replace(partial, file)
+
+
+def write_array(file: Path, array: np.ndarray) -> str:
+    """Write (C,*S) compressed, aside, then rename; the digest of its content."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name.removesuffix('.b2nd')}.partial.b2nd")
+    dims = array.ndim - 1
+    array = np.ascontiguousarray(array)
+    chunks = (array.shape[0], *(min(CHUNK[dims], n) for n in array.shape[1:]))
+    blocks = (array.shape[0], *(min(BLOCK[dims], n) for n in array.shape[1:]))
+    cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1)
+    blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
+    os.replace(partial, file)
+    return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
+
+
+def write_case(cache: Path, case: Case, image: np.ndarray, label: np.ndarray | None, geometry: dict[str, Any]) -> None:
+    """Write one case: its arrays, then the small file that makes it exist."""
+    digest = {"image": write_array(image_file(cache, case.id), image)}
+    if label is not None:
+        digest["label"] = write_array(label_file(cache, case.id), label)
+    content = {**case._asdict(), "foreground": case.foreground._asdict(), "boxes": [b._asdict() for b in case.boxes]}
+    record = {"format": FORMAT, "case": content, "geometry": geometry, "digest": digest}
+    write_json(cache / "cases" / f"{case.id}.json", record)
+
+
+def read_settings(cache: Path) -> dict[str, Any]:
+    """The content of cache.json; InputError if there is none or it is of another format."""
+    file = cache / "cache.json"
+    if not file.is_file():
+        raise InputError(f"{cache} is no cache (it has no cache.json): make one with `medssl prepare`")
+    return _read(file)
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """The content of one case's file: case, geometry, digest."""
+    return _read(file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+        found = content["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: remove it and run the same `medssl prepare` again") from error
+    if found != FORMAT:
+        raise InputError(f"{file} has format {found}, this medssl reads format {FORMAT}: prepare into a new folder")
+    return content
+
+
+def case_from_json(content: dict[str, Any]) -> Case:
+    """A case from plain JSON, which knows neither tuples nor windows."""
+    window = content["foreground"]
+    tuples = {name: tuple(content[name]) for name in ("shape", "spacing", "classes")}
+    tuples["intensity"] = tuple((low, high) for low, high in content["intensity"])
+    tuples["foreground"] = Window(tuple(window["start"]), tuple(window["size"]))
+    tuples["boxes"] = tuple(Box(box["label"], tuple(box["start"]), tuple(box["stop"])) for box in content["boxes"])
+    return Case(**{**content, **tuples})

@@ -1,0 +1,76 @@
+"""Where in an image the patient is."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from medssl.types import Window
+
+BODY_HU = -500.0  # halfway between air and soft tissue
+FRAME_CONTRAST = 0.05  # of the image's range: an edge row with less is collimator or padding
+SMALLEST_PART = 0.25  # of the largest part: two legs are both the patient, a table or a cushion is not
+COARSE = 96  # parts are found on a grid of at most this many voxels a side: the exact outline does not matter
+
+
+def mask(array: np.ndarray, crop: str) -> np.ndarray:
+    """The voxels (*S) of array (C,*S) that are patient: `body` over -500 HU, `bright` over half Otsu's threshold.
+
+    `frame` is what lies inside the uniform border of a film, `none` everything. Channels are joined.
+    """
+    if crop == "body":
+        return np.asarray((array > BODY_HU).any(0))
+    if crop == "bright":
+        return np.logical_or.reduce([channel > _half_otsu(channel) for channel in array])
+    whole = np.ones(array.shape[1:], bool)
+    return _inside_frame(array[0]) if crop == "frame" else whole
+
+
+def box(found: np.ndarray) -> Window:
+    """The window that holds all large connected parts of the mask (*S); everything if the mask is empty."""
+    step = tuple(max(1, -(-n // COARSE)) for n in found.shape)
+    parts, count = ndimage.label(found[tuple(slice(None, None, s) for s in step)])
+    if not count:
+        return Window((0,) * found.ndim, found.shape)
+    sizes = np.bincount(parts.ravel())[1:]
+    large = np.isin(parts, 1 + np.flatnonzero(sizes >= SMALLEST_PART * sizes.max()))
+    (where,) = ndimage.find_objects(large.astype(np.uint8))
+    start = [max(0, (w.start - 1) * s + 1) for w, s in zip(where, step, strict=True)]
+    stop = [min(n, w.stop * s) for w, s, n in zip(where, step, found.shape, strict=True)]
+    return Window(tuple(start), tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+
+def grow(window: Window, margin: tuple[int, ...], shape: tuple[int, ...]) -> Window:
+    """The window with `margin` voxels added on each side, kept inside `shape`."""
+    start = tuple(max(0, a - m) for a, m in zip(window.start, margin, strict=True))
+    stop = (min(n, a + s + m) for a, s, m, n in zip(window.start, window.size, margin, shape, strict=True))
+    return Window(start, tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+
+def _half_otsu(channel: np.ndarray) -> float:
+    """Halfway from the darkest to Otsu's threshold, so that dark tissue counts as patient and noise in air does not."""
+    from skimage.filters import threshold_otsu
+
+    values = sample(channel)
+    low, high = np.percentile(values, [0, 99])  # a few hot voxels (vessels, bladder in PET) must not set the scale
+    if low == high:
+        return float(low)
+    return float(low + 0.5 * (threshold_otsu(np.clip(values, low, high)) - low))
+
+
+def _inside_frame(image: np.ndarray) -> np.ndarray:
+    limit = FRAME_CONTRAST * float(np.ptp(image))
+    inside = np.ones(image.shape, bool)
+    for axis in range(image.ndim):
+        others = tuple(i for i in range(image.ndim) if i != axis)
+        busy = np.flatnonzero(np.ptp(image.astype(np.float32), axis=others) > limit)
+        keep = np.zeros(image.shape[axis], bool)
+        keep[busy[0] : busy[-1] + 1] = True
+        inside &= np.expand_dims(keep, others)
+    return inside
+
+
+def sample(values: np.ndarray, at_most: int = 1_000_000) -> np.ndarray:
+    """Every n-th value, for statistics of a large image."""
+    flat = values.ravel()
+    return flat[:: max(1, flat.size // at_most)]

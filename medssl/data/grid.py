@@ -1,0 +1,176 @@
+"""From a volume on its own grid to a cached array, and from a mask of that array back to the source grid."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medssl.data import foreground, presets
+from medssl.data.cache import Box
+from medssl.data.reject import Rejected
+from medssl.data.volume import Volume, make, orient, resample
+from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MARGIN_MM = 5.0
+SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
+SAME_PLACE = 0.5  # voxels: how far a label's corners may lie from its image's
+
+
+def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    """The array (C,*S) that a cache with this `preprocessing` would hold of `volume`, and its geometry (plain JSON).
+
+    Orient, find the patient, crop, resample, keep in the smallest safe type. Raises `Rejected` for an image that is
+    constant, not finite, or of other channels or dimensions than the preset's.
+    """
+    preset = presets.find(preprocessing["preset"])
+    turned = orient(_of_preset(volume, preset, preprocessing))
+    present = foreground.mask(turned.array, preset.crop)
+    inner = foreground.box(present)
+    margin = tuple(math.ceil(preprocessing["margin"] / mm) for mm in turned.spacing)
+    crop = foreground.grow(inner, margin, present.shape) if preset.crop != "none" else inner
+    small = resample(cut(turned, crop), _spacing(turned, preprocessing["spacing"]))
+    intensity = [_range(channel, present, preprocessing["window"]) for channel in turned.array]
+    array = _smallest(small.array, turned.array.dtype, intensity, preset)
+    geometry = {
+        "modality": volume.modality,
+        "source": {"shape": volume.array.shape[1:], "affine": volume.affine.tolist()},
+        "oriented": {"shape": turned.array.shape[1:], "affine": turned.affine.tolist()},
+        "crop": crop._asdict(),
+        "array": {"shape": array.shape[1:], "affine": small.affine.tolist(), "spacing": small.spacing},
+        "foreground": _inside(inner, crop, array.shape[1:])._asdict(),
+        "intensity": intensity,
+    }
+    return array, geometry
+
+
+def label_to_array(label: Volume, geometry: Mapping[str, Any]) -> np.ndarray:
+    """The label (1,*S), nearest voxel, on the grid that `geometry` gives its image.
+
+    Raises `Rejected` when it does not lie on the image's grid.
+    """
+    turned, image = orient(label), geometry["oriented"]
+    if turned.array.shape[1:] != tuple(image["shape"]):
+        raise Rejected("label has another shape", f"image {tuple(image['shape'])}, label {turned.array.shape[1:]}")
+    away = _corner_distance(turned.affine, np.array(image["affine"]), turned.array.shape[1:])
+    if len(image["shape"]) == 3 and away > SAME_PLACE * min(turned.spacing):
+        raise Rejected("label lies elsewhere", f"its corner is {away:.1f} mm from the image's")
+    window = Window(tuple(geometry["crop"]["start"]), tuple(geometry["crop"]["size"]))
+    return resample(cut(turned, window), tuple(geometry["array"]["spacing"]), label=True).array
+
+
+def box_to_array(box: Box, geometry: Mapping[str, Any]) -> Box:
+    """A half-open box of source voxels in voxels of the cached array, cut to it."""
+    array, source = geometry["array"], geometry["source"]
+    step = np.linalg.inv(np.array(array["affine"])) @ np.array(source["affine"])
+    corners = np.array([box.start, box.stop]) - 0.5  # voxel i reaches from i - 0.5 to i + 0.5
+    moved = np.sort(corners @ step[:-1, :-1].T + step[:-1, -1] + 0.5, axis=0)
+    moved = np.clip(moved, 0, array["shape"]).round(3)
+    return Box(box.label, tuple(moved[0].tolist()), tuple(moved[1].tolist()))
+
+
+def to_source(mask: np.ndarray, geometry: Mapping[str, Any]) -> Volume:
+    """A mask (*S) of the cached array on the exact grid of its source, nearest voxel, 0 outside the crop."""
+    array, source = geometry["array"], geometry["source"]
+    if mask.shape != tuple(array["shape"]):
+        raise InputError(
+            f"the mask has shape {mask.shape}, the prepared image {tuple(array['shape'])}: give the latter"
+        )
+    affine = np.array(source["affine"])
+    step = (
+        np.linalg.inv(np.array(array["affine"])) @ affine
+    )  # source index -> array index: axes swapped, flipped, scaled
+    axes = [int(np.abs(step[:-1, j]).argmax()) for j in range(mask.ndim)]  # array axis of each source axis
+    back = mask.transpose(axes)
+    for j, i in enumerate(axes):
+        position = step[i, j] * np.arange(source["shape"][j]) + step[i, -1]
+        middle = (mask.shape[i] - 1) / 2
+        inside = np.abs(position - middle) < abs(step[i, j]) * geometry["crop"]["size"][i] / 2
+        nearest = np.clip(np.rint(position), 0, mask.shape[i] - 1).astype(int)
+        keep = inside.reshape(-1, *(1,) * (mask.ndim - j - 1))
+        back = back.take(nearest, axis=j) * keep.astype(mask.dtype)
+    return make(back[None], affine, geometry["modality"])
+
+
+def cut(volume: Volume, window: Window) -> Volume:
+    """The part of a volume inside the window; every voxel stays where it is in the body."""
+    part = tuple(slice(a, a + n) for a, n in zip(window.start, window.size, strict=True))
+    affine = volume.affine.copy()
+    affine[:-1, -1] += affine[:-1, :-1] @ np.array(window.start)
+    return make(volume.array[(slice(None), *part)], affine, volume.modality)
+
+
+def _of_preset(volume: Volume, preset: presets.Preset, preprocessing: Mapping[str, Any]) -> Volume:
+    array, dims = volume.array, volume.array.ndim - 1
+    if dims != preprocessing["spatial_dims"]:
+        raise Rejected("other dimensions", f"{dims}D among {preprocessing['spatial_dims']}D images")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise Rejected("not finite", f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite")
+    if array.min() == array.max():
+        raise Rejected("constant", f"every voxel is {array.flat[0]}")
+    wanted = len(preprocessing["channels"] or ()) or preset.channels
+    if array.shape[0] == 3 and wanted == 1 and dims == 2:  # a gray image saved as RGB: its luminance (ITU-R BT.601)
+        luminance = np.tensordot([0.299, 0.587, 0.114], array.astype(np.float64), 1)[None]
+        return volume._replace(array=np.rint(luminance).astype(array.dtype) if array.dtype.kind in "iu" else luminance)
+    if array.shape[0] != wanted:
+        raise Rejected(
+            "other channels", f"the image has {array.shape[0]}, preset {preprocessing['preset']} takes {wanted}"
+        )
+    return volume
+
+
+def _spacing(volume: Volume, wanted: Sequence[float] | str | None) -> tuple[float, ...]:
+    if wanted is None:
+        return volume.spacing
+    if isinstance(wanted, str):
+        return (math.prod(volume.spacing) ** (1 / len(volume.spacing)),) * len(volume.spacing)
+    return tuple(wanted)
+
+
+def _range(channel: np.ndarray, present: np.ndarray, window: Sequence[float] | None) -> tuple[float, float]:
+    """The stored values that views map to 0 and 1."""
+    if window is not None:
+        return float(window[0]), float(window[1])
+    values = foreground.sample(channel[present] if present.any() else channel)
+    low, high = (float(value) for value in np.percentile(values, presets.PERCENTILES))
+    return (low, high) if low < high else (float(channel.min()), float(channel.max()))
+
+
+def _smallest(
+    array: np.ndarray, source: np.dtype, intensity: Sequence[tuple[float, float]], preset: presets.Preset
+) -> np.ndarray:
+    """The array in the smallest type that loses nothing that matters: integers stay integers, CT is int16 HU."""
+    if preset.crop == "body":
+        return np.clip(np.rint(array), -32768, 32767).astype(np.int16)
+    if source.kind in "iu":
+        for kind in (np.uint8, np.int16):
+            limits = np.iinfo(kind)
+            if limits.min <= array.min() and array.max() <= limits.max:
+                return np.rint(array).astype(kind)
+    fits = float(np.abs(array).max()) < float(np.finfo(np.float16).max)
+    fine = all(
+        high - low > SAFE_LEVELS * float(np.spacing(np.float16(min(max(abs(low), abs(high)), 6e4))))
+        for low, high in intensity
+    )
+    return array.astype(np.float16 if fits and fine else np.float32)
+
+
+def _inside(inner: Window, crop: Window, shape: tuple[int, ...]) -> Window:
+    """The patient's window in voxels of the cropped and resampled array."""
+    scale = [n / size for n, size in zip(shape, crop.size, strict=True)]
+    low = [math.floor((a - b) * s) for a, b, s in zip(inner.start, crop.start, scale, strict=True)]
+    high = [
+        min(n, math.ceil((a - b + size) * s))
+        for a, b, size, s, n in zip(inner.start, crop.start, inner.size, scale, shape, strict=True)
+    ]
+    return Window(tuple(low), tuple(max(1, b - a) for a, b in zip(low, high, strict=True)))
+
+
+def _corner_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+    """The largest distance (mm) between the corners of one grid and of another of the same shape."""
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(len(shape) + 1, -1)
+    return float(np.linalg.norm(((one - other) @ corners)[:-1], axis=0).max())

@@ -1,0 +1,100 @@
+"""Which rows of a manifest make one case: each alone, or co-registered series of a patient as channels."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from medssl.data import reader
+from medssl.data.manifest import Manifest
+from medssl.data.reject import Rejected
+from medssl.data.volume import Volume, orient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.data.manifest import Row
+
+SAME_GRID = 1e-2  # mm
+
+
+class Job(NamedTuple):
+    """The rows of one case, in channel order; its id, label and facts are the first row's."""
+
+    rows: tuple[Row, ...]
+    manifest: Manifest  # these rows alone, so that it is small to send to another process
+
+
+def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], dict[str, str]]:
+    """The cases of a manifest, and the rows left out (id -> reason).
+
+    With `channels`, a row is channel c if its source's path holds the word c, in any case, apart from other letters
+    and digits (T1 is not T1c). Rows form one case whose sources are alike but for that word, else those of one
+    patient and study; a row without all its channels beside it is left out.
+    """
+    if not channels:
+        return [_job(found, [row]) for row in found.rows], {}
+    named, rejected = _named(found.rows, channels)
+    jobs = []
+    for key in (_source_key, _study_key):
+        sets: dict[tuple[str, ...], list[tuple[str, Row]]] = defaultdict(list)
+        for word, row in named:
+            sets[key(word, row)].append((word, row))
+        whole = [dict(rows) for rows in sets.values() if sorted(word for word, _ in rows) == sorted(channels)]
+        jobs += [_job(found, [rows[word] for word in channels]) for rows in whole]
+        used = {row.id for rows in whole for row in rows.values()}
+        named = [(word, row) for word, row in named if row.id not in used]
+    rejected |= {
+        row.id: f"{word} without exactly one of each of {', '.join(channels)} beside it" for word, row in named
+    }
+    return jobs, rejected
+
+
+def load(job: Job) -> tuple[Volume, Volume | None]:
+    """The image (C,*S) of a case and its label, as stored. Raises `Rejected`, also for channels on different grids."""
+    first, *others = [reader.load(job.manifest, row) for row in job.rows]
+    label = reader.load_label(job.manifest, job.rows[0])
+    if not others:
+        return first, label
+    turned = [orient(volume) for volume in (first, *others)]
+    for volume in turned[1:]:
+        same = volume.array.shape == turned[0].array.shape
+        if not same or not np.allclose(volume.affine, turned[0].affine, atol=SAME_GRID):
+            raise Rejected("channels on different grids", "co-register and resample them onto one grid first")
+    return turned[0]._replace(array=np.concatenate([volume.array for volume in turned])), label
+
+
+def _named(rows: Sequence[Row], channels: Sequence[str]) -> tuple[list[tuple[str, Row]], dict[str, str]]:
+    named, rejected = [], {}
+    for row in rows:
+        held = [word for word in channels if _pattern(word).search(row.source)]
+        if len(held) == 1:
+            named.append((held[0], row))
+        else:
+            rejected[row.id] = f"its source holds {len(held)} of the words {', '.join(channels)}, one is needed"
+    return named, rejected
+
+
+def _pattern(word: str) -> re.Pattern:
+    return re.compile(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", re.IGNORECASE)
+
+
+def _source_key(word: str, row: Row) -> tuple[str, ...]:
+    return (_pattern(word).sub("*", row.source),)
+
+
+def _study_key(word: str, row: Row) -> tuple[str, ...]:
+    return (row.patient, row.study)
+
+
+def _job(found: Manifest, rows: list[Row]) -> Job:
+    """The case of these rows, with the first label, class and split that any of them has."""
+    facts = {}
+    for name in ("label", "classes", "split"):
+        facts[name] = next((getattr(row, name) for row in rows if getattr(row, name)), getattr(rows[0], name))
+    rows = [replace(rows[0], **facts), *rows[1:]]
+    return Job(tuple(rows), Manifest(rows, found.root, found.path, {row.id: found.entries[row.id] for row in rows}))
