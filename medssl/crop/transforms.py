@@ -1,0 +1,131 @@
+"""The crop policies as MONAI dictionary transforms: one window for every key, cropped and resized in one sampling.
+
+They work in any `monai.transforms.Compose`, with arrays, tensors and MetaTensors (C,Y,X) or (C,Z,Y,X).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medssl.crop.contrastive import contrastive_window
+from medssl.crop.random import RandomCrop
+from medssl.transforms.spatial import RandAffineWarpd
+from medssl.transforms.warp import compose
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from monai.config.type_definitions import KeysCollection
+
+    from medssl.transforms.base import Params
+    from medssl.transforms.spatial import Mode
+    from medssl.transforms.warp import Warp
+    from medssl.types import Window
+
+
+class RandResizedCropd(RandAffineWarpd):
+    """Crop a window of random volume and aspect and resize it to `size`.
+
+    `scale` is the share of the area (2D) or volume (3D), `ratio` bounds the aspect; in mm where a spacing is known.
+    `mode`: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one a key. `spacing`: mm
+    an axis; None takes it from the affine of the first key, or 1. Affines of MetaTensors are moved with the voxels.
+    Raises InputError when keys differ in shape, or for ranges that are none.
+
+    >>> crop = RandResizedCropd(["image", "label"], size=(16, 16), mode=("linear", "nearest")).set_random_state(0)
+    >>> crop({"image": np.ones((1, 40, 50)), "label": np.ones((1, 40, 50), np.uint8)})["label"].shape
+    (1, 16, 16)
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        size: Sequence[int] = (224, 224),
+        scale: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        mode: Mode | Sequence[Mode] = "linear",
+        spacing: Sequence[float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, size=size, mode=mode, spacing=spacing, allow_missing_keys=allow_missing_keys)
+        self.policy = RandomCrop(scale=scale, ratio=ratio)
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None) -> Params:
+        """Draw the window of an image of `shape` (C,*S) with `spacing` in mm."""
+        n, size = len(shape) - 1, tuple(self.size or ())
+        if len(size) != n:
+            raise InputError(f"{type(self).__name__}: size is {size} but the image has {n} axes, give {n} numbers")
+        mm = tuple(map(float, self.spacing or spacing or (1.0,) * n))
+        return {"window": self.window(tuple(shape[1:]), rng, mm), "size": size, "spacing": mm}
+
+    def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
+        """Draw where to look in `shape` (*S)."""
+        return self.policy.window(shape, 0, rng, spacing)
+
+    def map(self, shape: tuple[int, ...], params: Params) -> Warp:
+        """Return the map that `params` stand for."""
+        return compose(**params)
+
+
+class ContrastiveCropd(RandResizedCropd):
+    """Crop with the centre in a box around what a network responds to, rarely in its middle, and resize to `size`.
+
+    Peng et al., CVPR 2022. `box_source` gives the box, 2n shares of the shape, low then high corner, index order
+    (what `medssl.crop.heat.box_from_map` makes): a callable that takes the dictionary, or anything indexed by
+    `data[index_key]`, as a tensor (samples, 2n) in shared memory that is renewed while workers run. The centre is
+    Beta(alpha, alpha) over the box. Otherwise as RandResizedCropd. Raises InputError for a box that is none.
+
+    >>> crop = ContrastiveCropd("image", size=(16, 16), box_source={7: (0.5, 0.5, 1, 1)}).set_random_state(0)
+    >>> crop({"image": np.ones((1, 40, 50)), "index": 7})["image"].shape
+    (1, 16, 16)
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        size: Sequence[int] = (224, 224),
+        box_source: Callable[[Mapping[Hashable, Any]], Any] | Any = None,
+        index_key: str = "index",
+        alpha: float = 0.6,
+        scale: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        mode: Mode | Sequence[Mode] = "linear",
+        spacing: Sequence[float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, size, scale, ratio, mode, spacing, allow_missing_keys)
+        if box_source is None or not alpha > 0:
+            raise InputError(f"ContrastiveCropd: alpha is {alpha}, box_source {box_source}: give alpha > 0 and boxes")
+        self.box_source, self.index_key, self.alpha = box_source, index_key, alpha
+        self.box: list[float] = []
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Look the box up, then draw once and crop every key alike."""
+        self.box = self._look_up(data)
+        return super().__call__(data)
+
+    def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
+        """Draw where to look in `shape` (*S), centred in `box`."""
+        if len(self.box) != 2 * len(shape):
+            raise InputError(f"ContrastiveCropd: the box {self.box} has no two corners of an image of shape {shape}")
+        return contrastive_window(shape, self.box, self.alpha, self.policy, rng, spacing)
+
+    def _look_up(self, data: Mapping[Hashable, Any]) -> list[float]:
+        if callable(self.box_source):
+            box = self.box_source(data)
+        elif self.index_key in data:
+            index = data[self.index_key]
+            box = self.box_source[index.item() if hasattr(index, "item") else index]
+        else:
+            raise InputError(
+                f"ContrastiveCropd: there is no key '{self.index_key}' to look the box up by: set index_key"
+            )
+        numbers = np.asarray(box, np.float64).tolist()
+        n = len(numbers) // 2
+        if any(not 0 <= low <= high <= 1 for low, high in zip(numbers[:n], numbers[n:], strict=False)):
+            raise InputError(
+                f"ContrastiveCropd: the box {numbers} is none: give shares of the shape, 0 <= low <= high <= 1"
+            )
+        return numbers
