@@ -27,6 +27,8 @@ class RandTransform(MapTransform, Randomizable):
     stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with their affine.
     """
 
+    bounds = (0.0, 1.0)  # values that an image may have
+
     def __init__(self, keys: KeysCollection = "image", prob: float = 1.0, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         if not 0 <= prob <= 1:
@@ -63,10 +65,14 @@ class RandTransform(MapTransform, Randomizable):
         return np.random.default_rng(self.R.randint(0, 2**32, size=4, dtype=np.uint32))
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
-        """Apply drawn parameters to every key."""
+        """Apply drawn parameters to every key; InputError for an image that is not in `bounds`."""
         changed: dict[Hashable, Any] = dict(data)
+        name, (least, most) = type(self).__name__, self.bounds
         for key in self.key_iterator(changed):
-            image = checked(to_numpy(data[key]), type(self).__name__)
+            image = checked(to_numpy(data[key]), name)
+            low, high = float(image.min()), float(image.max())
+            if low < least - 1e-4 or high > most + 1e-4:
+                raise InputError(f"{name}: {key} has values from {low:g} to {high:g}, scale it to {least:g}..{most:g}")
             changed[key] = like(self.apply(image, params), data[key])
         return changed
 

@@ -121,6 +121,8 @@ class RandWindowJitterd(RandTransform):
     is in [0,1]; values outside the drawn window are cut to 0 or 1, never wrapped.
     """
 
+    bounds = (-np.inf, np.inf)
+
     def __init__(
         self,
         keys: KeysCollection = "image",

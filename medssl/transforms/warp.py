@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from medssl.transforms.displacement import draw_elastic, evaluate, rotation
-from medssl.transforms.kernel import linear_rows, nearest_rows
+from medssl.transforms.kernel import block_means, linear_rows, nearest_rows
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def warp(
 
     `source` is anything that has a shape and slices to numpy; only the region the map touches is read. Output voxels
     that point more than half a voxel outside take `fill`, or the nearest voxel. `average` (order 1 only) first takes
-    means over blocks of voxels, by the integer part of the down-scaling along each axis; it reads the whole region.
+    means over blocks of voxels, by the integer part of the down-scaling along each axis, where that is 2 or more.
     Raises InputError when the map has another number of axes than the source.
     """
     n = len(w.size)
@@ -62,16 +62,13 @@ def warp(
         )
     low, high = reach(w, tuple(source.shape[1:]))
     region = _read(source, low, high, keep_type=order == 0)
-    offset = w.offset - low
-    matrix, control = w.matrix, w.control
+    w = w._replace(offset=w.offset - low)
     if average and order == 1:
-        factor = np.maximum(np.abs(matrix).max(axis=1).astype(int), 1)
-        region, matrix, offset, control = _averaged(region, matrix, offset, control, factor)
+        region, w = _averaged(region, w)
     out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
     rows = linear_rows if order == 1 else nearest_rows
-    inside_only, value = fill != "edge", 0.0 if fill == "edge" else float(fill)
-    lifted = _lift(region, matrix, offset, control, out)
-    rows(*lifted, inside_only, out.dtype.type(value))
+    source3, matrix, offset, control, out3 = _lift(region, w, out)
+    rows(source3, matrix, offset, control, out3, fill != "edge", out.dtype.type(0 if fill == "edge" else fill))
     return out
 
 
@@ -97,33 +94,30 @@ def _read(source: Any, low: np.ndarray, high: np.ndarray, *, keep_type: bool) ->
     return np.ascontiguousarray(region)
 
 
-def _averaged(
-    region: np.ndarray, matrix: np.ndarray, offset: np.ndarray, control: np.ndarray | None, factor: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Mean over blocks of `factor` voxels; the map then points between blocks. A partial last block is edge-padded."""
-    short = -np.asarray(region.shape[1:]) % factor
-    padded = np.pad(region, ((0, 0), *((0, int(s)) for s in short)), mode="edge").astype(np.float32)
-    split = [k for size, f in zip(padded.shape[1:], factor, strict=True) for k in (size // f, f)]
-    means = padded.reshape(len(region), *split).mean(axis=tuple(range(2, 2 + 2 * len(factor), 2)))
-    scaled = None if control is None else control / factor.reshape(-1, *[1] * len(factor))
-    return means, matrix / factor[:, None], (offset - (factor - 1) / 2) / factor, scaled
+def _averaged(region: np.ndarray, w: Warp) -> tuple[np.ndarray, Warp]:
+    """Means over blocks of voxels, as many a side as the map steps over; the map then points at the blocks."""
+    n = len(w.size)
+    factor = np.maximum(np.linalg.norm(w.matrix, axis=1) + 1e-6, 1).astype(np.int64)
+    if (factor == 1).all():
+        return region, w
+    means = np.empty((len(region), *-(-np.asarray(region.shape[1:]) // factor)), np.float32)
+    flat = (slice(None), *[None] * (3 - n))
+    block_means(region[flat], np.concatenate([np.ones(3 - n, np.int64), factor]), means[flat])
+    control = None if w.control is None else w.control / factor.reshape(-1, *[1] * n).astype(np.float32)
+    return means, Warp(w.matrix / factor[:, None], (w.offset - (factor - 1) / 2) / factor, control, w.size)
 
 
-def _lift(
-    region: np.ndarray, matrix: np.ndarray, offset: np.ndarray, control: np.ndarray | None, out: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """2D becomes 3D of thickness one, so that one kernel serves both."""
-    n = len(matrix)
-    if control is None:
-        control = np.zeros((n, *[2] * n), np.float32)
-    control = np.ascontiguousarray(control, np.float32)
-    if n == 3:
-        return region, np.ascontiguousarray(matrix, np.float64), np.ascontiguousarray(offset, np.float64), control, out
-    matrix3, offset3 = np.eye(3), np.zeros(3)
-    matrix3[1:, 1:], offset3[1:] = matrix, offset
-    control3 = np.zeros((3, 1, *control.shape[1:]), np.float32)
-    control3[1:, 0] = control
-    return region[:, None], matrix3, offset3, control3, out[:, None]
+def _lift(region: np.ndarray, w: Warp, out: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Source, matrix, offset, control and output in 3D: 2D is of thickness one, so that one kernel serves both."""
+    n = len(w.size)
+    matrix, offset = np.eye(3), np.zeros(3)
+    matrix[3 - n :, 3 - n :], offset[3 - n :] = w.matrix, w.offset
+    grid = (2,) * n if w.control is None else w.control.shape[1:]
+    control = np.zeros((3, *(1,) * (3 - n), *grid), np.float32)
+    if w.control is not None:
+        control[3 - n :] = w.control.reshape(n, *control.shape[1:])
+    flat = (slice(None), *[None] * (3 - n))
+    return region[flat], matrix, offset, control, out[flat]
 
 
 def warp_torch(source: torch.Tensor, w: Warp) -> torch.Tensor:
