@@ -1,4 +1,4 @@
-"""Phantoms as data sets: a ready cache for tests and recipes, and a folder of DICOM and NIfTI files for the demo."""
+"""Phantoms as a ready cache, for tests and for recipes with `data.phantom`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data import nifti, phantom_dicom
 from medssl.data.cache import Box, Cache, sha256
 from medssl.data.phantom_2d import histology, xray
-from medssl.data.phantom_3d import ct_case, mr_case
+from medssl.data.phantom_3d import LESIONS, ct_case, mr_case
+from medssl.data.phantom_files import affine, write_ct_dataset
 from medssl.data.prepare import add, claim, finish, settings
 from medssl.data.split import stem_hash
 from medssl.data.volume import Volume, make, plane
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ct_case", "histology", "mr_case", "phantom_cache", "write_ct_dataset", "xray"]
 
-KINDS = {"ct": ("dark", "bright"), "mr": ("periventricular", "subcortical"), "xray": ("normal", "opacity")}
+KINDS = {**LESIONS, "xray": ("normal", "opacity")}
 SLICES = 24  # of the volume that a 2D CT or MR phantom is one slice of
-TILT = 4.0  # degrees: every second DICOM series is oblique
 
 
 class Phantom(NamedTuple):
@@ -95,8 +94,8 @@ def _mr(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
 def _volume(image: np.ndarray, label: np.ndarray, size: tuple[int, ...], modality: str, name: str) -> Phantom:
     """The volume, or in 2D the slice with most lesion, as seen: front up, the patient's right on the left."""
     if len(size) == 3:
-        affine = phantom_dicom.affine(image.shape, 0.0)
-        return Phantom(make(image[None], affine, modality), make(label[None], affine, modality), name)
+        place = affine(image.shape, 0.0)
+        return Phantom(make(image[None], place, modality), make(label[None], place, modality), name)
     best = int(label.sum((1, 2)).argmax())
     image, label = (np.ascontiguousarray(part[best, ::-1, ::-1])[None] for part in (image, label))
     return Phantom(plane(image, (1.0, 1.0), modality), plane(label, (1.0, 1.0), modality), name)
@@ -114,25 +113,3 @@ def _pathology(rng: np.random.Generator, size: tuple[int, ...], index: int) -> P
 
 
 MAKERS = {"ct": _ct, "mr": _mr, "xray": _xray, "pathology": _pathology}
-
-
-def write_ct_dataset(folder: str | Path, cases: int, size: tuple[int, ...] = (48, 64, 64), seed: int = 0) -> None:
-    """Write CT phantoms as a user would have them, with two files that are no image.
-
-    Even cases are NIfTI (`images/case_000.nii.gz`), odd ones DICOM series (`images/case_001/*.dcm`, every second one
-    oblique, each a patient of its own); labels are `labels/case_NNN.nii.gz`.
-    """
-    images, labels = Path(folder) / "images", Path(folder) / "labels"
-    for made in (images, labels):
-        made.mkdir(parents=True, exist_ok=True)
-    for index in range(cases):
-        image, label = ct_case(np.random.default_rng([seed, index]), size, _kind("ct", index))
-        name, place = f"case_{index:03d}", phantom_dicom.affine(size, TILT if index % 4 == 3 else 0.0)
-        nifti.write(labels / f"{name}.nii.gz", label, place)
-        if index % 2:
-            phantom_dicom.write(images / name, image, place, f"PHANTOM-{seed}-{index:03d}", seed)
-        else:
-            nifti.write(images / f"{name}.nii.gz", image, place)
-    whole = (images / "case_000.nii.gz").read_bytes()
-    (images / "broken.nii.gz").write_bytes(whole[: len(whole) // 3])
-    (images / "notes.txt").write_text("Phantoms, made from a seed. No patient was scanned.\n")

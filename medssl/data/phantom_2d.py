@@ -31,14 +31,14 @@ def xray(
     air = np.clip(3 * lungs, 0, 1) ** 0.7
     depth -= 1.5 * air * (1 + 0.06 * texture(rng, size, 0.02))
     depth += 0.9 * np.clip(4 * inside(at, (0.28, shift + 0.12), (0.40, 0.34)), 0, 1)  # heart, to the image's right
-    depth += 0.8 * np.clip(3 * inside((x,), (shift,), (0.12,)), 0, 1) * (1 + 0.12 * np.sin(22 * y))  # spine
+    depth += 0.8 * np.clip(1.5 * inside((x,), (shift,), (0.14,)), 0, 1) * (1 + 0.12 * np.sin(22 * y))  # spine
     depth += 0.22 * (np.sin(16 * (y + 0.5 * (x - shift) ** 2) + rng.uniform(0, 6)) > 0.5) * (np.abs(x - shift) < 0.85)
     depth += 0.25 * np.abs(texture(rng, size, 0.015)) * (air > 0) * np.exp(-4 * (np.abs(x - shift) - 0.2) ** 2)
     boxes = []
     if name == "opacity":
         for _ in range(int(rng.integers(1, 3))):
             cloud, box = _opacity(rng, lungs, at)
-            depth += 0.9 * cloud * (1 + 0.15 * texture(rng, size, 0.03))
+            depth += 1.1 * cloud * (1 + 0.15 * texture(rng, size, 0.03))
             boxes.append(box)
     film = ndimage.gaussian_filter(depth, 0.6) + rng.normal(0, 0.05, size)
     low, high = np.percentile(film, [1, 99])

@@ -7,13 +7,15 @@ from scipy import ndimage
 
 from medssl.data.phantom_draw import Grid, grid, inside, paint, texture
 
+LESIONS = {"ct": ("dark", "bright"), "mr": ("periventricular", "subcortical")}
+
 
 def ct_case(
     rng: np.random.Generator, size: tuple[int, ...] = (48, 64, 64), kind: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
     """A trunk with `dark` or `bright` (`kind`, drawn if empty) lesions in the liver: HU int16 (Z,Y,X), label uint8."""
     at = _, y, x = grid(size)
-    kind = kind or ("dark", "bright")[rng.integers(2)]
+    kind = kind or LESIONS["ct"][rng.integers(2)]
     wide, deep = rng.uniform(0.82, 0.92), rng.uniform(0.62, 0.72)
     image = np.full(size, -1000, np.float32)
     body = inside((y, x), (0.0, 0.0), (deep, wide)) + 0.03 * texture(rng, size, 0.2)
@@ -21,9 +23,10 @@ def ct_case(
     paint(image, body - 0.10 - 0.05 * (y + 1), 50 + 12 * texture(rng, size, 0.03))  # muscle
     _chest(rng, at, image, deep, wide)
     liver = _abdomen(rng, at, image)
-    _spine(at, image, body - 0.12, rng.uniform(0, 6.28))
+    _spine(at, image, body - 0.06, rng.uniform(0, 6.28))
     label = np.zeros(size, np.uint8)
-    for shape in _lesions(rng, at, liver, (0.14, 0.30)):
+    for shape in _lesions(rng, at, liver, (0.12, 0.26)):
+        shape = np.minimum(shape, liver + 0.1)
         paint(image, shape, (175.0 if kind == "bright" else 45.0) + 10 * texture(rng, size, 0.04))
         label[shape > 0] = 1
     image = ndimage.gaussian_filter(image, 0.5) + rng.normal(0, 15, size).astype(np.float32)  # point spread, then noise
@@ -80,14 +83,15 @@ def mr_case(
     `kind` is `periventricular` or `subcortical`, drawn if empty. A smooth bias field and Rician noise lie over it.
     """
     at = grid(size)
-    kind = kind or ("periventricular", "subcortical")[rng.integers(2)]
+    kind = kind or LESIONS["mr"][rng.integers(2)]
     head = inside(at, (0.05, 0.0, 0.0), (0.92, 0.86, 0.70)) + 0.03 * texture(rng, size, 0.2)
-    folds = 0.12 * texture(rng, size, 0.035)
+    folds = np.clip(0.08 * texture(rng, size, 0.025), -0.12, 0.12)
+    sulci = np.abs(texture(rng, size, 0.03)) < 0.2
     image = np.zeros(size, np.float32)
     paint(image, head, 650 + 60 * texture(rng, size, 0.03))  # scalp
     paint(image, head - 0.07, 60.0)  # skull
     paint(image, head - 0.13, 110.0)  # fluid, dark in FLAIR
-    paint(image, head - 0.16 + 0.4 * np.minimum(folds, 0), 520 + 20 * texture(rng, size, 0.02))  # gray matter
+    paint(image, head - 0.16 - 0.1 * sulci, 520 + 20 * texture(rng, size, 0.02))  # gray matter
     white = head - 0.30 + folds
     paint(image, white, 400 + 15 * texture(rng, size, 0.05))
     ventricles = np.full(size, -1.0, np.float32)

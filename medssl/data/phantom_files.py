@@ -1,4 +1,4 @@
-"""CT slices as DICOM files with proper geometry, for phantoms."""
+"""A folder of CT phantoms as a user would have it: DICOM series, NIfTI files, labels, and what is no image."""
 
 from __future__ import annotations
 
@@ -9,8 +9,34 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from medssl.data import nifti
+from medssl.data.phantom_3d import LESIONS, ct_case
+
 INTERCEPT = -1024
+TILT = 4.0  # degrees: every second DICOM series is oblique
 TO_LPS = np.diag([-1.0, -1.0, 1.0])  # DICOM counts toward Left, Posterior, Superior
+
+
+def write_ct_dataset(folder: str | Path, cases: int, size: tuple[int, ...] = (48, 64, 64), seed: int = 0) -> None:
+    """Write CT phantoms as a user would have them, with two files that are no image.
+
+    Even cases are NIfTI (`images/case_000.nii.gz`), odd ones DICOM series (`images/case_001/*.dcm`, every second one
+    oblique, each a patient of its own); labels are `labels/case_NNN.nii.gz`.
+    """
+    images, labels = Path(folder) / "images", Path(folder) / "labels"
+    for made in (images, labels):
+        made.mkdir(parents=True, exist_ok=True)
+    for index in range(cases):
+        image, label = ct_case(np.random.default_rng([seed, index]), size, LESIONS["ct"][index % 2])
+        name, place = f"case_{index:03d}", affine(size, TILT if index % 4 == 3 else 0.0)
+        nifti.write(labels / f"{name}.nii.gz", label, place)
+        if index % 2:
+            write_series(images / name, image, place, f"PHANTOM-{seed}-{index:03d}", seed)
+        else:
+            nifti.write(images / f"{name}.nii.gz", image, place)
+    whole = (images / "case_000.nii.gz").read_bytes()
+    (images / "broken.nii.gz").write_bytes(whole[: len(whole) // 3])
+    (images / "notes.txt").write_text("Phantoms, made from a seed. No patient was scanned.\n")
 
 
 def affine(size: tuple[int, ...], tilt: float, extent: float = 360.0) -> np.ndarray:
@@ -25,7 +51,7 @@ def affine(size: tuple[int, ...], tilt: float, extent: float = 360.0) -> np.ndar
     return matrix
 
 
-def write(folder: Path, array: np.ndarray, place: np.ndarray, patient: str, seed: int) -> None:
+def write_series(folder: Path, array: np.ndarray, place: np.ndarray, patient: str, seed: int) -> None:
     """Write HU (Z,Y,X), axes toward S, A, R, as a series with rows to the Left and columns to Posterior."""
     folder.mkdir(parents=True, exist_ok=True)
     uids = {part: str(generate_uid(entropy_srcs=[part, patient, str(seed)])) for part in ("study", "series", "frame")}
