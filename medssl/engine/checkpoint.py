@@ -1,0 +1,86 @@
+"""Checkpoints: one dictionary of tensors, numbers, strings and lists, written atomically, loaded as data alone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORMAT = 1
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside `path`, then rename: whoever looks sees the old file or the new one, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write checkpoint {path}: {error.strerror}; make room or choose another out="
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` to `path`, atomically."""
+    _replace(path, lambda beside: torch.save(content, beside))
+
+
+def copy(source: Path, path: Path) -> None:
+    """Let `path` hold what `source` holds, atomically; the two share their bytes where the file system can."""
+
+    def link(beside: Path) -> None:
+        beside.unlink(missing_ok=True)
+        try:
+            os.link(source, beside)
+        except OSError:  # no hard links here
+            shutil.copyfile(source, beside)
+
+    _replace(path, link)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises `InputError` if it is missing, damaged, not of medssl, or of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist: give a run directory or a .pt file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged or no checkpoint of medssl: take another one of that run") from error
+    if not isinstance(content, dict) or "format" not in content or "weights" not in content:
+        raise InputError(f"{path} is no checkpoint of medssl: give one that pretrain or finetune wrote")
+    if content["format"] > FORMAT:
+        raise InputError(f"{path} has format {content['format']}, this medssl reads {FORMAT}: update medssl")
+    return content
+
+
+def find(where: str | Path, prefer: str = "last") -> Path:
+    """The checkpoint of a run directory (`prefer`, else the other of last and best), or the file itself."""
+    where = Path(where)
+    if where.is_file():
+        return where
+    if not where.is_dir():
+        raise InputError(f"{where} does not exist: give a run directory, a .pt or a .safetensors file")
+    names = [prefer, *({"last", "best"} - {prefer})]
+    found = [path for name in names if (path := where / "checkpoints" / f"{name}.pt").is_file()]
+    if not found:
+        raise InputError(f"{where} holds no checkpoint ({prefer}.pt in checkpoints/): did that run write one?")
+    return found[0]

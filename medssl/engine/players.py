@@ -1,0 +1,53 @@
+"""The players of the min-max game, each with its own optimizer, over stages in which they come and go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch.nn.utils import clip_grad_norm_
+
+from medssl.engine.schedule import OptimizerSpec, learning_rate, optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+
+def rebuild(
+    players: Mapping[str, list[Parameter]], specs: Mapping[str, OptimizerSpec], before: Mapping[str, Optimizer]
+) -> dict[str, Optimizer]:
+    """Optimizers of the players now active; parameters that an optimizer of `before` held keep their state."""
+    optimizers = {}
+    for name, parameters in players.items():
+        optimizers[name] = optimizer(specs[name], parameters)
+        state = before[name].state if name in before else {}
+        optimizers[name].state.update({p: state[p] for p in parameters if p in state})
+    return optimizers
+
+
+def set_rates(optimizers: Mapping[str, Optimizer], specs: Mapping[str, OptimizerSpec], step: int, total: int) -> None:
+    """Give each player the learning rate of `step`."""
+    for name, player in optimizers.items():
+        for group in player.param_groups:
+            group["lr"] = learning_rate(specs[name], step, total)
+
+
+def rates(optimizers: Mapping[str, Optimizer]) -> dict[str, float]:
+    """The learning rate of each player."""
+    return {name: player.param_groups[0]["lr"] for name, player in optimizers.items()}
+
+
+def step(optimizers: Mapping[str, Optimizer], specs: Mapping[str, OptimizerSpec]) -> None:
+    """One step of every player, each clipped by the norm of its own gradient alone, then no gradient is left."""
+    for name, player in optimizers.items():
+        clip = specs[name].clip
+        if clip is not None:
+            clip_grad_norm_(_parameters(player), clip)
+        player.step()
+        player.zero_grad(set_to_none=True)
+
+
+def _parameters(player: Optimizer) -> Iterable[Parameter]:
+    return [p for group in player.param_groups for p in group["params"]]

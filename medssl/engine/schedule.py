@@ -1,0 +1,86 @@
+"""Values over the steps of a run: times, weights of losses, learning rates; and the optimizers that follow them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import torch
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+
+class OptimizerSpec(Protocol):
+    """What one player's optimizer is made of; times as `steps_of` reads them."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def lr(self) -> float: ...  # noqa: D102
+    @property
+    def momentum(self) -> float: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def betas(self) -> Sequence[float]: ...  # noqa: D102
+    @property
+    def schedule(self) -> Literal["cosine", "constant"]: ...  # noqa: D102
+    @property
+    def warmup(self) -> int | float: ...  # noqa: D102
+    @property
+    def final_lr(self) -> float: ...  # noqa: D102
+    @property
+    def clip(self) -> float | None: ...  # noqa: D102
+
+
+def steps_of(time: int | float, total: int) -> int:
+    """Steps that a time stands for: a float in 0..1 is a fraction of `total`, an integer is steps (1.0 all, 1 one)."""
+    if isinstance(time, float):
+        if not 0 <= time <= 1:
+            raise InputError(f"time {time} is not a fraction of the run: write a float in 0..1, or steps as an integer")
+        return round(time * total)
+    return time
+
+
+class Weight(NamedTuple):
+    """The weight of a loss over time, in steps: 0 before `start`, then a linear ramp of `warmup` steps to `value`."""
+
+    value: float
+    start: int = 0
+    warmup: int = 0
+
+    def __call__(self, step: int) -> float:
+        """The weight at `step`, counted from 0; the first step of a ramp already has a part of it."""
+        if step < self.start:
+            return 0.0
+        ramp = (step - self.start + 1) / self.warmup if self.warmup else 1.0
+        return self.value * min(1.0, ramp)
+
+
+def learning_rate(spec: OptimizerSpec, step: int, total: int) -> float:
+    """The rate at `step` of `total`: linear warm-up, then constant, or f + (lr - f) (1 + cos(pi t)) / 2 down to f."""
+    warmup = steps_of(spec.warmup, total)
+    if step < warmup:
+        return spec.lr * (step + 1) / warmup
+    if spec.schedule == "constant":
+        return spec.lr
+    t = (step - warmup) / max(1, total - warmup)
+    return spec.final_lr + (spec.lr - spec.final_lr) * 0.5 * (1 + math.cos(math.pi * t))
+
+
+def optimizer(spec: OptimizerSpec, parameters: Sequence[Tensor]) -> Optimizer:
+    """The optimizer of one player over its parameters."""
+    if spec.kind == "sgd":
+        return torch.optim.SGD(parameters, spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    if len(spec.betas) != 2:
+        raise InputError(
+            f"betas {list(spec.betas)} has {len(spec.betas)} numbers: Adam takes two, such as [0.9, 0.999]"
+        )
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.kind]
+    return kind(parameters, spec.lr, betas=(spec.betas[0], spec.betas[1]), weight_decay=spec.weight_decay)
