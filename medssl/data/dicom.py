@@ -86,6 +86,15 @@ def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None)
     return make(dicom_pixels.narrow(np.stack(planes))[None], affine, ordered[0].modality)
 
 
+def broken(path: Path) -> Refused | None:
+    """What is wrong with the pixels of one file, or None."""
+    try:
+        dicom_pixels.frames(dicom_pixels.dataset(path), path)
+    except Rejected as verdict:
+        return path, verdict.reason, verdict.detail
+    return None
+
+
 def _slices(path: Path) -> list[Slice] | Rejected:
     try:
         return slices(read_header(path), path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from medssl.data import reader
 from medssl.data.files import walk
 from medssl.data.split import stem_of
 from medssl.types import InputError
@@ -32,14 +33,18 @@ class Folder(NamedTuple):
 
 
 def folder(path: Path) -> Folder:
-    """The label files in a folder. Raises `InputError` if it is missing or empty, or two files have one stem."""
+    """The NIfTI files and pictures in a folder. Raises `InputError` if it has none, or two of one stem."""
     files: dict[str, Path] = {}
-    for file in walk([path], ())[0]:
+    for file in walk([path.absolute()], ())[0]:
+        if reader.by_name(file) == "dicom":
+            continue
         if files.setdefault(stem_of(file.name), file) != file:
             raise InputError(
                 f"{path} has two labels named {stem_of(file.name)} ({files[stem_of(file.name)]} and {file}); "
                 "give a folder with one label an image, or use --pair"
             )
+    if not files:
+        raise InputError(f"{path} holds no label (NIfTI, PNG, TIFF); --labels names the folder of the label files")
     return Folder(files)
 
 

@@ -64,7 +64,7 @@ class Manifest:
 
     @property
     def boxes(self) -> Path:
-        """Where the boxes of all images lie, if there are any (columns id,class,start,stop; voxels, half-open)."""
+        """Where the boxes of all images lie, if there are any (columns id,class,start,stop; voxels as in 10x20x30)."""
         return self.path.with_name("boxes.csv")
 
 
@@ -105,6 +105,20 @@ def write(
     atomic(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     write_table(path, COLUMNS, (_format(row) for row in rows))
     return Manifest(list(rows), Path(root), path, {case: dict(entry) for case, entry in entries.items()})
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise `InputError` where writing a manifest to `path` would overwrite a file that no scan wrote."""
+    first = {
+        path: ",".join(COLUMNS),
+        path.with_suffix(".json"): "{",
+        path.with_name("boxes.csv"): "id,class,start,stop",
+    }
+    for file, start in first.items():
+        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(start):
+            raise InputError(f"{file} exists and was not written by scan; choose another --out")
+    if facts.exists() and '"rejected":' not in facts.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"{facts} exists and was not written by scan; choose another --out")
 
 
 def rejected_beside(path: Path) -> Path:

@@ -19,6 +19,11 @@ def kind(path: Path) -> str:
     with path.open("rb") as stream:
         if stream.read(132)[128:] == b"DICM":
             return "dicom"
+    return by_name(path)
+
+
+def by_name(path: Path) -> str:
+    """What the name of a file says it is: `nifti`, `image`, or `dicom` for every other name, as DICOM needs none."""
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
         return "nifti"
