@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
@@ -49,10 +49,13 @@ def projection(
 
 
 class RestorationHead(nn.Sequential):
-    """conv3 and sigmoid, (B,inputs,*S) -> (B,outputs,*S) in (0,1); Xavier-uniform as in DiRA's release."""
+    """conv3 and sigmoid, (B,inputs,*S) -> (B,outputs,*S) in (0,1); Xavier-uniform as in DiRA's release.
 
-    def __init__(self, spatial_dims: int, inputs: int, outputs: int) -> None:
-        conv = Conv[Conv.CONV, spatial_dims](inputs, outputs, 3, padding=1)
+    After a decoder with `final: shuffle`, `kernel` 1 restores as well and spares half of a CPU step in 3D.
+    """
+
+    def __init__(self, spatial_dims: int, inputs: int, outputs: int, kernel: Literal[1, 3] = 3) -> None:
+        conv = Conv[Conv.CONV, spatial_dims](inputs, outputs, kernel, padding=kernel // 2)
         nn.init.xavier_uniform_(conv.weight)
         nn.init.zeros_(conv.bias)
         super().__init__(conv, nn.Sigmoid())

@@ -33,6 +33,10 @@ class SyncBatchNorm(nn.SyncBatchNorm):
             return x
         return x * _per_channel(self.weight, input) + _per_channel(self.bias, input)
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"batch norm takes (B,C[,*S]), not {list(input.shape)}")
+
     def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return

@@ -28,6 +28,12 @@ def test_auto_widths_are_those_of_dira_and_never_above_the_skip() -> None:
     assert unet.auto_widths((32, 64, 128, 256, 320, 320), 5) == [256, 128, 64, 32, 16]
 
 
+def test_shuffle_carries_eight_channels_at_full_resolution_unless_told_otherwise() -> None:
+    made = {"spatial_dims": 2, "channels": (16, 32, 64), "strides": (2, 4, 8), "final": "shuffle"}
+    assert unet.build(**made).out_channels == 8
+    assert unet.build(**made, widths=[32, 16, 4]).out_channels == 4
+
+
 def test_an_encoder_at_full_resolution_gets_a_block_per_skip_and_no_last_step() -> None:
     decoder = unet.build(spatial_dims=2, channels=(8, 16, 32), strides=(1, 2, 4))
     features = (torch.rand(1, 8, 16, 16), torch.rand(1, 16, 8, 8), torch.rand(1, 32, 4, 4))
@@ -62,13 +68,13 @@ def test_shuffle_to_a_size_it_cannot_give_is_refused() -> None:
         decoder((torch.rand(1, 8, 8, 8), torch.rand(1, 16, 4, 4)), (15, 16))
 
 
-@pytest.mark.parametrize("final", ["conv", "shuffle"])
-def test_restores_detail_of_one_voxel(final: str) -> None:
+@pytest.mark.parametrize(("final", "kernel"), [("conv", 3), ("shuffle", 3), ("shuffle", 1)])
+def test_restores_detail_of_one_voxel(final: str, kernel: int) -> None:
     """White noise has all its detail at single voxels; below 3/4 of its variance 1/12 a net must see them."""
     torch.manual_seed(0)
     encoder = tiny.build(spatial_dims=2, in_channels=1)
     decoder = unet.build(spatial_dims=2, channels=encoder.channels, strides=encoder.strides, final=final, norm="group")
-    net = torch.nn.ModuleList([encoder, decoder, RestorationHead(2, decoder.out_channels, 1)])
+    net = torch.nn.ModuleList([encoder, decoder, RestorationHead(2, decoder.out_channels, 1, kernel)])
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     blind = 1 / 12 * 3 / 4  # what is left when the means of 2x2 voxels are known
     for _ in range(150):

@@ -118,8 +118,10 @@ def build(
     """
     factor = set(per_axis(strides[0], spatial_dims))
     blocks = len(channels) - 1 + (factor != {1})
+    shuffled = final == "shuffle" and factor != {1}
     if widths == "auto":
         widths = auto_widths(channels, blocks)
+        widths[-1] = 8 if shuffled else widths[-1]  # at full resolution a channel costs more than at the finest level
     if len(widths) != blocks:
         raise InputError(f"decoder widths {widths} are {len(widths)}, the encoder needs {blocks}: give one per block")
     skip_channels = [*reversed(channels[:-1]), 0]
@@ -128,7 +130,7 @@ def build(
         DecoderBlock(spatial_dims, i, s, o, skips, convs, norm)
         for i, s, o in zip(inputs, skip_channels, widths, strict=False)
     ]
-    if final == "shuffle" and factor != {1}:
+    if shuffled:
         if len(factor) != 1:
             raise InputError(f"final: shuffle needs one stride for all axes, not {strides[0]}: use final: conv")
         made[-1] = SubVoxel(spatial_dims, inputs[-1], widths[-1], factor.pop())
