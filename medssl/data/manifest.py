@@ -109,11 +109,8 @@ def write(
 
 def refuse_foreign(path: Path) -> None:
     """Raise `InputError` where writing a manifest to `path` would overwrite a file that no scan wrote."""
-    first = {
-        path: ",".join(COLUMNS),
-        path.with_suffix(".json"): "{",
-        path.with_name("boxes.csv"): "id,class,start,stop",
-    }
+    facts, boxes = path.with_suffix(".json"), path.with_name("boxes.csv")
+    first = {path: ",".join(COLUMNS), facts: "{", boxes: "id,class,start,stop"}
     for file, start in first.items():
         if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(start):
             raise InputError(f"{file} exists and was not written by scan; choose another --out")

@@ -85,7 +85,7 @@ def pair(seen: Sequence[Seen], given: Sources) -> tuple[list[Image], list[Refuse
 
 
 def _names(seen: Sequence[Seen]) -> list[list[str]]:
-    """What each image may be called: its stem; a series also its UID, and the folders above that hold no other image."""
+    """What each image may be called: its stem; a series also its UID, and folders above without other images."""
     under = Counter(folder for one in seen for folder in {one.candidate.source, *one.candidate.source.parents})
     return [
         [
