@@ -25,7 +25,11 @@ def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> n
     slopes = [(np.diff(field, axis=j + 1) / gap[j]) ** 2 for j in range(n)]
     inner = tuple(slice(0, _CELLS * _FINE) for _ in range(n))
     steepest = np.sqrt(sum(s.sum(0)[inner] for s in slopes).max())
-    length = np.sqrt((field**2).sum(0)).mean()
+    middle = field  # cell centres: their mean is the integral's, that of the nodes would weigh the border twice
+    for j in range(1, n + 1):
+        middle = np.moveaxis(middle, j, 0)
+        middle = np.moveaxis((middle[1:] + middle[:-1]) / 2, 0, j)
+    length = np.sqrt((middle**2).sum(0)).mean()
     return coefficients * min(mean / length, _STEEPEST / steepest)
 
 
