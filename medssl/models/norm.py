@@ -14,15 +14,16 @@ from medssl import ranks
 NormKind = Literal["batch", "sync_batch", "instance", "group"]
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """Batch norm over the global batch of equal parts; unlike torch's own it also works with gloo on the CPU."""
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm over the global batch of equal parts.
+
+    Torch's own works on CUDA alone, and DDP on the CPU refuses every module that derives from it.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B,C[,*S]) by the mean and variance over all ranks; in eval by the running ones."""
-        if input.is_cuda:
-            return super().forward(input)
         if not self.training or ranks.world() == 1:
-            return nn.modules.batchnorm._BatchNorm.forward(self, input)
+            return super().forward(input)
         axes = [0, *range(2, input.ndim)]
         mean = _over_ranks(input.mean(axes))
         centred = input - _per_channel(mean, input)
