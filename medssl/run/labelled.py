@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from medssl.transforms.modality import preset as modality_preset
 from medssl.transforms.warp import compose, draw_warp, warp
 from medssl.types import InputError, Window
+from medssl.views import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,14 +71,6 @@ def build(
     return Augment(tuple(size), made, foreground, scale)
 
 
-def scaled(array: np.ndarray, intensity: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Stored units (C,*S) -> [0,1] float32, each channel by its (low, high)."""
-    axes = (len(intensity), *[1] * (array.ndim - 1))
-    low = np.array([pair[0] for pair in intensity], np.float32).reshape(axes)
-    span = np.array([pair[1] - pair[0] for pair in intensity], np.float32).reshape(axes)
-    return np.clip((array.astype(np.float32) - low) / np.maximum(span, 1e-6), 0, 1)
-
-
 def whole(image: np.ndarray, case: Case, size: tuple[int, ...]) -> np.ndarray:
     """The whole image (C,*S), stored units, resized to (C,*size) in [0,1]."""
     map_ = compose(Window((0,) * len(size), case.shape), size, case.spacing)
@@ -104,11 +97,19 @@ class Held:
             self._bytes -= _size(self._cases.popitem(last=False)[1])
         return found
 
+    def check(self, name: str) -> None:
+        """Raise `InputError` where the label of the case `name` does not fit the task; its image is not read."""
+        case = self.cache.cases[name]
+        self.task.target(case.classes, self._label(case), name)
+
+    def _label(self, case: Case) -> np.ndarray | None:
+        return np.asarray(self.cache.label(case.id)[:]) if self.task.dense and case.has_label else None
+
     def _decode(self, name: str) -> Decoded:
         case = self.cache.cases[name]
         large = math.prod((case.channels, *case.shape)) > LARGE
         image = self.cache.image(name) if large else np.asarray(self.cache.image(name)[:])
-        label = np.asarray(self.cache.label(name)[:]) if self.task.dense and case.has_label else None
+        label = self._label(case)
         target = self.task.target(case.classes, label, name)
         if label is None:
             return Decoded(image, target, ())
@@ -118,10 +119,9 @@ class Held:
 class Samples(Dataset):
     """Training samples (x, target) by (epoch, index); each draws from its own generator (seed, epoch, index)."""
 
-    def __init__(self, cache: Cache, ids: Sequence[str], task: Task, augment: Augment, seed: int) -> None:
-        self.ids, self.augment, self.seed, self.task = list(ids), augment, seed, task
-        self.cases = [cache.cases[name] for name in ids]
-        self.held = Held(cache, task)
+    def __init__(self, held: Held, ids: Sequence[str], augment: Augment, seed: int) -> None:
+        self.held, self.ids, self.augment, self.seed = held, list(ids), augment, seed
+        self.cases = [held.cache.cases[name] for name in ids]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,7 +130,7 @@ class Samples(Dataset):
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
         case, found = self.cases[index], self.held(self.ids[index])
-        x, target = (self._patch if self.task.dense else self._image)(case, found, rng)
+        x, target = (self._patch if self.held.task.dense else self._image)(case, found, rng)
         for transform in self.augment.preset.intensity:
             x = transform.apply(x, transform.draw(rng, x.shape))
         return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(target)

@@ -5,7 +5,7 @@ Multi-class (one class a case, softmax and cross-entropy) or multi-label (`a;b`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from medssl.types import InputError, Losses
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from medssl.data.cache import Case
     from medssl.tasks.task import Row
 
 
@@ -127,6 +128,16 @@ def build(*, classes: list[str] | None = None, multilabel: bool = False, positiv
     if positive is not None and positive not in known:
         raise InputError(f"task.positive '{positive}' is none of the classes {', '.join(known)}")
     return Classify(classes=known, multilabel=multilabel, positive=positive)
+
+
+def labelled(case: Case) -> bool:
+    """Whether a case can be trained or tested on."""
+    return bool(case.classes)
+
+
+def names(given: list[str] | None, cases: Sequence[Case], read: Callable[[str], Any]) -> list[str]:
+    """The classes: as given, or all that the training cases have, sorted."""
+    return given or sorted({name for case in cases for name in case.classes})
 
 
 def _mean(values: Iterable[float]) -> float:

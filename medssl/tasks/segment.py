@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from medssl.types import InputError, Losses
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from medssl.data.cache import Case
     from medssl.tasks.task import Row
 
 
@@ -128,7 +129,7 @@ class Segment:
     def _dice(self, mask: np.ndarray, target: np.ndarray) -> Row:
         scores = segmentation.dice(mask, target, len(self.classes))
         by_class = {f"dice.{name}": score for name, score in zip(self.classes, scores, strict=True)}
-        return {"dice": float(torch.tensor(scores).nanmean()), **by_class}
+        return {"dice": float(torch.tensor(scores, dtype=torch.float64).nanmean()), **by_class}
 
     def _surface(self, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float], tolerance: float) -> Row:
         row: Row = {}
@@ -150,13 +151,13 @@ def build(
 ) -> Segment:
     """Segment label values 1..K over background 0.
 
-    `classes`: names of the values 1..K, or the number of values with background, or None to count them in the
-    training labels. `tolerance` in mm asks for surface distances as well; `floor` for the Dice of the mean training
-    label, which means something where all volumes frame the same organ alike.
+    `classes`: names of the values 1..K, or the number of values with background; in a recipe null counts them in the
+    training labels. `tolerance` in mm asks for surface distances as well. `floor` asks for the Dice of the mean
+    training label, which means something where all volumes frame the same organ alike.
     """
     return Segment(
         spatial_dims=spatial_dims,
-        classes=names(classes, ()),
+        classes=_named(classes),
         pooled=pooled,
         smooth=smooth,
         overlap=overlap,
@@ -165,11 +166,20 @@ def build(
     )
 
 
-def names(classes: list[str] | int | None, seen: Sequence[int]) -> list[str]:
-    """Names of the label values 1..K: as given, or "1".."K" where K is a number given or the largest value `seen`."""
+def labelled(case: Case) -> bool:
+    """Whether a case can be trained or tested on."""
+    return case.has_label
+
+
+def names(given: list[str] | int | None, cases: Sequence[Case], read: Callable[[str], Any]) -> list[str]:
+    """Names of the label values 1..K: as given, or "1".."K" where K is given or the largest value in the labels."""
+    return _named(given if given is not None else 1 + max(int(np.max(read(case.id)[:])) for case in cases))
+
+
+def _named(classes: list[str] | int | None) -> list[str]:
     if isinstance(classes, list):
         return classes
-    last = classes - 1 if classes is not None else max(seen, default=0)
-    if last < 1:
-        raise InputError(f"task segment needs 2 label values or more, background and a class, but {last + 1} is known")
-    return [str(value) for value in range(1, last + 1)]
+    values = 2 if classes is None else classes
+    if values < 2:
+        raise InputError(f"task segment needs a class beside the background, but there is {values} label value only")
+    return [str(value) for value in range(1, values)]

@@ -1,5 +1,8 @@
 """What a task is to the loop of `finetune`: a network on an encoder, a loss, a prediction, and scores.
 
+The module of a task has `build` (its arguments are the recipe's `task` group), `names(given, cases, read)` (the
+classes, as the recipe gives them or from the training cases; `read(id)` gives a label volume) and `labelled(case)`
+(whether a case can be trained and tested on).
 N cases; a row is a dictionary of plain numbers and strings about one case, ready for results.json.
 """
 

@@ -1,0 +1,282 @@
+"""`medssl finetune`: an encoder, and a decoder, learn a task from labelled cases. Reads from top to bottom."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from medssl import ranks, report
+from medssl.engine import checkpoint, players
+from medssl.engine.log import MetricsLog, TrainLog
+from medssl.engine.meter import Meter
+from medssl.engine.progress import progress
+from medssl.engine.schedule import steps_of
+from medssl.engine.signals import stop_requests
+from medssl.engine.stream import BatchStream
+from medssl.models import sizes
+from medssl.run import build, dataset, kinds, labelled, launch, origin, score
+from medssl.run import out as out_room
+from medssl.run.labelled import Augment, Held, Samples
+from medssl.run.subsets import leaks, subsets
+from medssl.run.tuning import BEST, LAST, Tuning, restore, save
+from medssl.types import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
+    from torch import Tensor, nn
+
+    from medssl.data.cache import Cache
+    from medssl.recipe import FinetuneRecipe, Options
+    from medssl.tasks.task import Task
+
+
+class Plan(NamedTuple):
+    """What is checked before any data is read."""
+
+    module: ModuleType  # of the task
+    augment: Augment
+
+
+def finetune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
+    """Run or resume a fine-tuning; returns what it writes to results.json.
+
+    Raises `InputError` for whatever cannot work, `Interrupted` when a signal stopped the run after a checkpoint.
+    """
+    fabric = launch.fabric(options, recipe.train.precision)
+    made = plan(recipe, fabric.world_size)
+    if options.check:
+        print("the recipe fits together")
+        return {}
+    out = out_room.path(options)
+    if fabric.is_global_zero:
+        out_room.claim(options)
+        dataset.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
+    fabric.launch()
+    fabric.barrier()
+    run = _open(recipe, options, made, fabric, out)
+    _loop(run)
+    results = _finish(run)
+    if fabric.is_global_zero:
+        print(report.build([out], out / "report.html", pictures=options.pictures))
+    return results
+
+
+def plan(recipe: FinetuneRecipe, world: int = 1) -> Plan:
+    """Check a recipe whole without data. Raises `InputError`."""
+    arguments = {key: value for key, value in recipe.task.items() if key != "kind"}
+    if recipe.task["kind"] == "localize":
+        raise InputError("task localize is not built yet: use task.kind=segment or task.kind=classify")
+    module = kinds.resolve("task", recipe.task["kind"])
+    kinds.check(module.build, arguments, f"task ({recipe.task['kind']})", ("spatial_dims",))
+    augment = kinds.call(labelled.build, recipe.augment, "augment", {"spatial_dims": recipe.spatial_dims})
+    if set(recipe.optimizers) != {"main"}:
+        raise InputError(f"optimizers has {sorted(recipe.optimizers)}, but fine-tuning has one player: optimizers.main")
+    if recipe.train.batch % (recipe.train.accumulate * world):
+        raise InputError(
+            f"train.batch={recipe.train.batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} "
+            "accumulated part(s): change one of them"
+        )
+    with torch.device("meta"):
+        encoder = build.encoder(recipe)
+        sizes.check(augment.size, encoder.divisor, "augment.size")
+        if recipe.decoder is not None:
+            build.decoder(recipe, encoder)
+    return Plan(module, augment)
+
+
+def network(recipe: FinetuneRecipe, task: Task) -> nn.Module:
+    """The network of a task, its weights drawn from the global generator of torch."""
+    encoder = build.encoder(recipe)
+    return task.model(encoder, build.decoder(recipe, encoder) if recipe.decoder is not None and task.dense else None)
+
+
+def _open(recipe: FinetuneRecipe, options: Options, made: Plan, fabric: Fabric, out: Path) -> Tuning:
+    cache = dataset.open_cache(recipe, out)
+    chosen = subsets(cache, recipe.data, made.module.labelled)
+    task, resolved = _task(recipe, made, cache, chosen["train"])
+    torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
+    model = network(recipe, task)
+    start = origin.start(model, options, task.parts)
+    fabric.to_device(model)
+    log = TrainLog(out if fabric.is_global_zero else None)
+    held = Held(cache, task)
+    run = Tuning(recipe, resolved, out, fabric, cache, chosen, task, made.augment, model, held, start, log)
+    run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
+    for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test
+        held.check(name)
+    last = run.file(LAST)
+    if options.resume and last.is_file():
+        restore(run, checkpoint.load(last))
+        log.say(f"continuing at step {run.step} of {run.steps}")
+    elif fabric.is_global_zero:
+        out_room.describe(out, resolved, cache, chosen)
+        _introduce(run)
+    return run
+
+
+def _task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> tuple[Task, dict[str, Any]]:
+    """The task with its classes known, and the recipe with every default filled."""
+    names = made.module.names(recipe.task.get("classes"), [cache.cases[name] for name in train], cache.label)
+    settings = {**recipe.task, "classes": names}
+    task: Task = kinds.make("task", settings, {"spatial_dims": recipe.spatial_dims})
+    content = recipe.resolved()
+    content["task"] = kinds.filled(made.module.build, settings, ("spatial_dims",))
+    content["augment"] = kinds.filled(labelled.build, recipe.augment, ("spatial_dims",))
+    for group in ("encoder", "decoder"):
+        if content[group] is not None:
+            module = kinds.resolve(group, content[group]["kind"])
+            content[group] = kinds.filled(module.build, content[group], build.SUPPLIED[group])
+    return task, content
+
+
+def _introduce(run: Tuning) -> None:
+    counts = ", ".join(f"{len(ids)} {part}" for part, ids in run.subsets.items())
+    run.log.say(f"task {run.recipe.task['kind']} ({', '.join(run.task.classes)}), cases: {counts}")
+    run.log.say(run.origin.sentence())
+    for leak in leaks(run.subsets, run.cache):
+        run.log.say(f"warning: {leak}")
+    if run.origin.preprocessing not in (None, run.cache.preprocessing):
+        lines = out_room.differences(run.origin.preprocessing, run.cache.preprocessing)
+        run.log.say(f"note: the cache was prepared differently than that of the weights: {'; '.join(lines[:3])}")
+    if not run.subsets["val"]:
+        run.log.say("no validation cases: the last weights count as the best")
+
+
+def _loop(run: Tuning) -> None:
+    if run.step == run.steps:
+        run.log.say(f"already complete: {run.steps} of {run.steps} steps are done")
+        return
+    train = run.recipe.train
+    every, validate = (max(1, steps_of(t, run.steps)) for t in (train.checkpoint_every, train.validate_every))
+    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
+    module = run.fabric.setup_module(run.model)
+    run.model.train()
+    with stop_requests() as stop_asked, progress() as show:
+        meter = Meter(run.fabric.device, _batches(run))
+        while run.step < run.steps:
+            values = _step(run, module, meter, asked=stop_asked())
+            interrupted = values.pop("stop") > 0
+            run.step += 1
+            record = {"step": run.step, "samples": run.step * train.batch, **values} | meter.read()
+            if run.subsets["val"] and (run.step % validate == 0 or run.step == run.steps):
+                record |= _validate(run, module)
+                meter.read()  # scoring is not training time
+            if run.step % train.log_every == 0 or run.step == run.steps or "metric.best" in record:
+                metrics.write(record)
+            if run.step % every == 0 or run.step == run.steps or interrupted:
+                save(run, LAST)
+            if interrupted and run.step < run.steps:
+                raise Interrupted(f"stopped at step {run.step} of {run.steps}: resume=true continues exactly")
+            show("finetune", run.step, run.steps)
+    metrics.close()
+
+
+def _batches(run: Tuning) -> Iterator[tuple[Tensor, Tensor]]:
+    parts = run.recipe.train.accumulate
+    samples = Samples(run.held, run.subsets["train"], run.augment, run.recipe.seed)
+    stream = BatchStream(
+        samples=len(samples),
+        batch=run.recipe.train.batch // parts,
+        seed=run.recipe.seed,
+        start=run.step * parts,
+        stop=run.steps * parts,
+        rank=ranks.rank(),
+        world=ranks.world(),
+    )
+    loader: DataLoader = DataLoader(
+        samples,
+        batch_sampler=stream,
+        num_workers=run.recipe.data.workers,
+        collate_fn=labelled.collate,
+        pin_memory=run.fabric.device.type == "cuda",
+        generator=torch.Generator(),  # else the loader would draw from the global stream
+    )
+    return iter(loader)
+
+
+def _step(
+    run: Tuning, module: _FabricModule, batches: Iterator[tuple[Tensor, Tensor]], *, asked: bool
+) -> dict[str, float]:
+    """One optimizer step; returns learning rate and losses, averaged over ranks and accumulated parts."""
+    parts, values = run.recipe.train.accumulate, []
+    players.set_rates(run.optimizers, run.recipe.optimizers, run.step, run.steps)
+    for part in range(parts):
+        x, target = run.fabric.to_device(next(batches))
+        with run.fabric.no_backward_sync(module, enabled=part < parts - 1 and ranks.world() > 1):
+            losses = run.task.loss(module(x), target).main
+            total = torch.stack(list(losses.values())).sum()
+            run.fabric.backward(total / parts)
+        values.append(torch.stack([loss.detach().float() for loss in losses.values()]))
+    rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
+    players.step(run.optimizers, run.recipe.optimizers)
+    mine = torch.cat([torch.stack(values).mean(0), torch.tensor([float(asked)], device=run.fabric.device)])
+    found = ranks.gather(mine[None]).mean(0).tolist()
+    if not all(math.isfinite(value) for value in found):
+        raise InputError(
+            f"the loss is not finite at step {run.step}: lower optimizers.main.lr or set optimizers.main.clip; "
+            "the last checkpoint is kept"
+        )
+    return {"lr": rates["lr.main"], **rates, **dict(zip([*(f"loss.{k}" for k in losses), "stop"], found, strict=True))}
+
+
+def _validate(run: Tuning, module: nn.Module) -> dict[str, float]:
+    """Score the validation cases; the best weights so far become best.pt."""
+    found = score.rows(run.task, module, run.held, run.subsets["val"], run.augment.size, run.fabric.device)
+    summary = run.task.summary([score.scores(row) for row in found])
+    value = summary[run.task.score]
+    if not math.isnan(value) and (run.best is None or value > run.best):
+        run.best, run.best_step = value, run.step
+        save(run, BEST)
+    best = run.best if run.best is not None else float("nan")
+    run.log.say(f"step {run.step} of {run.steps}: validation {run.task.score} {value:.4f} (best {best:.4f})")
+    return {f"metric.val_{name}": v for name, v in summary.items() if not math.isnan(v)} | {"metric.best": best}
+
+
+def _finish(run: Tuning) -> dict[str, Any]:
+    """Test the best weights, once, and write results.json and, for classes, predictions.csv."""
+    if run.best is None:  # nothing was validated, or no score could be computed
+        run.best_step = run.steps
+        save(run, BEST)
+    run.fabric.barrier()
+    run.model.load_state_dict(checkpoint.load(run.file(BEST))["weights"])
+    results = _results(run)
+    module = run.fabric.setup_module(run.model, move_to_device=False)
+    found = score.rows(run.task, module, run.held, run.subsets["test"], run.augment.size, run.fabric.device)
+    results["test"] = score.table(run.task, found, run.recipe.seed)
+    if found:
+        results["floor"] = score.floor(run.task, run.held, run.subsets["train"], run.subsets["test"])
+        if run.fabric.is_global_zero and not run.task.dense:
+            score.write_predictions(run.out / "predictions.csv", run.task.classes, found)
+    if run.fabric.is_global_zero:
+        score.write(run.out / "results.json", results)
+    for line in score.sentences(results):
+        run.log.say(line)
+    return results
+
+
+def _results(run: Tuning) -> dict[str, Any]:
+    test = {run.cache.cases[name].patient for name in run.subsets["test"]}
+    return {
+        "task": run.recipe.task["kind"],
+        "classes": list(run.task.classes),
+        "score": run.task.score,
+        "init": run.origin.init,
+        "loaded": run.origin.sentence(),
+        "seed": run.recipe.seed,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "chosen_by": "validation" if run.best is not None else "last step",
+        "validation": run.best,
+        "cases": {part: len(ids) for part, ids in run.subsets.items()},
+        "overlap": origin.overlap(run.origin, run.cache, test),
+        "leaks": leaks(run.subsets, run.cache),
+        "floor": None,
+    }

@@ -1,0 +1,80 @@
+"""Where a fine-tuning starts: the weights that `init=` names, and whether the test patients were seen before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medssl.engine import checkpoint
+from medssl.models import weights
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from torch import nn
+
+    from medssl.data.cache import Cache
+    from medssl.recipe import Options
+
+SCRATCH = "scratch"
+
+
+class Origin(NamedTuple):
+    """What the weights came from; plain values, which go through the checkpoint and into results.json."""
+
+    init: str  # "scratch", or the verb and step of the checkpoint
+    parts: list[str]
+    loaded: int  # tensors
+    left_out: list[str]  # names of the first part: encoder, decoder, method, ...
+    patients: list[str]  # keyed hashes of those it was trained on
+    cache: str | None  # hash of the cache they came from
+    preprocessing: dict[str, Any] | None
+
+    def sentence(self) -> str:
+        """What was loaded and left out."""
+        if self.init == SCRATCH:
+            return "starting from scratch"
+        left = f"; left out: {', '.join(self.left_out)}" if self.left_out else "; nothing was left out"
+        return f"starting from {self.init}: loaded {self.loaded} tensors of {', '.join(self.parts)}{left}"
+
+
+def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
+    """Load what `init=` and `init_parts=` ask for into `model`, which was made as for scratch. Raises `InputError`."""
+    if options.init is None or options.init == SCRATCH:
+        return Origin(SCRATCH, [], 0, [], [], None, None)
+    asked = options.init_parts or list(default)
+    parts = [asked] if isinstance(asked, str) else list(asked)
+    if "all" not in parts and (unknown := set(parts) - {name for name, _ in model.named_children()}):
+        there = ", ".join(name for name, _ in model.named_children())
+        raise InputError(f"init_parts={parts} asks for {sorted(unknown)}, but this network has the parts {there}")
+    path = checkpoint.find(options.init, prefer="best")
+    content = checkpoint.load(path)
+    report = weights.load(model, content["weights"], parts, source=f"init={options.init}")
+    left_out = list(dict.fromkeys(name.split(".")[0] for name in report.left_out))
+    data, made = content.get("data", {}), content.get("verb", "weights of another tool")
+    step = content.get("state", {}).get("step")
+    name = made if step is None else f"{made}, step {step}"
+    patients, cache = data.get("patients", []), data.get("cache")
+    return Origin(name, parts, len(report.loaded), left_out, patients, cache, content.get("preprocessing"))
+
+
+def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, Any]:
+    """Test patients (keyed hashes) that the starting weights were trained on, and whether that can be told at all."""
+    seen = set(origin.patients)
+    if origin.init == SCRATCH:
+        return {"patients": [], "comparable": True, "sentence": "started from scratch: no patient was seen before"}
+    shared = sorted(seen & set(test))
+    comparable = origin.cache == cache.hash or bool(seen & cache.patients)
+    if shared:
+        sentence = (
+            f"{len(shared)} of {len(set(test))} test patients were in the training of the starting weights (without "
+            "labels, if that was a pretraining): the test is not of unseen patients"
+        )
+    elif comparable:
+        sentence = f"none of {len(set(test))} test patients was in the training of the starting weights"
+    else:
+        sentence = (
+            "the starting weights share no patient with this cache: either they are others, or the two were scanned "
+            "with different keys and cannot be compared (scan with --key FILE to make hashes agree)"
+        )
+    return {"patients": shared, "comparable": comparable, "sentence": sentence}

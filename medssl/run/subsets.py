@@ -1,0 +1,63 @@
+"""Which cases train, validate and test a fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl.data import split
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medssl.data.cache import Cache, Case
+    from medssl.recipe.frame import Data
+
+PARTS = ("train", "val", "test")
+
+
+def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[str, list[str]]:
+    """The ids of train, val and test, sorted: named in `data.splits`, or by the split column of the manifest.
+
+    Unlabelled cases (not `usable`) are left out where the split column put them in; a file that names one is not
+    second-guessed. Raises `InputError` if there is nothing to train on, or a case is in two subsets.
+    """
+    names = {part: getattr(data, part) for part in PARTS}
+    if data.splits is not None:
+        wanted = [name for name in names.values() if name is not None]
+        found = split.subsets(cache.cases.values(), Path(data.splits), wanted)
+        chosen = {part: sorted(found[name]) if name is not None else [] for part, name in names.items()}
+    else:
+        chosen = {part: _column(cache, name or part, usable) for part, name in names.items()}
+    _check(chosen, cache)
+    return chosen
+
+
+def leaks(chosen: dict[str, list[str]], cache: Cache) -> list[str]:
+    """Sentences about patients that train and also validate or test."""
+    patients = {part: {cache.cases[name].patient for name in ids} for part, ids in chosen.items()}
+    shared = {part: len(patients["train"] & patients[part]) for part in ("val", "test")}
+    return [
+        f"{count} of {len(patients[part])} {part} patients also train: split by patient"
+        for part, count in shared.items()
+        if count
+    ]
+
+
+def _column(cache: Cache, name: str, usable: Callable[[Case], bool]) -> list[str]:
+    return sorted(case.id for case in cache.cases.values() if case.split == name and usable(case))
+
+
+def _check(chosen: dict[str, list[str]], cache: Cache) -> None:
+    if not chosen["train"]:
+        splits = sorted({case.split for case in cache.cases.values()})
+        raise InputError(
+            f"no labelled case to train on (splits in the cache: {splits}): scan with labels and --split, or set "
+            "data.splits and data.train"
+        )
+    for part in ("val", "test"):
+        if shared := set(chosen["train"]) & set(chosen[part]):
+            raise InputError(
+                f"{len(shared)} case(s) are in train and in {part}, such as {min(shared)}: choose subsets that differ"
+            )
