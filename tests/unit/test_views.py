@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from medssl import views
+from medssl.crop import random
+from medssl.data.cache import Case
+from medssl.data.phantom import phantom_cache
+from medssl.types import InputError, Window
+
+PLAIN = {"intensity": [], "corrupt": None, "warp": {"flip": 0, "rotate": 0, "zoom": 0, "elastic": 0}}
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def case(array, spacing=None, values=((0.0, 1.0),), name="XX-1"):
+    shape = array.shape[1:]
+    window = Window((0,) * len(shape), shape)
+    spacing = spacing or (1.0,) * len(shape)
+    return Case(name, shape, spacing, len(array), "OT", "ct", "p", "train", (), False, values, window)
+
+
+class Fixed:
+    """The policy that always looks at one window."""
+
+    def __init__(self, start, size):
+        self.found = Window(start, size)
+
+    def window(self, shape, index, rng, spacing=None):
+        return self.found
+
+
+def make(array, policy=None, seed=0, values=((0.0, 1.0),), **arguments):
+    maker = views.build(spatial_dims=array.ndim - 1, **{"size": [16] * (array.ndim - 1), **arguments})
+    return maker(array, case(array, values=values), 0, policy or random.build(), rng(seed))
+
+
+def texture(*shape, channels=1):
+    return rng(9).random((channels, *shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return phantom_cache(tmp_path_factory.mktemp("cache"), 4, (24, 32, 32), 0, "ct")
+
+
+# Geometry, order, target
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (20, 24, 28)])
+def test_without_draws_a_view_is_the_resized_window(shape):
+    ramp = np.linspace(0, 1, shape[-1], dtype=np.float32) * np.ones((1, *shape), np.float32)
+    start, side = (2,) * len(shape), (15,) * len(shape)
+    view = make(ramp, Fixed(start, side), size=[30] * len(shape), **PLAIN)[0]
+    where = 2 + (np.arange(30) + 0.5) * 15 / 30 - 0.5
+    np.testing.assert_allclose(view.x[(0,) * len(shape)], where / (shape[-1] - 1), atol=1e-5)
+    assert view.window == (start, side)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+@pytest.mark.parametrize("shape", [(40, 50), (20, 24, 28)])
+def test_input_and_target_are_equal_when_nothing_is_drawn(shape, faithful):
+    for view in make(texture(*shape), faithful=faithful, **PLAIN):
+        assert np.array_equal(view.x, view.target)
+        assert not view.mask.any()
+
+
+@pytest.mark.parametrize("preset", ["ct", "mr", "pet", "xray", "ultrasound"])
+@pytest.mark.parametrize("shape", [(40, 50), (20, 24, 28)])
+def test_geometry_reaches_the_target_so_that_only_intensity_differs(preset, shape):
+    """With every intensity change and corruption off, whatever the warp drew, input and target stay one image."""
+    for view in make(texture(*shape), preset=preset, intensity=[], corrupt=None, seed=3):
+        assert view.drawn["warp"]["zoom"] != 1
+        assert np.array_equal(view.x, view.target)
+
+
+def test_a_flip_moves_input_and_target_but_faithful_only_the_input():
+    image, flip = texture(40, 40), {**PLAIN["warp"], "flip": [0.0, 1.0]}
+    plain = make(image, Fixed((3, 5), (20, 24)), **PLAIN)[0]
+    ours = make(image, Fixed((3, 5), (20, 24)), **{**PLAIN, "warp": flip})[0]
+    published = make(image, Fixed((3, 5), (20, 24)), faithful=True, **{**PLAIN, "warp": flip})[0]
+    np.testing.assert_allclose(ours.target, plain.x[..., ::-1], atol=1e-5)
+    np.testing.assert_allclose(ours.x, ours.target, atol=0)
+    np.testing.assert_allclose(published.target, plain.x, atol=0)
+    np.testing.assert_allclose(published.x, plain.x[..., ::-1], atol=1e-5)
+
+
+def test_faithful_2d_flips_half_of_the_inputs_and_nothing_else():
+    image = texture(40, 40)
+    same = flipped = 0
+    for seed in range(60):
+        for view in make(image, seed=seed, faithful=True, preset="xray", intensity=[]):
+            same += view.drawn["warp"]["flip"] == [False, False]
+            flipped += view.drawn["warp"]["flip"] == [False, True]
+            assert view.drawn["warp"]["zoom"] == 1
+            assert view.drawn["warp"]["angles"] == [0.0]
+            assert view.drawn["warp"]["elastic"] is None
+    assert same + flipped == 120
+    assert abs(flipped - 60) < 4 * np.sqrt(120 / 4)
+
+
+def test_faithful_3d_restores_the_elastic_warp():
+    image = texture(24, 24, 24)
+    view = make(image, Fixed((2, 2, 2), (20, 20, 20)), faithful=True)[0]
+    plain = make(image, Fixed((2, 2, 2), (20, 20, 20)), **PLAIN)[0]
+    assert np.array_equal(view.target, plain.target)
+    assert view.drawn["warp"]["elastic"] is not None
+    assert not np.allclose(view.drawn["warp"]["elastic"], 0)
+
+
+@pytest.mark.parametrize("corrupt", ["dira", "transvw", "genesis", "mask"])
+@pytest.mark.parametrize("shape", [(40, 50), (20, 24, 28)])
+def test_input_differs_from_target_only_where_the_mask_says(corrupt, shape):
+    changed = 0
+    for seed in range(12):
+        for view in make(texture(*shape), seed=seed, intensity=[], corrupt=corrupt):
+            outside = ~np.broadcast_to(view.mask, view.x.shape)
+            assert np.array_equal(view.x[outside], view.target[outside])
+            changed += not np.array_equal(view.x, view.target)
+    assert changed > 6
+
+
+def test_intensity_changes_never_touch_the_target():
+    image = texture(40, 40)
+    for seed in range(5):
+        loud = make(image, Fixed((0, 0), (40, 40)), preset="xray", seed=seed, warp=PLAIN["warp"])
+        plain = make(image, Fixed((0, 0), (40, 40)), **PLAIN)
+        assert np.array_equal(loud[0].target, plain[0].target)
+
+
+# Values
+
+
+def test_stored_values_are_scaled_clipped_and_never_wrapped():
+    hounsfield = np.array([-32768, -1000, 0, 500, 1000, 32767], np.int16)
+    image = np.broadcast_to(hounsfield, (1, 6, 6)).copy()
+    view = make(image, Fixed((0, 0), (6, 6)), size=[6, 6], values=((-1000.0, 1000.0),), preset="ct")[0]
+    assert view.target.dtype == np.float32
+    maker = views.build(spatial_dims=2, size=[6, 6])
+    whole = maker.whole(image, case(image, values=((-1000.0, 1000.0),)), (6, 6))
+    np.testing.assert_allclose(whole[0, 0], [0, 0, 0.5, 0.75, 1, 1], atol=1e-6)
+
+
+def test_each_channel_has_its_own_range():
+    image = np.stack([np.full((8, 8), 5, np.int16), np.full((8, 8), 5, np.int16)])
+    whole = views.build(spatial_dims=2, size=[4, 4]).whole(image, case(image, None, ((0, 10), (0, 20))), (4, 4))
+    assert whole[:, 0, 0].tolist() == [0.5, 0.25]
+
+
+def test_a_constant_image_stays_constant():
+    image = np.full((1, 20, 20, 20), 7, np.int16)
+    for view in make(image, values=((7.0, 7.0),)):
+        assert np.array_equal(view.target, np.zeros((1, 16, 16, 16)))
+
+
+def test_nan_is_refused_naming_the_case():
+    image = texture(20, 20)
+    image[0, 10, 10] = np.nan
+    with pytest.raises(InputError, match="case XX-1 holds values that are NaN"):
+        make(image, Fixed((0, 0), (20, 20)), **PLAIN)
+
+
+def test_large_steps_average_instead_of_aliasing():
+    board = (np.indices((64, 64)).sum(0) % 2)[None].astype(np.uint8)
+    whole = views.build(spatial_dims=2, size=[16, 16]).whole(board, case(board), (16, 16))
+    np.testing.assert_allclose(whole[:, 1:-1, 1:-1], 0.5, atol=1e-6)
+    np.testing.assert_allclose(whole, 0.5, atol=0.1)  # the last block may be cut by the border
+
+
+def test_whole_draws_nothing_and_shows_everything():
+    image = texture(16, 20, 24)
+    maker = views.build(spatial_dims=3, size=[8, 8, 8])
+    np.testing.assert_allclose(maker.whole(image, case(image), image.shape[1:]), image, atol=1e-6)
+
+
+# Shapes
+
+
+def test_a_volume_smaller_than_the_view_is_enlarged():
+    view = make(texture(5, 6, 7), size=[12, 12, 12])[0]
+    assert view.x.shape == (1, 12, 12, 12)
+    assert np.isfinite(view.x).all()
+
+
+def test_a_volume_of_one_slice_gives_views_of_equal_slices():
+    """Nothing is known beyond the slice, so the view repeats it; windows are drawn in plane."""
+    view = make(texture(1, 40, 40), size=[4, 16, 16], warp={"elastic": 0, "rotate": 0}, corrupt=None)[0]
+    assert view.window.size[0] == 1
+    assert view.window.size[1] > 1
+    assert all(np.allclose(view.target[:, z], view.target[:, 0]) for z in range(4))
+
+
+def test_a_list_of_sizes_gives_one_view_each():
+    found = make(texture(60, 60), size=[[32, 32], [16, 24], [8, 8]], count=3)
+    assert [v.x.shape for v in found] == [(1, 32, 32), (1, 16, 24), (1, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"size": [16, 16, 16]}, "give 2 positive sizes"),
+        ({"size": [16, 0]}, "give 2 positive sizes"),
+        ({"size": [[16, 16], [8, 8], [8, 8]]}, "holds 3 sizes but views.count is 2"),
+        ({"size": [16, 16], "count": 0}, "at least one view"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(arguments, said):
+    with pytest.raises(InputError, match=said):
+        views.build(spatial_dims=2, **arguments)
+
+
+def test_a_source_of_other_dimension_is_refused():
+    with pytest.raises(InputError, match="axes"):
+        views.build(spatial_dims=2, size=[8, 8])(texture(8, 8, 8), case(texture(8, 8)), 0, random.build(), rng())
+
+
+def test_pathology_keeps_three_channels():
+    tile = (texture(64, 64, channels=3) * 255).astype(np.uint8)
+    found = make(tile, preset="pathology", values=((0.0, 255.0),) * 3, size=[32, 32])
+    assert all(v.x.shape == v.target.shape == (3, 32, 32) and v.mask.shape == (1, 32, 32) for v in found)
+
+
+# Data set
+
+
+def equal(a, b):
+    pairs = zip([*a.x, *a[1:]], [*b.x, *b[1:]], strict=True)
+    return all(torch.equal(p, q) for p, q in pairs)
+
+
+def data(cache, seed=0):
+    maker = views.build(spatial_dims=3, size=[16, 16, 16], preset="ct", corrupt="transvw")
+    return views.ViewsDataset(cache, cache.ids, maker, random.build(), seed)
+
+
+KEYS = [[(0, 0), (0, 3)], [(0, 2), (0, 1)], [(1, 0), (1, 1)], [(1, 3), (1, 2)]]
+
+
+def test_seed_epoch_and_index_fix_the_bytes_whatever_the_workers(cache):
+    def batches(workers):
+        loader = DataLoader(data(cache), batch_sampler=KEYS, num_workers=workers, collate_fn=views.collate)
+        return list(loader)
+
+    here, one, two = batches(0), batches(1), batches(2)
+    for a, b, c in zip(here, one, two, strict=True):
+        assert equal(a, b)
+        assert equal(a, c)
+
+
+def test_a_sample_does_not_depend_on_what_came_before(cache):
+    """So that a resumed run goes on with the same views."""
+    after, alone = data(cache), data(cache)
+    for key in KEYS[0]:
+        after[key]
+    assert equal(views.collate([after[(2, 1)]]), views.collate([alone[(2, 1)]]))
+
+
+def test_other_epochs_seeds_and_views_differ(cache):
+    first = data(cache)[(0, 0)].views
+    assert not np.array_equal(first[0].target, first[1].target)
+    for other in (data(cache)[(1, 0)], data(cache, seed=1)[(0, 0)]):
+        assert not np.array_equal(first[0].target, other.views[0].target)
+
+
+def test_a_batch_has_its_sample_and_patient_numbers(cache):
+    batch = views.collate([data(cache)[(0, i)] for i in (2, 0)])
+    assert [x.shape for x in batch.x] == [(2, 1, 16, 16, 16)] * 2
+    assert (batch.target.shape, batch.mask.shape, batch.mask.dtype) == (
+        (2, 1, 16, 16, 16),
+        (2, 1, 16, 16, 16),
+        torch.bool,
+    )
+    assert batch.sample.tolist() == [2, 0]
+    assert batch.patient.tolist() == [2, 0]
+
+
+def test_patients_are_numbered_by_first_appearance(cache):
+    ids = cache.ids
+    assert views.ViewsDataset(cache, [ids[1], ids[0], ids[1]], None, None, 0).patients == [0, 1, 0]
+
+
+def test_an_array_that_cannot_be_read_is_named(tmp_path):
+    broken = phantom_cache(tmp_path / "cache", 3, (24, 32, 32), 0, "ct")
+    name = broken.ids[1]
+    file = next((tmp_path / "cache").rglob(f"{name}.b2nd"))
+    file.write_bytes(file.read_bytes()[:2000])
+    maker = views.build(spatial_dims=3, size=[16, 16, 16])
+    with pytest.raises(InputError, match=name):
+        views.ViewsDataset(broken, broken.ids, maker, random.build(), 0)[(0, 1)]
+
+
+def test_a_read_that_fails_half_way_names_the_case(cache, monkeypatch):
+    class Failing:
+        shape = (1, 24, 32, 32)
+
+        def __getitem__(self, box):
+            raise RuntimeError("chunk 3 is damaged")
+
+    monkeypatch.setattr(cache, "image", lambda name: Failing())
+    with pytest.raises(InputError, match=rf"case {cache.ids[1]} of .* cannot be read \(chunk 3 is damaged\)"):
+        data(cache)[(0, 1)]
