@@ -100,9 +100,11 @@ def restoration(
 def ssim(x_BC: Tensor, y_BC: Tensor, window: int = 7) -> Tensor:
     """Structural similarity (B,C,*S) of images in [0,1], uniform window, cut at borders (Wang et al. 2004, eq. 13)."""
     pool = functional.avg_pool3d if x_BC.ndim == 5 else functional.avg_pool2d
+    sides = [min(window, n - 1 + n % 2) for n in x_BC.shape[2:]]  # odd, and no longer than a short axis
+    half = [side // 2 for side in sides]
 
     def local(z: Tensor) -> Tensor:
-        return pool(z, window, stride=1, padding=window // 2, count_include_pad=False)
+        return pool(z, sides, stride=1, padding=half, count_include_pad=False)
 
     mx, my = local(x_BC), local(y_BC)
     vx, vy, cov = local(x_BC * x_BC) - mx * mx, local(y_BC * y_BC) - my * my, local(x_BC * y_BC) - mx * my

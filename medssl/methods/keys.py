@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl import losses, ranks
-from medssl.models import heads
+from medssl.models import heads, norm
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -145,4 +145,4 @@ def check_memory(size: int, samples: int | None, key: str, way_out: str = "") ->
 
 
 def _local_batch_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, norm.SyncBatchNorm)
