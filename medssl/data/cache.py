@@ -74,7 +74,7 @@ class Cache:
         self.cases: dict[str, Case] = {name: case_from_json(record["case"]) for name, record in records.items()}
         self.preprocessing: dict[str, Any] = self.settings["preprocessing"]
         self.rejected: dict[str, str] = self.settings["rejected"]  # id -> reason
-        self.warnings: list[str] = self.settings["warnings"]
+        self.notices: list[str] = self.settings["notices"]  # what looked odd in preparation
         self._geometry = {name: record["geometry"] for name, record in records.items()}
         digests = [[name, record["digest"]] for name, record in records.items()]
         self.hash: str = sha256(json.dumps([self.preprocessing, digests], sort_keys=True).encode())

@@ -37,13 +37,13 @@ def prepare(
     channels: Sequence[str] | None = None,
     window: tuple[float, float] | None = None,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Cache:
     """Prepare every image of a manifest into the cache folder `out`, going on where a stopped run left it.
 
     `spacing` in mm and index order, `"isotropic"` (each image's own mean spacing), or None for the native grid;
     `channels` names co-registered series to stack (see `stack.groups`); `window` replaces the preset's stored values
-    of 0 and 1. What could not be used is in the cache's `rejected`, what looks odd in its `warnings`.
+    of 0 and 1. What could not be used is in the cache's `rejected`, what looked odd in its `notices`.
 
     Raises:
         InputError: bad settings, a cache made with others at `out`, or no image that could be prepared.
@@ -58,8 +58,8 @@ def prepare(
         if reason:
             rejected[name] = reason
         if progress:
-            progress(done, len(jobs))
-    return finish(out, head, rejected, _warnings(jobs, preset))
+            progress("prepare", done, len(jobs))
+    return finish(out, head, rejected, _notices(jobs, preset))
 
 
 def settings(
@@ -136,13 +136,15 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
     cache.write_case(out, case, array, mask, geometry)
 
 
-def finish(out: Path, head: Mapping[str, Any], rejected: Mapping[str, str], warnings: Sequence[str]) -> Cache:
+def finish(out: Path, head: Mapping[str, Any], rejected: Mapping[str, str], notices: Sequence[str]) -> Cache:
     """Write the counts that make the cache complete, and open it. Raises InputError if it holds no case."""
     cases = len(list((out / "cases").glob("*.json")))
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
     if not cases:
-        reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
-        raise InputError(f"none of {len(rejected)} images could be prepared ({reasons}): choose another --preset?")
-    ending = {"complete": True, "cases": cases, "rejected": dict(rejected), "warnings": list(warnings)}
+        raise InputError(f"none of {len(rejected)} images could be prepared ({reasons}): is the preset the right one?")
+    if rejected:
+        notices = [*notices, f"{len(rejected)} images were left out ({reasons}): see rejected in {out / 'cache.json'}"]
+    ending = {"complete": True, "cases": cases, "rejected": dict(rejected), "notices": list(notices)}
     cache.write_json(out / "cache.json", {**head, **ending})
     return Cache(out)
 
@@ -218,7 +220,7 @@ def _boxes(file: Path) -> dict[str, list[Box]]:
     return found
 
 
-def _warnings(jobs: Sequence[stack.Job], preset: str) -> list[str]:
+def _notices(jobs: Sequence[stack.Job], preset: str) -> list[str]:
     chosen = presets.find(preset)
     odd = Counter(job.rows[0].modality for job in jobs if job.rows[0].modality not in (*chosen.modalities, "OT"))
     return [f"{count} images of modality {name} were prepared with preset {preset}" for name, count in odd.items()]

@@ -1,0 +1,60 @@
+"""The images of a manifest as NIfTI files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl.data import manifest, nifti, reader
+from medssl.data.reject import Rejected
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from medssl.data.manifest import Manifest, Row
+    from medssl.data.volume import Volume
+
+
+def convert(
+    manifest_path: str | Path, out: str | Path, progress: Callable[[str, int, int], None] | None = None
+) -> list[Path]:
+    """Write each image in its native grid and rescaled values as `<id>.nii.gz`, its label as `<id>_label.nii.gz`.
+
+    Returns the images written. What cannot be written is listed in `rejected.csv` there, by id; raises InputError when
+    that is all, or when `out` is no folder to write to.
+    """
+    found, out = manifest.read(Path(manifest_path)), Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror}): choose another --out") from None
+    written, rejected = [], []
+    for done, row in enumerate(found.rows, 1):
+        try:
+            written.append(_write(found, row, out))
+        except Rejected as error:
+            rejected.append((row.id, error.reason, error.detail))
+        if progress:
+            progress("convert", done, len(found.rows))
+    if not written:
+        raise InputError(f"none of {len(found.rows)} images could be written; the first: {rejected[0][1]}; scan again")
+    if rejected:
+        manifest.write_table(out / "rejected.csv", ["id", "reason", "detail"], rejected)
+    return written
+
+
+def _write(found: Manifest, row: Row, out: Path) -> Path:
+    volume, label = reader.load(found, row), reader.load_label(found, row)
+    if volume.array.shape[0] != 1:
+        raise Rejected("colour image", f"{volume.array.shape[0]} channels; NIfTI readers expect one")
+    if label is not None:
+        _save(out / f"{row.id}_label.nii.gz", label)
+    return _save(out / f"{row.id}.nii.gz", volume)
+
+
+def _save(file: Path, volume: Volume) -> Path:
+    """Write aside, then rename, so that a stopped run leaves no half file."""
+    partial = file.with_name(f".{file.name}")
+    nifti.write(partial, volume.array[0], volume.affine)
+    return partial.replace(file)
