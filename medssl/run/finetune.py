@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -16,10 +16,9 @@ from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
 from medssl.engine.stream import BatchStream
-from medssl.models import sizes
-from medssl.run import build, dataset, kinds, labelled, launch, origin, score
+from medssl.run import dataset, labelled, launch, origin, plan, score
 from medssl.run import out as out_room
-from medssl.run.labelled import Augment, Held, Samples
+from medssl.run.labelled import Held, Samples
 from medssl.run.subsets import leaks, subsets
 from medssl.run.tuning import BEST, LAST, Tuning, restore, save
 from medssl.types import InputError, Interrupted
@@ -27,22 +26,12 @@ from medssl.types import InputError, Interrupted
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import ModuleType
 
     from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
     from torch import Tensor, nn
 
-    from medssl.data.cache import Cache
     from medssl.recipe import FinetuneRecipe, Options
-    from medssl.tasks.task import Task
-
-
-class Plan(NamedTuple):
-    """What is checked before any data is read."""
-
-    module: ModuleType  # of the task
-    augment: Augment
 
 
 def finetune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
@@ -51,7 +40,7 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
     Raises `InputError` for whatever cannot work, `Interrupted` when a signal stopped the run after a checkpoint.
     """
     fabric = launch.fabric(options, recipe.train.precision)
-    made = plan(recipe, fabric.world_size)
+    made = plan.check(recipe, fabric.world_size)
     if options.check:
         print("the recipe fits together")
         return {}
@@ -69,41 +58,12 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
     return results
 
 
-def plan(recipe: FinetuneRecipe, world: int = 1) -> Plan:
-    """Check a recipe whole without data. Raises `InputError`."""
-    arguments = {key: value for key, value in recipe.task.items() if key != "kind"}
-    if recipe.task["kind"] == "localize":
-        raise InputError("task localize is not built yet: use task.kind=segment or task.kind=classify")
-    module = kinds.resolve("task", recipe.task["kind"])
-    kinds.check(module.build, arguments, f"task ({recipe.task['kind']})", ("spatial_dims",))
-    augment = kinds.call(labelled.build, recipe.augment, "augment", {"spatial_dims": recipe.spatial_dims})
-    if set(recipe.optimizers) != {"main"}:
-        raise InputError(f"optimizers has {sorted(recipe.optimizers)}, but fine-tuning has one player: optimizers.main")
-    if recipe.train.batch % (recipe.train.accumulate * world):
-        raise InputError(
-            f"train.batch={recipe.train.batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} "
-            "accumulated part(s): change one of them"
-        )
-    with torch.device("meta"):
-        encoder = build.encoder(recipe)
-        sizes.check(augment.size, encoder.divisor, "augment.size")
-        if recipe.decoder is not None:
-            build.decoder(recipe, encoder)
-    return Plan(module, augment)
-
-
-def network(recipe: FinetuneRecipe, task: Task) -> nn.Module:
-    """The network of a task, its weights drawn from the global generator of torch."""
-    encoder = build.encoder(recipe)
-    return task.model(encoder, build.decoder(recipe, encoder) if recipe.decoder is not None and task.dense else None)
-
-
-def _open(recipe: FinetuneRecipe, options: Options, made: Plan, fabric: Fabric, out: Path) -> Tuning:
+def _open(recipe: FinetuneRecipe, options: Options, made: plan.Plan, fabric: Fabric, out: Path) -> Tuning:
     cache = dataset.open_cache(recipe, out)
     chosen = subsets(cache, recipe.data, made.module.labelled)
-    task, resolved = _task(recipe, made, cache, chosen["train"])
+    task, resolved = plan.task(recipe, made, cache, chosen["train"])
     torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
-    model = network(recipe, task)
+    model = plan.network(recipe, task)
     start = origin.start(model, options, task.parts)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
@@ -120,21 +80,6 @@ def _open(recipe: FinetuneRecipe, options: Options, made: Plan, fabric: Fabric, 
         out_room.describe(out, resolved, cache, chosen)
         _introduce(run)
     return run
-
-
-def _task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> tuple[Task, dict[str, Any]]:
-    """The task with its classes known, and the recipe with every default filled."""
-    names = made.module.names(recipe.task.get("classes"), [cache.cases[name] for name in train], cache.label)
-    settings = {**recipe.task, "classes": names}
-    task: Task = kinds.make("task", settings, {"spatial_dims": recipe.spatial_dims})
-    content = recipe.resolved()
-    content["task"] = kinds.filled(made.module.build, settings, ("spatial_dims",))
-    content["augment"] = kinds.filled(labelled.build, recipe.augment, ("spatial_dims",))
-    for group in ("encoder", "decoder"):
-        if content[group] is not None:
-            module = kinds.resolve(group, content[group]["kind"])
-            content[group] = kinds.filled(module.build, content[group], build.SUPPLIED[group])
-    return task, content
 
 
 def _introduce(run: Tuning) -> None:

@@ -71,10 +71,17 @@ def build(
     return Augment(tuple(size), made, foreground, scale)
 
 
-def whole(image: np.ndarray, case: Case, size: tuple[int, ...]) -> np.ndarray:
-    """The whole image (C,*S), stored units, resized to (C,*size) in [0,1]."""
-    map_ = compose(Window((0,) * len(size), case.shape), size, case.spacing)
-    return scaled(warp(image, map_, average=True), case.intensity)
+def network_input(
+    image: Any, intensity: Sequence[tuple[float, float]], spacing: tuple[float, ...], size: tuple[int, ...], dense: bool
+) -> Tensor:
+    """What the network sees outside training of an image (C,*S) in stored units, in [0,1].
+
+    All of it at native scale (1,C,*S) if `dense`, else resized to (1,C,*size).
+    """
+    if dense:
+        return torch.from_numpy(scaled(np.array(image[:], np.float32), intensity))[None]
+    map_ = compose(Window((0,) * len(size), tuple(image.shape[1:])), size, spacing)
+    return torch.from_numpy(scaled(warp(image, map_, average=True), intensity))[None]
 
 
 class Held:

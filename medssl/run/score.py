@@ -13,26 +13,18 @@ import torch
 
 from medssl import ranks
 from medssl.metrics.statistics import grouped_interval
-from medssl.run.labelled import whole
-from medssl.views import scaled
+from medssl.run.labelled import network_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
-    from medssl.data.cache import Case
     from medssl.run.labelled import Held
     from medssl.tasks.task import Row, Task
 
 RESAMPLES = 2000
-
-
-def network_input(image: Any, case: Case, size: tuple[int, ...], dense: bool) -> Tensor:
-    """What the network sees of a case outside training: (1,C,*S) at native scale if dense, else (1,C,*size)."""
-    x = scaled(np.array(image[:], np.float32), case.intensity) if dense else whole(image, case, size)
-    return torch.from_numpy(np.ascontiguousarray(x))[None]
 
 
 @torch.no_grad()
@@ -51,7 +43,8 @@ def rows(task: Task, model: nn.Module, held: Held, ids: Sequence[str], size: tup
 
 def _row(task: Task, model: nn.Module, held: Held, name: str, size: tuple[int, ...], device: Any) -> Row:
     case, found = held.cache.cases[name], held(name)
-    prediction = task.predict(model, network_input(found.image, case, size, task.dense).to(device), size)[0]
+    x = network_input(found.image, case.intensity, case.spacing, size, task.dense)
+    prediction = task.predict(model, x.to(device), size)[0]
     target = np.asarray(found.target[:])
     scores = task.metrics(prediction, target[0] if task.dense else target, case.spacing)
     return {"id": name, "patient": case.patient, **scores}

@@ -29,7 +29,8 @@ def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[st
         found = split.subsets(cache.cases.values(), Path(data.splits), wanted)
         chosen = {part: sorted(found[name]) if name is not None else [] for part, name in names.items()}
     else:
-        chosen = {part: _column(cache, name or part, usable) for part, name in names.items()}
+        names["train"] = names["train"] or "train"
+        chosen = {part: _column(cache, name, usable) if name is not None else [] for part, name in names.items()}
     _check(chosen, cache)
     return chosen
 
