@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ct_case", "histology", "mr_case", "phantom_cache", "write_ct_dataset", "xray"]
 
 KINDS = {**LESIONS, "xray": ("normal", "opacity")}
+MADE_IN = {"ct": (2, 3), "mr": (2, 3), "xray": (2,), "pathology": (2,)}  # dimensions
 SLICES = 24  # of the volume that a 2D CT or MR phantom is one slice of
 
 
@@ -44,7 +45,7 @@ def phantom_cache(
     holds the cache already is opened as it is. Raises InputError for another preset, or fewer than three cases.
     """
     dims = spatial_dims or len(size)
-    if preset not in MAKERS or len(size) != dims or (dims == 3 and preset in ("xray", "pathology")) or cases < 3:
+    if cases < 3 or len(size) != dims or dims not in MADE_IN.get(preset, ()):
         raise InputError(
             f"no phantom of preset {preset}, size {tuple(size)}, {dims}D, {cases} cases: "
             "at least 3 cases of ct or mr (2D, 3D), xray or pathology (2D)"
