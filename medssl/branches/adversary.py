@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -33,6 +35,13 @@ class Adversary(nn.Module):
         return functional_call(self.discriminator, state, (x_BC,))
 
 
-def build(*, spatial_dims: int, in_channels: int, loss: losses.AdversarialKind = "least_squares") -> Adversary:
+def build(
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    loss: losses.AdversarialKind = "least_squares",
+    base_channels: int = 64,
+    norm: Literal["instance", "group", "none"] = "instance",
+) -> Adversary:
     """DiRA's patch discriminator and least-squares game, as released; the paper writes the log form."""
-    return Adversary(PatchDiscriminator(spatial_dims, in_channels), loss)
+    return Adversary(PatchDiscriminator(spatial_dims, in_channels, base_channels, norm), loss)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ def build(
     out_channels: int,
     loss: losses.RestorationKind = "mse",
     masked_only: bool = False,
+    kernel: Literal[1, 3] = 3,
 ) -> Restore:
-    """conv3 and sigmoid on `in_channels` of the decoder; masked_only: only what the corruption changed counts (MAE)."""
-    return Restore(heads.RestorationHead(spatial_dims, in_channels, out_channels), loss, masked_only)
+    """A convolution and sigmoid on `in_channels` of the decoder; masked_only: only corrupted voxels count (MAE)."""
+    return Restore(heads.RestorationHead(spatial_dims, in_channels, out_channels, kernel), loss, masked_only)
