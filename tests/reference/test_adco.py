@@ -1,0 +1,345 @@
+"""AdCo against the published arithmetic (Hu et al. 2021), written in numpy with the gradient by hand."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from medssl.methods import adco, keys
+from medssl.models.encoder import tiny
+from medssl.pretext import Pretext
+from medssl.types import Losses, Views
+
+# ---- the reference -------------------------------------------------------------------------------------------------
+
+
+class Play(NamedTuple):
+    loss: float
+    p: np.ndarray  # (B,K) share of each learned negative
+    p_keys: np.ndarray  # (B,M) share of each key
+    g: np.ndarray  # (K,D) minus the gradient of the loss into the bank
+
+
+def play(q: np.ndarray, k: np.ndarray, w: np.ndarray, tau: float, in_batch: bool = True) -> Play:
+    """One loss at `tau` and the bank's gradient, scalar by scalar."""
+    norms = np.sqrt((w**2).sum(1))
+    n = w / norms[:, None]
+    g, loss, shares, key_shares = np.zeros_like(w), 0.0, [], []
+    for i in range(len(q)):
+        candidates = k if in_batch else k[i : i + 1]
+        own = i if in_batch else 0
+        on_keys = np.exp(candidates @ q[i] / tau)
+        on_bank = np.exp(n @ q[i] / tau)
+        total = on_keys.sum() + on_bank.sum()
+        loss -= np.log(on_keys[own] / total) / len(q)
+        for j in range(len(w)):
+            cosine = q[i] @ n[j]
+            g[j] -= on_bank[j] / total * (q[i] - cosine * n[j]) / (tau * norms[j] * len(q))
+        shares.append(on_bank / total)
+        key_shares.append(on_keys / total)
+    return Play(loss, np.array(shares), np.array(key_shares), g)
+
+
+def published_step(w: np.ndarray, v: np.ndarray, g: np.ndarray, lr: float, momentum: float, decay: float) -> Any:
+    v = momentum * v + g + decay * w
+    return w - lr * v, v
+
+
+# ---- the module under test, with embeddings given by hand ------------------------------------------------------------
+
+
+class Through(nn.Module):
+    channels = (2,)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (x,)
+
+
+def method(w: np.ndarray, tau_m: float, tau: float = 0.12, **settings: Any) -> adco.AdCo:
+    asked = {"in_batch_negatives": True, "prune": None, "symmetric": False, "exclude": "patient"} | settings
+    key_encoder = keys.KeyEncoder(Through(), nn.Identity(), 0.999, False, 0)
+    return adco.AdCo(nn.Identity(), key_encoder, torch.tensor(w), 0, temperature=tau, bank_temperature=tau_m, **asked)
+
+
+def forward(module: adco.AdCo, *embeddings: np.ndarray) -> Losses:
+    x = tuple(torch.tensor(e)[:, :, None, None] for e in embeddings)
+    ids = torch.arange(len(x[0]))
+    return module(Views(x, x[0], x[0][:, :1] > 0, ids, ids), lambda v: (x[v],))
+
+
+def bank_gradient(module: adco.AdCo, *embeddings: np.ndarray) -> np.ndarray:
+    """The gradient of the rival loss, which is g of the release."""
+    return torch.autograd.grad(forward(module, *embeddings).rivals["bank"], module.bank)[0].numpy()
+
+
+def unit(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    x = rng.standard_normal((rows, columns))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def sgd(module: adco.AdCo, lr: float = 3.0, momentum: float = 0.9, decay: float = 1e-4) -> torch.optim.SGD:
+    return torch.optim.SGD([module.bank], lr=lr, momentum=momentum, weight_decay=decay)
+
+
+def step(module: adco.AdCo, optimizer: torch.optim.SGD, *embeddings: np.ndarray) -> float:
+    optimizer.zero_grad()
+    loss = forward(module, *embeddings).rivals["bank"]
+    loss.backward()
+    optimizer.step()
+    return -loss.item()
+
+
+# ---- hand cases ------------------------------------------------------------------------------------------------------
+
+Q, W = np.array([[1.0, 0.0]]), np.array([[0.0, 2.0], [3.0, 4.0]])
+
+HAND = [
+    (1.0, (0.180492, 0.328879), ((-0.090246, 0), (-0.042096, 0.031572)), 0.712067),
+    (0.5, (0.085403, 0.283548), ((-0.085403, 0), (-0.072588, 0.054441)), 0.460373),
+]
+
+
+@pytest.mark.parametrize(("tau_m", "p", "g", "loss"), HAND)
+def test_hand_case(tau_m: float, p: Any, g: Any, loss: float) -> None:
+    reference = play(Q, Q, W, tau_m)
+    np.testing.assert_allclose(reference.p[0], p, atol=1e-5)
+    np.testing.assert_allclose(reference.g, g, atol=1e-5)
+    found = method(W, tau_m)
+    np.testing.assert_allclose(bank_gradient(found, Q, Q), g, atol=1e-5)
+    assert -forward(found, Q, Q).rivals["bank"].item() == pytest.approx(loss, abs=1e-5)
+    assert found.diagnostics["bank_info_nce"].item() == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tau_m", "after", "loss"),
+    [
+        (1.0, ((0.270739, 2), (3.126289, 3.905283)), 0.745713),
+        (0.5, ((0.256209, 2), (3.217765, 3.836676)), 0.509095),
+    ],
+)
+def test_hand_case_after_one_plain_step(tau_m: float, after: Any, loss: float) -> None:
+    module = method(W, tau_m)
+    step(module, sgd(module, momentum=0, decay=0), Q, Q)
+    np.testing.assert_allclose(module.bank.detach().numpy(), after, atol=1e-5)
+    assert -forward(module, Q, Q).rivals["bank"].item() == pytest.approx(loss, abs=1e-5)
+
+
+def test_hand_case_with_momentum_and_decay() -> None:
+    module = method(W, 1.0)
+    optimizer = sgd(module)
+    step(module, optimizer, Q, Q)
+    velocity = optimizer.state[module.bank]["momentum_buffer"]
+    np.testing.assert_allclose(velocity.numpy(), ((-0.090246, 0.000200), (-0.041796, 0.031972)), atol=1e-5)
+    np.testing.assert_allclose(module.bank.detach().numpy(), ((0.270739, 1.9994), (3.125389, 3.904083)), atol=1e-5)
+    g = ((-0.097136, 0.013153), (-0.039731, 0.031806))
+    np.testing.assert_allclose(bank_gradient(module, Q, Q), g, atol=1e-5)
+    step(module, optimizer, Q, Q)
+    np.testing.assert_allclose(velocity.numpy(), ((-0.178331, 0.013533), (-0.077035, 0.060972)), atol=1e-5)
+    after = ((0.805731, 1.958801), (3.356494, 3.721168))
+    np.testing.assert_allclose(module.bank.detach().numpy(), after, atol=1e-5)
+
+
+def test_the_encoders_hand_case() -> None:
+    """Own key (1,0), another sample's key (0,1), negatives (-1,0) and (.6,.8)."""
+    q = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    module = method(np.array([[-1.0, 0.0], [3.0, 4.0]]), 0.02, tau=0.5)
+    x = (q[:, :, None, None], q.detach()[:, :, None, None])
+    views = Views(x, x[0], x[0] > 0, torch.arange(2), torch.arange(2))
+    found = module(views, lambda v: (x[v],))
+    expected = play(q.detach().numpy(), q.detach().numpy(), module.bank.detach().numpy(), 0.5)
+    assert found.main["discrimination"].item() == pytest.approx(expected.loss, abs=1e-10)
+    np.testing.assert_allclose(expected.p_keys[0], (0.623838, 0.084427), atol=1e-5)
+    np.testing.assert_allclose(expected.p[0], (0.011426, 0.280309), atol=1e-5)
+    assert -np.log(expected.p_keys[0, 0]) == pytest.approx(0.471864, abs=1e-5)
+    # The tangent part is what passes the normalisation: dL/dq = (-.438805, .617348) loses its first component.
+    gradient = torch.autograd.grad(found.main["discrimination"], q)[0]
+    np.testing.assert_allclose(gradient[0].numpy() * 2, (0.0, 0.617348), atol=1e-5)
+
+
+# ---- twenty steps ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_the_bank_is_the_published_one_over_20_steps(in_batch: bool) -> None:
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((12, 5))
+    v, module = np.zeros_like(w), method(w, 0.02, in_batch_negatives=in_batch)
+    optimizer = sgd(module)
+    for _ in range(20):
+        q, k = unit(rng, 6, 5), unit(rng, 6, 5)
+        expected = play(q, k, w, 0.02, in_batch)
+        assert step(module, optimizer, q, k) == pytest.approx(expected.loss, abs=1e-9)
+        w, v = published_step(w, v, expected.g, 3.0, 0.9, 1e-4)
+        np.testing.assert_allclose(module.bank.detach().numpy(), w, atol=1e-9)
+
+
+def test_symmetric_bank_over_20_steps() -> None:
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal((8, 4))
+    v, module = np.zeros_like(w), method(w, 0.05, symmetric=True)
+    optimizer = sgd(module)
+    for _ in range(20):  # embeddings are given, so query and key of a view coincide
+        a, b = unit(rng, 5, 4), unit(rng, 5, 4)
+        g = (play(a, b, w, 0.05).g + play(b, a, w, 0.05).g) / 2
+        np.testing.assert_allclose(bank_gradient(module, b, a), bank_gradient(module, a, b), atol=1e-12)
+        step(module, optimizer, a, b)
+        w, v = published_step(w, v, g, 3.0, 0.9, 1e-4)
+        np.testing.assert_allclose(module.bank.detach().numpy(), w, atol=1e-9)
+
+
+def test_multi_crop_bank_over_20_steps() -> None:
+    rng = np.random.default_rng(2)
+    w = rng.standard_normal((8, 4))
+    v, module = np.zeros_like(w), method(w, 0.05)
+    optimizer = sgd(module)
+    for _ in range(20):
+        key, *queries = (unit(rng, 5, 4) for _ in range(6))
+        g = np.sum([play(q, key, w, 0.05).g for q in queries], axis=0)
+        step(module, optimizer, key, *queries)
+        w, v = published_step(w, v, g, 3.0, 0.9, 1e-4)
+        np.testing.assert_allclose(module.bank.detach().numpy(), w, atol=1e-9)
+
+
+@pytest.mark.parametrize("tau_m", [0.05, 0.5])
+def test_five_equal_crops_cost_five_times_one(tau_m: float) -> None:
+    rng = np.random.default_rng(3)
+    w, q, k = rng.standard_normal((8, 4)), unit(rng, 5, 4), unit(rng, 5, 4)
+    one, five = method(w, tau_m), method(w, tau_m)
+    single, crops = forward(one, q, k), forward(five, k, *[q] * 5)
+    assert_close(crops.main["discrimination"], 5 * single.main["discrimination"])
+    assert_close(crops.rivals["bank"], 5 * single.rivals["bank"])
+    np.testing.assert_allclose(bank_gradient(five, k, *[q] * 5), 5 * bank_gradient(one, q, k), rtol=1e-12)
+
+
+def test_descent_on_the_negated_loss_is_ascent_with_the_usual_decay() -> None:
+    rng = np.random.default_rng(4)
+    w = rng.standard_normal((8, 4))
+    ours, theirs = method(w, 0.05), torch.tensor(w, requires_grad=True)
+    mine = sgd(ours)
+    ascent = torch.optim.SGD([theirs], lr=3.0, momentum=0.9, weight_decay=1e-4, maximize=True)
+    for _ in range(5):
+        q, k = unit(rng, 6, 4), unit(rng, 6, 4)
+        step(ours, mine, q, k)
+        n = theirs / theirs.norm(dim=1, keepdim=True)
+        logits = torch.cat([torch.tensor(q @ k.T), torch.tensor(q) @ n.T], 1) / 0.05
+        ascent.zero_grad()
+        nn.functional.cross_entropy(logits, torch.arange(6)).backward()
+        ascent.step()
+        assert_close(ours.bank.detach(), theirs.detach(), atol=1e-12, rtol=0)
+
+
+# ---- properties ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(5)
+    return unit(rng, 6, 4), unit(rng, 6, 4), rng.standard_normal((9, 4)) * 3
+
+
+def test_the_gradient_is_orthogonal_to_the_bank_so_norms_only_grow(given: Any) -> None:
+    q, k, w = given
+    module = method(w, 0.1)
+    g = bank_gradient(module, q, k)
+    np.testing.assert_allclose((g * w).sum(1), 0, atol=1e-12)
+    step(module, sgd(module, lr=2.0, momentum=0, decay=0), q, k)
+    after = module.bank.detach().numpy()
+    np.testing.assert_allclose((after**2).sum(1), (w**2).sum(1) + 4 * (g**2).sum(1), rtol=1e-12)
+
+
+def test_the_gradient_shrinks_as_the_norm_grows_and_follows_permutations(given: Any) -> None:
+    q, k, w = given
+    g = bank_gradient(method(w, 0.1), q, k)
+    scale, order = np.arange(1.0, 10.0)[:, None], np.random.default_rng(0).permutation(9)
+    np.testing.assert_allclose(bank_gradient(method(w * scale, 0.1), q, k), g / scale, rtol=1e-9)
+    np.testing.assert_allclose(bank_gradient(method(w[order], 0.1), q, k), g[order], rtol=1e-9)
+
+
+def test_a_small_step_raises_the_loss(given: Any) -> None:
+    q, k, w = given
+    module = method(w, 0.1)
+    before = step(module, sgd(module, lr=0.01, momentum=0, decay=0), q, k)
+    assert -forward(module, q, k).rivals["bank"].item() > before
+
+
+def test_shares_sum_to_one(given: Any) -> None:
+    found = play(*given, 0.02)
+    np.testing.assert_allclose(found.p.sum(1) + found.p_keys.sum(1), 1, rtol=1e-12)
+
+
+def test_a_cold_bank_follows_the_queries_that_are_nearest_to_it(given: Any) -> None:
+    q, k, w = given
+    tau_m, n = 1e-4, w / np.linalg.norm(w, axis=1, keepdims=True)
+    nearest = np.concatenate([q @ k.T, q @ n.T], 1).argmax(1) - len(k)
+    assert (nearest >= 0).any()
+    expected = np.zeros_like(w)
+    for i, j in enumerate(nearest):
+        if j >= 0:
+            expected[j] -= (q[i] - q[i] @ n[j] * n[j]) / (tau_m * np.linalg.norm(w[j]) * len(q))
+    np.testing.assert_allclose(bank_gradient(method(w, tau_m), q, k), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_reading_the_bank_leaves_it_unnormalised() -> None:
+    module = method(W, 0.5)
+    forward(module, Q, Q)
+    np.testing.assert_array_equal(module.bank.detach().numpy(), W)
+
+
+# ---- the published order of one step, against one backward over all players ------------------------------------------
+
+
+def test_five_steps_of_the_players_are_five_steps_of_the_published_order() -> None:
+    """q; theta_k; k; loss with the current bank; step on theta; then the bank, from the same q and k."""
+
+    def made() -> Pretext:
+        torch.manual_seed(0)
+        net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8))
+        base = adco.build(encoder=net, negatives=6, init="gaussian", momentum=0.9, hidden=6, dim=4)
+        return Pretext(net, method=base).double()
+
+    ours, theirs = made(), made()
+    players = ours.players()
+    main = torch.optim.SGD(players["main"], lr=0.03, momentum=0.9, weight_decay=1e-4)
+    bank = torch.optim.SGD(players["bank"], lr=3.0, momentum=0.9, weight_decay=1e-4)
+
+    net, head, average = theirs.encoder, theirs.method.head, theirs.method.key_encoder
+    theta = [*net.parameters(), *head.parameters()]
+    theta_k = [*average.encoder.parameters(), *average.head.parameters()]
+    hand = torch.optim.SGD(theta, lr=0.03, momentum=0.9, weight_decay=1e-4)
+    w = theirs.method.bank.detach().numpy().copy()
+    v = np.zeros_like(w)
+
+    def embed(e: nn.Module, h: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        z = h(e(x)[-1].mean((2, 3)))
+        return z / z.norm(dim=1, keepdim=True)
+
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(5):
+        x = tuple(torch.rand(4, 1, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+        found = ours(Views(x, x[0], x[0] > 0, torch.arange(4), torch.arange(4)))
+        (found.main["discrimination"] + found.rivals["bank"]).backward()
+        for optimizer in (main, bank):
+            optimizer.step()
+            optimizer.zero_grad()
+        ours.after_step()
+
+        q = embed(net, head, x[0])
+        with torch.no_grad():
+            for a, b in zip(theta_k, theta, strict=True):
+                a.copy_(0.9 * a + 0.1 * b)
+            k = embed(average.encoder, average.head, x[1])
+        n = torch.tensor(w / np.linalg.norm(w, axis=1, keepdims=True))
+        logits = torch.cat([q @ k.T, q @ n.T], 1) / 0.12
+        hand.zero_grad()
+        nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+        hand.step()
+        w, v = published_step(w, v, play(q.detach().numpy(), k.numpy(), w, 0.02).g, 3.0, 0.9, 1e-4)
+
+    np.testing.assert_allclose(ours.method.bank.detach().numpy(), w, atol=1e-10)
+    for a, b in zip([*ours.encoder.parameters(), *ours.method.head.parameters()], theta, strict=True):
+        assert_close(a.detach(), b.detach(), atol=1e-10, rtol=0)
