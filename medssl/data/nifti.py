@@ -79,10 +79,10 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
 
     if path.stat().st_size == 0:
         raise Rejected("empty file", "0 bytes", path)
+    if path.suffix.lower() == ".img" and not path.with_suffix(".hdr").exists():
+        raise Rejected("half of an Analyze pair", f"no {path.stem}.hdr beside it", path)
     try:
         image: Any = nibabel.load(path)
-    except FileNotFoundError as error:
-        raise Rejected("half of an Analyze pair", f"{error}", path) from None
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *BROKEN) as error:
         raise Rejected("not a NIfTI", f"{error}", path) from None
     if image.get_data_dtype().kind not in "iuf":

@@ -34,16 +34,17 @@ class Look(NamedTuple):
 def look(volume: Volume) -> Look:
     """Check and describe a volume. Raises `Rejected` if it holds no picture."""
     array = volume.array
-    finite = array if array.dtype.kind in "iu" else array[np.isfinite(array)]
-    if finite.size == 0 or finite.min() == finite.max():
-        raise Rejected("constant image", f"every voxel is {finite.flat[0]:g}" if finite.size else "no finite voxel")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise Rejected("non-finite voxels", f"{int((~np.isfinite(array)).sum())} of {array.size} are NaN or infinite")
+    if array.min() == array.max():
+        raise Rejected("constant image", f"every voxel is {array.flat[0]:g}")
     return Look(
         shape=array.shape[1:],
         spacing=volume.spacing,
         grid=oriented_grid(array.shape[1:], volume.affine),
         modality=volume.modality,
         digest=digest(array),
-        notes=tuple(_notes(volume, finite.size < array.size)),
+        notes=tuple(_notes(volume)),
         mask_like=mask_like(array),
     )
 
@@ -86,10 +87,9 @@ def twins(digests: Sequence[str]) -> dict[int, int]:
     return {number: earlier for number, earlier in pairs.items() if earlier != number}
 
 
-def _notes(volume: Volume, holes: bool) -> list[str]:
+def _notes(volume: Volume) -> list[str]:
     slices = volume.array.shape[1] if volume.array.ndim == 4 else None
     notes = {
-        "non-finite voxels": holes,
         "few slices": slices is not None and slices < FEW_SLICES,
         "anisotropic": max(volume.spacing) >= THICK * min(volume.spacing),
     }

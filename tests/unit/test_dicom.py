@@ -1,0 +1,212 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_writer import AXIAL, CR, SC, SR, enhanced, series, write
+from pydicom.data import get_testdata_file
+
+from medssl.data import dicom, dicom_pixels
+from medssl.data.reject import Rejected
+from medssl.data.volume import orient
+
+CUBE = np.random.default_rng(0).integers(0, 2000, (6, 4, 5)).astype(np.uint16)
+
+
+def reasons(paths):
+    images, rejected = dicom.group(sorted(paths))
+    assert sorted([path for path, _, _ in rejected] + [path for image in images for path in image.files]) == sorted(
+        paths
+    )
+    return len(images), {reason for _, reason, _ in rejected}
+
+
+def detail(paths):
+    return dicom.group(sorted(paths))[1][0][2]
+
+
+class TestStack:
+    def test_voxels_spacing_units_and_positions(self, tmp_path):
+        paths = series(tmp_path, CUBE, RescaleSlope=1, RescaleIntercept=-1024)
+        (image,), rejected = dicom.group(sorted(paths))
+        assert rejected == []
+        assert image.files == paths  # by position, though the names run the other way
+        volume = dicom.read(image.files)
+        assert volume.array.dtype == np.int16
+        np.testing.assert_array_equal(volume.array[0], CUBE.astype(int) - 1024)
+        assert volume.spacing == pytest.approx((2.5, 0.5, 0.8))
+        assert volume.modality == "CT"
+        # voxel (z,y,x) = (1,2,3): LPS (-10 + 3*.8, -20 + 2*.5, 30 + 2.5)
+        np.testing.assert_allclose(volume.affine @ [1, 2, 3, 1], [7.6, 19, 32.5, 1])
+
+    def test_oriented_axes_grow_to_superior_anterior_right(self, tmp_path):
+        volume = orient(dicom.read(series(tmp_path, CUBE)))
+        np.testing.assert_array_equal(volume.array[0], CUBE[:, ::-1, ::-1])
+        np.testing.assert_allclose(np.diag(volume.affine[:3, :3][::-1]), [2.5, 0.5, 0.8])
+
+    def test_sagittal_slices(self, tmp_path):
+        sagittal = (0, 1, 0, 0, 0, -1)
+        places = [[3.0 * n, 0, 0] for n in range(6)]
+        paths = series(tmp_path, CUBE, each={"ImagePositionPatient": places}, ImageOrientationPatient=sagittal)
+        volume = orient(dicom.read(paths))
+        assert volume.spacing == pytest.approx((0.5, 0.8, 3.0))
+        np.testing.assert_array_equal(volume.array[0], CUBE.transpose(1, 2, 0)[::-1, ::-1, ::-1])
+
+    def test_each_slice_has_its_own_slope(self, tmp_path):
+        slopes = [0.5, 1.5, 2.0, 2.5, 3.0, 4.0]
+        volume = dicom.read(series(tmp_path, CUBE, Modality="PT", each={"RescaleSlope": slopes}, RescaleIntercept=0))
+        assert volume.array.dtype == np.float32
+        np.testing.assert_allclose(volume.array[0], CUBE * np.array(slopes)[:, None, None], rtol=1e-6)
+
+    def test_signed_pixels(self, tmp_path):
+        signed = CUBE.astype(np.int16) - 1000
+        np.testing.assert_array_equal(dicom.read(series(tmp_path, signed)).array[0], signed)
+
+    def test_missing_slices(self, tmp_path):
+        paths = series(tmp_path, CUBE)
+        kept = [paths[0], paths[1], paths[2], paths[5]]
+        assert reasons(kept) == (0, {"missing slices"})
+        assert detail(kept) == "2 of 6, 2.5 mm apart"
+
+    def test_uneven_spacing(self, tmp_path):
+        places = [[0, 0, z] for z in (0, 2, 4, 6, 7, 8)]
+        assert reasons(series(tmp_path, CUBE, each={"ImagePositionPatient": places})) == (0, {"uneven slice spacing"})
+
+    def test_positions_rounded_to_a_decimal_are_even(self, tmp_path):
+        places = [[0, 0, round(0.625 * n, 1)] for n in range(6)]
+        assert reasons(series(tmp_path, CUBE, each={"ImagePositionPatient": places})) == (1, set())
+
+    def test_gantry_tilt(self, tmp_path):
+        paths = series(tmp_path, CUBE, shear=np.tan(np.radians(15)))
+        assert reasons(paths) == (0, {"gantry tilt"})
+        assert detail(paths) == "the stack is sheared by 15.0 degrees"
+
+    def test_single_slice(self, tmp_path):
+        assert reasons(series(tmp_path, CUBE[:1])) == (0, {"single slice"})
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        "mark", [{"EchoTime": [10, 10, 10, 20, 20, 20]}, {"TemporalPositionIdentifier": [1, 1, 1, 2, 2, 2]}, {}]
+    )
+    def test_several_slices_at_a_position_make_several_volumes(self, tmp_path, mark):
+        places = [[0, 0, 3.0 * (n % 3)] for n in range(6)]
+        images, rejected = dicom.group(
+            series(tmp_path, CUBE, Modality="MR", each={"ImagePositionPatient": places, **mark})
+        )
+        assert rejected == []
+        found = [dicom.read(image.files).array[0] for image in images]
+        np.testing.assert_array_equal(found, [CUBE[:3], CUBE[3:]])
+
+    def test_phase_and_magnitude_are_parted_though_their_order_is_mixed(self, tmp_path):
+        places = [[0, 0, 3.0 * (n // 2)] for n in range(6)]
+        kinds = [["ORIGINAL", "PRIMARY", "MP"[n % 2]] for n in range(6)]
+        images, _ = dicom.group(
+            series(tmp_path, CUBE, Modality="MR", each={"ImagePositionPatient": places, "ImageType": kinds})
+        )
+        np.testing.assert_array_equal(dicom.read(images[0].files).array[0], CUBE[::2])
+
+    def test_slices_that_cannot_be_parted_are_refused(self, tmp_path):
+        places = [[0, 0, z] for z in (0, 3, 6, 6, 9, 12)]
+        assert reasons(series(tmp_path, CUBE, each={"ImagePositionPatient": places})) == (
+            0,
+            {"several slices at one position"},
+        )
+
+    def test_orientations_of_one_series_are_parted(self, tmp_path):
+        other = [0.0, 1, 0, 0, 0, -1]
+        places = [[0, 0, 0], [0, 0, 2], [0, 0, 4], [0, 0, 0], [2, 0, 0], [4, 0, 0]]
+        directions = [AXIAL] * 3 + [other] * 3
+        each = {"ImagePositionPatient": places, "ImageOrientationPatient": directions}
+        paths = series(tmp_path, CUBE, each=each)
+        assert reasons(paths) == (2, set())
+
+    def test_a_copy_of_an_instance_is_refused(self, tmp_path):
+        paths = series(tmp_path, CUBE)
+        copy = tmp_path / "zcopy"
+        copy.write_bytes(paths[2].read_bytes())
+        assert reasons([*paths, copy]) == (1, {"duplicate file"})
+
+
+class TestMultiFrame:
+    def test_frames_are_parted_by_echo_and_ordered_by_position(self, tmp_path):
+        heights, echoes = [6.0, 0, 3, 3, 6, 0], [1.0, 1, 1, 2, 2, 2]
+        path = enhanced(tmp_path / "mf", CUBE, heights, echoes, [2.0, 2, 2, 3, 3, 3])
+        images, rejected = dicom.group([path])
+        assert rejected == []
+        assert [image.frames for image in images] == [[(0, 1), (0, 2), (0, 0)], [(0, 5), (0, 3), (0, 4)]]
+        volume = dicom.read(images[1].files, images[1].frames)
+        np.testing.assert_allclose(volume.array[0], 3.0 * CUBE[[5, 3, 4]])
+        assert volume.spacing == pytest.approx((3, 0.5, 0.8))
+
+    def test_frames_without_positions_are_refused(self, tmp_path):
+        path = write(tmp_path / "us", CUBE.astype(np.uint8), Modality="US", NumberOfFrames=6)
+        assert reasons([path]) == (0, {"multi-frame without positions"})
+
+
+class TestRefused:
+    def test_localizer(self, tmp_path):
+        assert reasons(series(tmp_path, CUBE, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])) == (0, {"localizer"})
+
+    def test_a_colour_picture_costs_itself_only(self, tmp_path):
+        paths = series(tmp_path, CUBE)
+        rgb = np.zeros((4, 5, 3), np.uint8)
+        place = {"ImagePositionPatient": [0, 0, 99], "ImageOrientationPatient": AXIAL}
+        colour = write(tmp_path / "rgb", rgb, PixelSpacing=[0.5, 0.8], **place)
+        capture = write(tmp_path / "sc", rgb, SOPClassUID=SC)
+        assert reasons([*paths, colour, capture]) == (1, {"colour picture", "secondary capture"})
+
+    def test_reports_and_structures(self, tmp_path):
+        assert reasons([write(tmp_path / "sr", None, SOPClassUID=SR, Modality="SR")]) == (0, {"not an image"})
+
+    def test_shipped_structure_set_and_plan(self):
+        paths = [Path(get_testdata_file(name)) for name in ("rtplan.dcm", "rtdose_1frame.dcm", "reportsi.dcm")]
+        assert reasons(paths) == (0, {"not an image"})
+
+    @pytest.mark.parametrize(("content", "reason"), [(b"", "empty file"), (b"hello" * 50, "not an image")])
+    def test_no_dicom(self, tmp_path, content, reason):
+        (tmp_path / "a").write_bytes(content)
+        assert reasons([tmp_path / "a"]) == (0, {reason})
+
+    def test_no_position(self, tmp_path):
+        assert reasons([write(tmp_path / "a", CUBE[0])]) == (0, {"no slice position"})
+
+    def test_broken_numbers(self, tmp_path):
+        paths = series(tmp_path, CUBE[:2], ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
+        assert reasons(paths) == (0, {"broken geometry"})
+
+    def test_cut_pixels_are_found_on_reading(self, tmp_path):
+        paths = series(tmp_path, CUBE)
+        paths[3].write_bytes(paths[3].read_bytes()[:-10])
+        with pytest.raises(Rejected):
+            dicom.read(paths)
+        assert dicom.broken(paths[2]) is None
+        assert dicom.broken(paths[3])[0] == paths[3]
+
+
+class TestPictures:
+    def test_radiographs_are_pictures_with_their_pixel_size(self, tmp_path):
+        path = write(tmp_path / "cr", CUBE[0], SOPClassUID=CR, Modality="CR", ImagerPixelSpacing=[0.1, 0.2])
+        volume = dicom.read([path])
+        assert volume.spacing == pytest.approx((0.1, 0.2))
+        np.testing.assert_array_equal(volume.array[0], CUBE[0])
+
+    def test_monochrome1_is_turned_over(self, tmp_path):
+        tags = {"PhotometricInterpretation": "MONOCHROME1", "Modality": "DX", "BitsStored": 12, "HighBit": 11}
+        np.testing.assert_array_equal(dicom.read([write(tmp_path / "a", CUBE[0], **tags)]).array[0], 4095 - CUBE[0])
+
+    def test_signed_monochrome1_is_turned_over_in_its_range(self, tmp_path):
+        signed = np.array([[-128, 127], [0, 5]], np.int8)
+        tags = {"PhotometricInterpretation": "MONOCHROME1", "Modality": "CR"}
+        np.testing.assert_array_equal(dicom.read([write(tmp_path / "a", signed, **tags)]).array[0], -1 - signed)
+
+    def test_colour_is_channel_first(self, tmp_path):
+        rgb = np.random.default_rng(1).integers(0, 255, (4, 5, 3)).astype(np.uint8)
+        volume = dicom.read([write(tmp_path / "us", rgb, Modality="US")])
+        np.testing.assert_array_equal(volume.array, rgb.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm"])
+def test_compressed_pixels_are_those_of_the_plain_file(name):
+    plain, packed = (Path(get_testdata_file(file)) for file in ("MR_small.dcm", name))
+    frames = [dicom_pixels.frames(dicom_pixels.dataset(path), path) for path in (plain, packed)]
+    np.testing.assert_array_equal(*frames)

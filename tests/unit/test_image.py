@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from medssl.data import image
+from medssl.data.reject import Rejected
+
+
+def save(path, array, mode=None):
+    Image.fromarray(array, mode).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [("png", np.uint8), ("png", np.uint16), ("tif", np.uint8), ("tif", np.uint16)]
+)
+def test_gray_pictures_keep_every_bit(tmp_path, suffix, dtype):
+    array = np.linspace(0, np.iinfo(dtype).max, 20).reshape(4, 5).astype(dtype)
+    volume = image.read(save(tmp_path / f"a.{suffix}", array))
+    assert volume.array.dtype == dtype
+    np.testing.assert_array_equal(volume.array, array[None])
+    assert volume.spacing == (1.0, 1.0)
+
+
+def test_colour_comes_channel_first_and_without_alpha(tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (4, 5, 4)).astype(np.uint8)
+    volume = image.read(save(tmp_path / "a.png", array))
+    np.testing.assert_array_equal(volume.array, array[..., :3].transpose(2, 0, 1))
+
+
+def test_gray_with_alpha_becomes_gray(tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (4, 5, 2)).astype(np.uint8)
+    np.testing.assert_array_equal(image.read(save(tmp_path / "a.png", array)).array[0], array[..., 0])
+
+
+def test_a_palette_is_looked_up_for_images_and_kept_as_numbers_for_labels(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255] + [0] * 759)
+    picture.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.read(tmp_path / "a.png").array[:, 0, 1], [255, 0, 0])
+    np.testing.assert_array_equal(image.read(tmp_path / "a.png", label=True).array, [[[0, 1], [2, 1]]])
+
+
+def test_header_is_the_shape(tmp_path):
+    found = image.header(save(tmp_path / "a.jpg", np.zeros((4, 5), np.uint8)))
+    assert found.shape == (4, 5)
+    assert found.integer
+
+
+def test_a_label_saved_as_equal_colours_is_one_channel(tmp_path):
+    gray = np.array([[0, 3], [3, 0]], np.uint8)
+    path = save(tmp_path / "a.png", np.repeat(gray[..., None], 3, -1))
+    np.testing.assert_array_equal(image.read(path, label=True).array, gray[None])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty file"), (b"hello", "not a picture"), (None, "cannot be read")]
+)
+def test_broken_files_say_why(tmp_path, content, reason):
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:2000] if content is None else content)
+    with pytest.raises(Rejected) as caught:
+        image.read(path)
+    assert caught.value.reason == reason
+
+
+def test_a_coloured_label_is_refused(tmp_path):
+    path = save(tmp_path / "a.png", np.eye(3, dtype=np.uint8)[None].repeat(2, 0) * 255)
+    with pytest.raises(Rejected, match="one channel"):
+        image.read(path, label=True)
+
+
+def test_several_pages_are_refused(tmp_path):
+    pages = [Image.fromarray(np.full((4, 4), n, np.uint8)) for n in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(Rejected, match="3 pages"):
+        image.read(tmp_path / "a.tif")

@@ -1,0 +1,93 @@
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medssl.data.split import by_patient, stem_hash, stem_of, subsets
+from medssl.types import InputError
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.integers(0, 5))
+def test_no_patient_is_in_two_parts(patients, seed):
+    names = [f"p{patient}" for patient in patients]
+    parts = by_patient(names, (0.6, 0.2, 0.2), seed)
+    assert len(set(zip(names, parts, strict=True))) == len(set(names))
+
+
+def test_shares_are_of_patients():
+    patients = [f"p{n // 3}" for n in range(300)]  # 100 patients, 3 images each
+    assert Counter(by_patient(patients, (0.7, 0.1, 0.2), 0)) == {"train": 210, "val": 30, "test": 60}
+
+
+def test_the_order_of_rows_and_repeats_do_not_matter():
+    patients = [f"p{n}" for n in range(20)]
+    parts = dict(zip(patients, by_patient(patients, (0.5, 0.5), 3), strict=True))
+    shuffled = [patients[n] for n in np.random.default_rng(0).permutation(20)] * 2
+    assert by_patient(shuffled, (0.5, 0.5), 3) == [parts[patient] for patient in shuffled]
+
+
+def test_seeds_differ():
+    patients = [f"p{n}" for n in range(40)]
+    assert by_patient(patients, (0.5, 0.5), 0) != by_patient(patients, (0.5, 0.5), 1)
+
+
+def test_a_wanted_part_of_few_patients_is_not_empty():
+    assert Counter(by_patient(list("abcde"), (0.8, 0.1, 0.1), 0)) == {"train": 3, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize("fractions", [(0.7, 0.7), (1.0,), (1.2, -0.2), (0.25,) * 4])
+def test_wrong_shares_are_refused(fractions):
+    with pytest.raises(InputError, match="sum to 1"):
+        by_patient(["a"], fractions, 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [("a/b/case_1.nii.gz", "case_1"), ("x.v2.png", "x.v2"), ("scans/patient.7", "patient.7"), ("A.NII.GZ", "A")],
+)
+def test_stem(source, stem):
+    assert stem_of(source) == stem
+
+
+class TestSubsets:
+    def cases(self, salt="5a"):
+        return [SimpleNamespace(id=f"mr-{n}", stem=stem_hash(salt, f"hippo_{n:03d}")) for n in range(5)]
+
+    def file(self, tmp_path, **lists):
+        (tmp_path / "splits.json").write_text(json.dumps(lists))
+        return tmp_path / "splits.json"
+
+    def test_stems_file_names_and_ids_name_cases(self, tmp_path):
+        path = self.file(tmp_path, n2=["hippo_003", "hippo_001.nii.gz"], val=["mr-4"], other=["nobody"])
+        assert subsets(self.cases(), path, ["n2", "val"]) == {"n2": ["mr-1", "mr-3"], "val": ["mr-4"]}
+
+    def test_the_salt_hides_the_stem_from_another_cache(self):
+        assert stem_hash("a", "hippo_001") != stem_hash("b", "hippo_001")
+        assert "hippo" not in stem_hash("a", "hippo_001")
+
+    def test_all_cases_of_one_stem_are_taken(self, tmp_path):
+        cases = [*self.cases(), SimpleNamespace(id="mr-9", stem=stem_hash("5a", "hippo_001"))]
+        assert subsets(cases, self.file(tmp_path, one=["hippo_001"]), ["one"]) == {"one": ["mr-1", "mr-9"]}
+
+    def test_unknown_names_are_counted_and_the_first_three_told(self, tmp_path):
+        path = self.file(tmp_path, n=["hippo_000", "w", "x", "y", "z"])
+        with pytest.raises(InputError, match=r"1 of 5 names fit a case, w, x, y and others fit none"):
+            subsets(self.cases(), path, ["n"])
+
+    def test_unknown_subsets_are_told_with_those_there(self, tmp_path):
+        with pytest.raises(InputError, match="no subset 'tset'; it has test, train"):
+            subsets(self.cases(), self.file(tmp_path, train=[], test=[]), ["tset"])
+
+    @pytest.mark.parametrize("text", ["{", '["a"]', '{"train": "a"}'])
+    def test_files_of_another_form_are_refused(self, tmp_path, text):
+        (tmp_path / "s.json").write_text(text)
+        with pytest.raises(InputError, match=r"s\.json"):
+            subsets(self.cases(), tmp_path / "s.json", ["train"])
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(InputError, match="no split file"):
+            subsets(self.cases(), tmp_path / "s.json", ["train"])
