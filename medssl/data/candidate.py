@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data import dicom, qc, reader
 from medssl.data.dicom_header import STACKED
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,10 +64,15 @@ def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] |
 
 
 def read(candidate: Candidate) -> qc.Look:
-    """Read and check one candidate. Raises `Rejected`."""
+    """Read and check one candidate. Raises `Rejected`, whatever goes wrong: a bad file costs itself, never the scan."""
     first = candidate.files[0]
-    dicoms = reader.kind(first) == "dicom"
-    return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
+    try:
+        dicoms = reader.kind(first) == "dicom"
+        return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
+    except Rejected:
+        raise
+    except Exception as error:
+        raise Rejected("cannot be read", brief(error), first) from error
 
 
 def _kind(path: Path) -> str:
@@ -87,7 +92,10 @@ def _pairs(kinds: dict[Path, str]) -> dict[Path, Path]:
 def _of(item: Series) -> Candidate:
     first = item.slices[0]
     alone = first.modality not in STACKED
-    notes = {"burned-in text": first.burned_in, f"one of {item.parts} volumes of its series": item.parts > 1}
+    notes = {
+        "burned-in text": first.burned_in,
+        f"one of {item.parts} volumes of its series": item.parts > 1 and not alone,
+    }
     return Candidate(
         files=item.files,
         source=first.path if alone or len(item.files) == 1 else first.path.parent,
@@ -116,9 +124,9 @@ def _without_broken(candidate: Candidate) -> Seen:
         files=[path for path in candidate.files if path not in lost],
         notes=(*candidate.notes, *([f"{len(lost)} files lost"] if lost else [])),
     )
+    if not rest.files:
+        return Seen(rest, None, broken)
     try:
         return Seen(rest, read(rest), broken)
     except Rejected as verdict:
         return Seen(rest, None, broken + [(path, verdict.reason, verdict.detail) for path in rest.files])
-    except IndexError:  # no file is left
-        return Seen(rest, None, broken)

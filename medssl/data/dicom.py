@@ -9,7 +9,7 @@ import numpy as np
 
 from medssl.data import dicom_pixels, dicom_stack
 from medssl.data.dicom_header import STACKED, Slice, read_header, slices
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 from medssl.data.volume import Volume, make, plane
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _slices(path: Path) -> list[Slice] | Rejected:
         return slices(read_header(path), path)
     except Rejected as verdict:
         return verdict
+    except Exception as error:  # a header may be wrong in any way: it costs its file, never the scan
+        return Rejected("cannot be read", brief(error))
 
 
 def _identity(item: Slice) -> tuple:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def read_header(path: Path) -> Dataset:
         header = dcmread(path, stop_before_pixels=True, force=True)
         known = "SOPClassUID" in header
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, struct.error) as error:
-        raise Rejected("cannot be read", f"header: {type(error).__name__}", path) from None
+        raise Rejected("cannot be read", brief(error), path) from None
     if not known:
         raise Rejected("not an image", "no DICOM SOP class", path)
     return header

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data.dicom_header import STACKED, frame_item
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def dataset(path: Path) -> Dataset:
     try:
         return dcmread(path, force=True)
     except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise Rejected("cannot be read", f"{type(error).__name__}: {error}", path) from None
+        raise Rejected("cannot be read", brief(error), path) from None
 
 
 def frames(source: Dataset, path: Path) -> np.ndarray:
@@ -34,7 +34,7 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
         if source.get("PhotometricInterpretation") == "PALETTE COLOR":
             array = apply_color_lut(array, source)
     except Exception as error:  # decoders are other people's C libraries and raise whatever they like
-        raise Rejected("pixels cannot be decoded", f"{type(error).__name__}: {str(error)[:120]}", path) from None
+        raise Rejected("pixels cannot be decoded", brief(error), path) from None
     colour = array.ndim > 2 and array.shape[-1] == 3 and int(source.get("SamplesPerPixel") or 1) + array.ndim > 3
     many = array.ndim - colour == 3
     return array if many else array[None]
@@ -85,6 +85,6 @@ def mosaic(source: Dataset, path: Path) -> tuple[np.ndarray, np.ndarray]:
     except Rejected:
         raise
     except Exception as error:  # the CSA header is an undocumented vendor format
-        raise Rejected("mosaic cannot be read", f"{type(error).__name__}: {str(error)[:120]}", path) from None
+        raise Rejected("mosaic cannot be read", brief(error), path) from None
     to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
     return array.transpose(2, 0, 1), to_ras @ matrix[:, [2, 0, 1, 3]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data.nifti import Header, integers
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 from medssl.data.volume import Volume, plane
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
         try:
             array = _array(picture, label)
         except (OSError, ValueError, SyntaxError) as error:
-            raise Rejected("cannot be read", f"pixels: {error}", path) from None
+            raise Rejected("cannot be read", brief(error), path) from None
     if label and array.shape[0] == 3:
         array = _one_channel(array, path)
     return plane(integers(array, path) if label else array, (1.0, 1.0), "OT")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 from medssl.data.volume import Volume, make
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def read(path: Path, *, label: bool = False) -> Volume:
     image, shape, affine = _open(path)
     try:
         array = _scaled(image).reshape(shape[::-1])
+    except FileNotFoundError:
+        raise Rejected("half of an Analyze pair", f"no {path.stem}.img beside it", path) from None
     except BROKEN as error:
-        raise Rejected("cannot be read", f"voxels: {error}", path) from None
+        raise Rejected("cannot be read", brief(error), path) from None
     array = array.transpose(2, 1, 0)[None]
     return make(integers(array, path) if label else array, affine, "OT")
 
@@ -84,9 +86,9 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
     try:
         image: Any = nibabel.load(path)
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *BROKEN) as error:
-        raise Rejected("not a NIfTI", f"{error}", path) from None
-    if image.get_data_dtype().kind not in "iuf":
-        raise Rejected("not a scalar image", f"its voxels are {image.get_data_dtype()}", path)
+        raise Rejected("not a NIfTI", brief(error), path) from None
+    if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.get_data_dtype().kind not in "iuf":
+        raise Rejected("not a scalar image", f"it holds {type(image).__name__} of {image.get_data_dtype()}", path)
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise Rejected("broken affine", f"{affine[:3].round(3).tolist()}", path)

@@ -11,3 +11,8 @@ class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in re
     def __init__(self, reason: str, detail: str = "", where: object = "") -> None:
         self.reason, self.detail = reason, detail
         super().__init__(": ".join(str(part) for part in (where, reason, detail) if str(part)))
+
+
+def brief(error: Exception) -> str:
+    """An error of another library on one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"

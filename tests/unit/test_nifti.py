@@ -115,11 +115,12 @@ class TestRejected:
         affine[0, 3] = np.nan
         assert reason(save(tmp_path / "a.nii", np.ones((2, 2, 2), np.int16), affine)) == "broken affine"
 
-    def test_half_an_analyze_pair(self, tmp_path):
+    @pytest.mark.parametrize(("kept", "gone"), [("a.img", "a.hdr"), ("a.hdr", "a.img")])
+    def test_half_an_analyze_pair(self, tmp_path, kept, gone):
         nibabel.save(nibabel.AnalyzeImage(np.ones((2, 2, 2), np.int16), np.eye(4)), tmp_path / "a.img")
-        assert nifti.read(tmp_path / "a.img").array.shape == (1, 2, 2, 2)
-        (tmp_path / "a.hdr").unlink()
-        assert reason(tmp_path / "a.img") == "half of an Analyze pair"
+        assert nifti.read(tmp_path / kept).array.shape == (1, 2, 2, 2)
+        (tmp_path / gone).unlink()
+        assert reason(tmp_path / kept) == "half of an Analyze pair"
 
     def test_colours(self, tmp_path):
         rgb = np.zeros((2, 2, 2), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))

@@ -133,6 +133,33 @@ def test_a_truncated_slice_costs_itself(tmp_path):
     }
 
 
+def test_an_analyze_pair_is_one_image(tmp_path):
+    (tmp_path / "in").mkdir()
+    array = RNG.integers(0, 1000, (9, 9, 9)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Pair(array, np.eye(4)), tmp_path / "in/a.img")
+    result = run(tmp_path)
+    assert result.rejected == []
+    assert [path.name for path in result.manifest.files(result.rows[0].id)] == ["a.hdr", "a.img"]
+
+
+def test_what_no_reader_foresaw_costs_its_file(tmp_path, monkeypatch):
+    for name in "ab":
+        nifti(tmp_path / f"in/{name}.nii.gz")
+    honest = reader.nifti.read
+
+    def read(path, **settings):
+        if path.name == "a.nii.gz":
+            raise RuntimeError("never seen before")
+        return honest(path, **settings)
+
+    monkeypatch.setattr(reader.nifti, "read", read)
+    result = run(tmp_path)
+    assert [row.source for row in result.rows] == ["b.nii.gz"]
+    assert [tuple(left) for left in result.rejected] == [
+        ("a.nii.gz", "cannot be read", "RuntimeError: never seen before")
+    ]
+
+
 def test_copies_are_flagged_and_not_parted_by_a_split(tmp_path):
     for number in range(12):
         nifti(tmp_path / f"in/case{number}.nii.gz")
