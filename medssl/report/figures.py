@@ -1,0 +1,171 @@
+"""Contact sheets: what a recipe makes of a few samples, for someone who wants to see at once whether it is sane.
+
+A band a sample: the source with the windows of its views, then target, input and their difference. A band of a volume
+has three rows: axial, coronal and sagittal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure  # no pyplot: no global state, no window
+from matplotlib.lines import Line2D
+
+from medssl.crop.contrastive import ContrastiveCrop
+from medssl.report import captions
+from medssl.report.panels import BEYOND, BOX, COLOURS, DIFFERENCE, TWO_SIDED, draw_frames, draw_source, draw_view
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from torch import Tensor
+
+    from medssl.types import View
+    from medssl.views import Sample, ViewsDataset
+
+INK, FAINT = "#1c2733", "#77838f"
+CELL, GAP, GROUP = 1.5, 0.05, 0.2  # inches: a panel, between panels, between groups of panels
+LEFT, MARGIN, HEAD, LABEL, CAPTION = 0.34, 0.16, 1.5, 0.26, 0.42
+PLANES = {2: ("",), 3: ("axial", "coronal", "sagittal")}
+
+
+class Column(NamedTuple):
+    """A column of panels, `x` inches from the left; `view` is None for the source."""
+
+    x: float
+    kind: str
+    view: int | None
+
+
+class Sheet:
+    """A figure whose parts are placed in inches from its top left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), facecolor="white")
+
+    def panel(self, x: float, y: float, width: float = CELL, height: float = CELL) -> Axes:
+        """Empty axes of which only the black ground is seen."""
+        bottom = (self.height - y - height) / self.height
+        axes = self.figure.add_axes(
+            (x / self.width, bottom, width / self.width, height / self.height), facecolor="black"
+        )
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        return axes
+
+    def text(self, x: float, y: float, words: str, **style: Any) -> None:
+        """Words whose top left corner is at (x, y)."""
+        where = {"va": "top", "ha": "left", "color": INK, "fontsize": 7, **style}
+        self.figure.text(x / self.width, 1 - y / self.height, words, **where)
+
+    def line(self, x: float, y: float, length: float, colour: str, style: Any = "-") -> None:
+        """A level line from (x, y)."""
+        ends = [x / self.width, (x + length) / self.width], [1 - y / self.height] * 2
+        self.figure.add_artist(Line2D(*ends, color=colour, linewidth=2, linestyle=style))
+
+
+def contact_sheet(
+    data: ViewsDataset,
+    numbers: Sequence[int],
+    *,
+    epoch: int = 0,
+    heat: Mapping[int, Tensor] | None = None,
+    title: str = "views",
+) -> Figure:
+    """Draw the samples `numbers` of `data`, with the views that training gets of them in `epoch`.
+
+    `heat` holds low-resolution maps (*s) by sample number; boxes are those of the crop policy, once it has any.
+    Of more than two views the others are shown as input alone.
+    """
+    samples = [data[epoch, number] for number in numbers]
+    views = samples[0].views
+    planes = PLANES[views[0].x.ndim - 1]
+    columns = _columns(len(views), heat is not None)
+    band = LABEL + len(planes) * (CELL + GAP) + CAPTION
+    sheet = Sheet(max(columns[-1].x + CELL + MARGIN, 7.5), HEAD + band * len(samples))
+    _head(sheet, columns, title, views, data)
+    for place, sample in enumerate(samples):
+        map_ = None if heat is None else heat[sample.number]
+        _band(sheet, columns, HEAD + place * band, data, sample, map_)
+    return sheet.figure
+
+
+def _columns(views: int, heat: bool) -> list[Column]:
+    kinds: list[tuple[str, int | None]] = [("source", None), *[("heat map", None)] * heat]
+    for view in range(views):
+        kinds += [(kind, view) for kind in (("target", "input", "input − target") if view < 2 else ("input",))]
+    columns: list[Column] = []
+    x = LEFT
+    for kind, view in kinds:
+        x += GROUP if columns and columns[-1].view != view else 0
+        columns.append(Column(x, kind, view))
+        x += CELL + GAP
+    return columns
+
+
+def _head(sheet: Sheet, columns: list[Column], title: str, views: Sequence[View], data: ViewsDataset) -> None:
+    sheet.text(LEFT, 0.16, title, fontsize=13, fontweight="bold")
+    x = LEFT
+    for colour, style, words in _legend(views, data):
+        sheet.line(x, 0.62, 0.22, colour, style)
+        sheet.text(x + 0.28, 0.62, words, va="center")
+        x += 0.44 + 0.053 * len(words)
+    bar = sheet.panel(x, 0.57, 0.5, 0.1)
+    bar.imshow(np.linspace(-1, 1, 64)[None], cmap=TWO_SIDED, aspect="auto")
+    sheet.text(x + 0.56, 0.62, f"input darker / brighter than target, up to {DIFFERENCE}", va="center")
+    for column in columns:
+        sheet.text(column.x + CELL / 2, HEAD - 0.16, column.kind, ha="center", fontsize=8)
+        if column.kind == "target" or (column.kind == "input" and (column.view or 0) > 1):
+            _view_head(sheet, column, views)
+
+
+def _view_head(sheet: Sheet, column: Column, views: Sequence[View]) -> None:
+    view, panels = column.view or 0, 3 if column.kind == "target" else 1
+    size = " × ".join(str(n) for n in views[view].x.shape[1:])
+    words = f"view {view + 1}" + (f"  ·  {size}" + ("  ·  restored" if view == 0 else "") if panels > 1 else "")
+    sheet.text(column.x, HEAD - 0.46, words, fontsize=9, fontweight="bold", color=COLOURS[view % len(COLOURS)])
+    sheet.line(column.x, HEAD - 0.24, panels * (CELL + GAP) - GAP, COLOURS[view % len(COLOURS)])
+
+
+def _legend(views: Sequence[View], data: ViewsDataset) -> list[tuple[str, Any, str]]:
+    found: list[tuple[str, Any, str]] = [
+        (COLOURS[i % len(COLOURS)], "-", f"window of view {i + 1}") for i in range(len(views))
+    ]
+    if views[0].x.ndim == 4:
+        found.append((FAINT, BEYOND, "window that does not meet this slice"))
+    if _box(data, 0) is not None:
+        found.append((BOX, "-", "box that holds the windows' centres"))
+    return found
+
+
+def _band(
+    sheet: Sheet, columns: list[Column], top: float, data: ViewsDataset, sample: Sample, heat: Tensor | None
+) -> None:
+    case = data.cache.cases[data.ids[sample.number]]
+    source, planes = data.cache.image(case.id), PLANES[len(case.shape)]
+    below = top + LABEL + len(planes) * (CELL + GAP)
+    sheet.text(LEFT, top + 0.07, captions.sample(case), fontsize=8)
+    for axis, plane in enumerate(planes):
+        y = top + LABEL + axis * (CELL + GAP)
+        sheet.text(LEFT - 0.06, y + CELL / 2, plane, rotation=90, ha="right", va="center", color=FAINT)
+        for column in columns:
+            axes = sheet.panel(column.x, y)
+            if column.view is None:
+                draw_source(axes, source, case, axis, heat if column.kind == "heat map" else None)
+                draw_frames(axes, sample.views, case.shape, axis, _box(data, sample.number), column.kind)
+            else:
+                draw_view(axes, sample.views[column.view], axis, column.kind)
+    for column in columns:
+        if column.view is not None:
+            words = captions.under(column.kind, sample.views[column.view], data.maker.preset.corrupt)
+            sheet.text(column.x, below, words, fontsize=6, color=FAINT)
+
+
+def _box(data: ViewsDataset, number: int) -> np.ndarray | None:
+    policy = data.policy
+    if not isinstance(policy, ContrastiveCrop) or not policy.refreshes.item():
+        return None
+    return policy.boxes[number].reshape(2, -1).numpy()
