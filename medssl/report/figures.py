@@ -99,9 +99,9 @@ def _columns(views: int, heat: bool) -> list[Column]:
         kinds += [(kind, view) for kind in (("target", "input", "input − target") if view < 2 else ("input",))]
     columns: list[Column] = []
     x = LEFT
-    for kind, view in kinds:
-        x += GROUP if columns and columns[-1].view != view else 0
-        columns.append(Column(x, kind, view))
+    for kind, of in kinds:
+        x += GROUP if columns and columns[-1].view != of else 0
+        columns.append(Column(x, kind, of))
         x += CELL + GAP
     return columns
 

@@ -1,0 +1,81 @@
+"""`medssl preview`: a contact sheet of the views that a recipe makes, before anything is trained."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from medssl.crop.contrastive import ContrastiveCrop
+from medssl.crop.heat import heat_map
+from medssl.report.figures import contact_sheet
+from medssl.run import build, dataset, origin
+from medssl.types import InputError
+from medssl.views import ViewsDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.recipe import Options, PretrainRecipe
+
+SAMPLES = 3
+DOTS = 150  # an inch
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
+
+
+def preview(recipe: PretrainRecipe, options: Options, out: Path) -> None:
+    """Draw the first epoch's views of a few training samples into `out`.
+
+    With init=RUN the heat maps of its encoder are drawn too, and ContrastiveCrop looks at their boxes; without, its
+    windows are those before the first refresh. Raises InputError for another kind of picture than png, pdf, svg, jpg.
+    """
+    if out.suffix not in SUFFIXES:
+        raise InputError(f"--out {out} is no picture: end it in one of {', '.join(SUFFIXES)}")
+    with tempfile.TemporaryDirectory() as scratch:  # for the phantoms of a recipe that makes its own
+        data = _data(recipe, Path(scratch))
+        numbers = np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)).tolist()
+        heat = None if options.init is None else _heat(recipe, options, data, numbers)
+        figure = contact_sheet(data, numbers, heat=heat, title=_title(recipe, heat is not None))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=DOTS)
+    print(f"{len(numbers)} of {len(data)} training samples -> {out}")
+
+
+def _data(recipe: PretrainRecipe, scratch: Path) -> ViewsDataset:
+    maker = build.views(recipe)
+    dataset.provide(recipe.data, scratch, build.resolved(recipe)["views"]["preset"])
+    cache = dataset.open_cache(recipe, scratch)
+    ids = dataset.training_ids(cache, recipe.data)
+    return ViewsDataset(cache, ids, maker, build.crop(recipe, len(ids)), recipe.seed)
+
+
+def _heat(
+    recipe: PretrainRecipe, options: Options, data: ViewsDataset, numbers: Sequence[int]
+) -> dict[int, torch.Tensor]:
+    """Heat maps of the encoder that init= names; a contrastive policy gets their boxes."""
+    encoder = build.encoder(recipe)
+    print(origin.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
+    policy, size = data.policy, data.maker.sizes[0]
+    level = policy.level if isinstance(policy, ContrastiveCrop) else "auto"
+    heat = {}
+    for number in numbers:
+        name = data.ids[number]
+        whole = data.maker.whole(data.cache.image(name), data.cache.cases[name], size)
+        with torch.no_grad():
+            heat[number] = heat_map(encoder.eval()(torch.from_numpy(whole)[None]), level)[0]
+    if isinstance(policy, ContrastiveCrop):
+        policy.refresh([(torch.tensor(list(numbers)), torch.stack(list(heat.values())))], size)
+    return heat
+
+
+def _title(recipe: PretrainRecipe, heat: bool) -> str:
+    views = build.resolved(recipe)["views"]
+    crop = f"{recipe.crop['kind']} crop"
+    if crop.startswith("contrastive") and not heat:
+        crop += " before its first refresh (init=RUN shows its boxes)"
+    order = ", published order" if views["faithful"] else ""
+    return f"{views['preset']} views, {crop}, seed {recipe.seed}{order}"
