@@ -14,14 +14,17 @@ COARSE = 96  # parts are found on a grid of at most this many voxels a side: the
 
 
 def mask(array: np.ndarray, crop: str) -> np.ndarray:
-    """The voxels (*S) of array (C,*S) that are patient: `body` over -500 HU, `bright` over half Otsu's threshold.
+    """The voxels (*S) of array (C,*S) that are patient, in any channel, by the kind of `crop`.
 
-    `frame` is what lies inside the uniform border of a film, `none` everything. Channels are joined.
+    `body`: over -500 HU. `bright`: over half Otsu's threshold. `uptake`: the same of the square roots, since tissue
+    with little uptake is nearer to air than to a tumour. `frame`: inside the uniform border of a film. `none`: all.
     """
     if crop == "body":
         return np.asarray((array > BODY_HU).any(0))
     if crop == "bright":
         return np.logical_or.reduce([channel > _half_otsu(channel) for channel in array])
+    if crop == "uptake":
+        return mask(np.sqrt(array - array.min()), "bright")
     whole = np.ones(array.shape[1:], bool)
     return _inside_frame(array[0]) if crop == "frame" else whole
 

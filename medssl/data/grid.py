@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MARGIN_MM = 5.0
+WHOLE_LEVELS = 100  # integers with fewer levels between low and high become float when resampled
 SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
 SAME_PLACE = 0.5  # voxels: how far a label's corners may lie from its image's
 
@@ -61,6 +62,14 @@ def label_to_array(label: Volume, geometry: Mapping[str, Any]) -> np.ndarray:
         raise Rejected("label lies elsewhere", f"its corner is {away:.1f} mm from the image's")
     window = Window(tuple(geometry["crop"]["start"]), tuple(geometry["crop"]["size"]))
     return resample(cut(turned, window), tuple(geometry["array"]["spacing"]), label=True).array
+
+
+def cut_away(label: Volume, geometry: Mapping[str, Any]) -> float:
+    """The share of a label's voxels that the crop leaves out."""
+    turned = orient(label)
+    window = Window(tuple(geometry["crop"]["start"]), tuple(geometry["crop"]["size"]))
+    whole = int(np.count_nonzero(turned.array))
+    return 1 - int(np.count_nonzero(cut(turned, window).array)) / whole if whole else 0.0
 
 
 def box_to_array(box: Box, geometry: Mapping[str, Any]) -> Box:
@@ -146,7 +155,8 @@ def _smallest(
     """The array in the smallest type that loses nothing that matters: integers stay integers, CT is int16 HU."""
     if preset.crop == "body":
         return np.clip(np.rint(array), -32768, 32767).astype(np.int16)
-    if source.kind in "iu":
+    few = min(high - low for low, high in intensity) < WHOLE_LEVELS  # rounding would show
+    if source.kind in "iu" and not (few and array.dtype.kind == "f"):
         for kind in (np.uint8, np.int16):
             limits = np.iinfo(kind)
             if limits.min <= array.min() and array.max() <= limits.max:

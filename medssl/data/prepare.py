@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache, manifest, presets, stack
 from medssl.data.cache import Box, Cache, Case
-from medssl.data.grid import MARGIN_MM, box_to_array, label_to_array, to_array, to_source
+from medssl.data.grid import MARGIN_MM, box_to_array, cut_away, label_to_array, to_array, to_source
 from medssl.data.reject import Rejected
 from medssl.data.split import stem_hash, stem_of
 from medssl.types import InputError, Window
@@ -109,7 +109,10 @@ def claim(out: Path, preprocessing: Mapping[str, Any], source: str) -> dict[str,
         "salt": secrets.token_hex(8),
         "complete": False,
     }
-    cache.write_json(out / "cache.json", head)
+    try:
+        cache.write_json(out / "cache.json", head)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
     return head
 
 
@@ -121,6 +124,7 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
     preprocessing = head["preprocessing"]
     array, geometry = to_array(volume, preprocessing)
     mask = None if label is None else label_to_array(label, geometry)
+    geometry["label_cut"] = 0.0 if label is None else cut_away(label, geometry)
     window = geometry["foreground"]
     case = Case(
         **{**facts, "boxes": tuple(box_to_array(box, geometry) for box in facts.get("boxes", ()))},
@@ -138,13 +142,17 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
 
 def finish(out: Path, head: Mapping[str, Any], rejected: Mapping[str, str], notices: Sequence[str]) -> Cache:
     """Write the counts that make the cache complete, and open it. Raises InputError if it holds no case."""
-    cases = len(list((out / "cases").glob("*.json")))
+    records = [cache.read_record(file) for file in (out / "cases").glob("*.json")]
     reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
-    if not cases:
+    if not records:
         raise InputError(f"none of {len(rejected)} images could be prepared ({reasons}): is the preset the right one?")
+    cuts = [share for record in records if (share := record["geometry"]["label_cut"])]
+    notices = list(notices)
+    if cuts:
+        notices.append(f"the crop leaves out labelled voxels of {len(cuts)} cases, {max(cuts):.1%} at most")
     if rejected:
-        notices = [*notices, f"{len(rejected)} images were left out ({reasons}): see rejected in {out / 'cache.json'}"]
-    ending = {"complete": True, "cases": cases, "rejected": dict(rejected), "notices": list(notices)}
+        notices.append(f"{len(rejected)} images were left out ({reasons}): see rejected in cache.json")
+    ending = {"complete": True, "cases": len(records), "rejected": dict(rejected), "notices": notices}
     cache.write_json(out / "cache.json", {**head, **ending})
     return Cache(out)
 

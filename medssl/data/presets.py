@@ -13,7 +13,7 @@ class Preset(NamedTuple):
     modalities: tuple[str, ...]  # DICOM modalities it is meant for; OT (unknown, as in NIfTI) fits every preset
     dims: int | None  # spatial dimensions, None: either, whichever most images have
     channels: int  # of one image
-    crop: str  # body | bright | frame | none: see medssl.data.foreground
+    crop: str  # body | bright | uptake | frame | none: see medssl.data.foreground
     window: tuple[float, float] | None  # stored values that become 0 and 1; None: PERCENTILES of the foreground
 
 
@@ -23,7 +23,7 @@ PRESETS = {
     # The whole range from lung to bone. `prepare(window=(-160, 240))` is the usual choice for abdominal soft tissue.
     "ct": Preset(("CT",), 3, 1, "body", (-1000.0, 1000.0)),
     "mr": Preset(("MR",), 3, 1, "bright", None),
-    "pet": Preset(("PT",), 3, 1, "bright", None),
+    "pet": Preset(("PT",), 3, 1, "uptake", None),
     "xray": Preset(("CR", "DX", "MG", "RF", "XA"), 2, 1, "frame", None),
     "pathology": Preset(("SM", "GM", "XC"), 2, 3, "none", (0.0, 255.0)),
     "ultrasound": Preset(("US",), None, 1, "none", (0.0, 255.0)),

@@ -135,6 +135,14 @@ def test_body_is_the_large_parts_over_air():
     assert foreground.box(np.zeros((4, 5, 6), bool)) == Window((0, 0, 0), (4, 5, 6))
 
 
+def test_uptake_keeps_the_body_around_a_hot_tumour():
+    suv = np.full((1, 40, 40, 40), 0.02, np.float32)
+    suv[:, 5:35, 5:35, 5:35] = 0.6
+    suv[:, 10:22, 10:22, 10:22] = 15.0
+    assert foreground.box(foreground.mask(suv, "uptake")) == Window((5, 5, 5), (30, 30, 30))
+    assert foreground.box(foreground.mask(suv, "bright")) == Window((10, 10, 10), (12, 12, 12))
+
+
 def test_frame_of_a_film_is_cut():
     image = np.zeros((1, 50, 60), np.uint8)
     image[0, 5:45, 8:58] = np.random.default_rng(0).integers(60, 250, (40, 50))
@@ -296,10 +304,26 @@ def test_workers_make_the_same_cache(scanned, tmp_path):
     assert one.rejected == two.rejected
 
 
+def test_labels_outside_the_crop_are_told(tmp_path):
+    image = np.full((40, 40, 40), -1000, np.int16)
+    image[10:20, 10:20, 10:20] = 40
+    label = np.zeros((40, 40, 40), np.uint8)
+    label[12:14, 12, 12] = label[38, 38, 37:39] = 1
+    for folder, array in (("images", image), ("labels", label)):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / folder / "a.nii.gz")
+    scan([tmp_path / "images"], tmp_path / "m.csv", labels=tmp_path / "labels")
+    cache = prepare(tmp_path / "m.csv", tmp_path / "c", preset="ct")
+    assert cache.notices == ["the crop leaves out labelled voxels of 1 cases, 50.0% at most"]
+
+
 def test_other_settings_or_another_folder_are_refused(scanned, tmp_path):
     prepare(scanned, tmp_path / "c", preset="ct")
     with pytest.raises(InputError, match=r"prepared with spacing None, now it is \[2.0, 2.0, 2.0\]"):
         prepare(scanned, tmp_path / "c", preset="ct", spacing=(2, 2, 2))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        prepare(scanned, tmp_path / "file" / "c", preset="ct")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")
     with pytest.raises(InputError, match="is not empty and no cache"):
