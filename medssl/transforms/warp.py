@@ -12,6 +12,7 @@ asked for. A NaN of the source stays visible: every output voxel that has it amo
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from medssl.types import InputError, Window
 if TYPE_CHECKING:
     import torch
 
-_IMAGE_TYPES = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))
+_SMALL_TYPES = (np.dtype(np.uint8), np.dtype(np.int16))
 
 
 class WarpSettings(NamedTuple):
@@ -61,7 +62,7 @@ def warp(
             f"the map has {n} axes but the source has shape {tuple(source.shape)}: give (C,*S) with {n} axes after C"
         )
     low, high = reach(w, tuple(source.shape[1:]))
-    region = _read(source, low, high, keep_type=order == 0)
+    region = _read(source, low, high, n_out=math.prod(w.size) if order else 0)
     w = w._replace(offset=w.offset - low)
     if average and order == 1:
         region, w = _averaged(region, w)
@@ -86,11 +87,12 @@ def reach(w: Warp, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return low, np.maximum(high, low + 1)
 
 
-def _read(source: Any, low: np.ndarray, high: np.ndarray, *, keep_type: bool) -> np.ndarray:
+def _read(source: Any, low: np.ndarray, high: np.ndarray, n_out: int) -> np.ndarray:
+    """Read the box. For `n_out` linear samples: as float32, unless converting would cost more than it saves."""
     box = (slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))
     region = np.asarray(source[box])
-    if not keep_type and region.dtype not in _IMAGE_TYPES:
-        region = region.astype(np.float32)
+    if n_out and (region.dtype not in _SMALL_TYPES or region[0].size < 4 * n_out):
+        region = region.astype(np.float32, copy=False)
     return np.ascontiguousarray(region)
 
 
