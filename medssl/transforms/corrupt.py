@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from medssl.transforms.base import RandTransform
-from medssl.transforms.filters import shuffle_blocks
+from medssl.transforms.filters import shuffle_blocks, uniform_noise
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class RandCutoutd(Corruption):
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Fill the boxes."""
-        changed, noise = x.copy(), np.random.Generator(np.random.SFC64(params["seed"]))
-        for box in params["boxes"]:
+        changed = x.copy()
+        for number, box in enumerate(params["boxes"]):
             block = changed[within(box)]
-            block[...] = noise.random(block.shape, np.float32) if self.fill == "noise" else self.fill
+            block[...] = uniform_noise(block.shape, params["seed"] + number) if self.fill == "noise" else self.fill
         return changed
 
     def mark(self, changed: np.ndarray, params: Params) -> None:
@@ -116,7 +116,7 @@ class RandOutpaintd(RandCutoutd):
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Fill all, then paste the windows back."""
         if self.fill == "noise":
-            changed = np.random.Generator(np.random.SFC64(params["seed"])).random(x.shape, np.float32)
+            changed = uniform_noise(x.shape, params["seed"])
         else:
             changed = np.full_like(x, self.fill)
         for box in params["boxes"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medssl.transforms.base import RandTransform
-from medssl.transforms.filters import blur, tone
+from medssl.transforms.filters import add_noise, blur, tone
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -222,8 +222,5 @@ class RandBlurNoised(RandTransform):
         """Blur, then add noise."""
         changed = blur(x, params["sigma"]) if params["sigma"] > 0 else x
         if params["std"] > 0:
-            noise = np.random.Generator(np.random.SFC64(params["seed"])).standard_normal(x.shape, np.float32)
-            noise *= np.float32(params["std"])
-            noise += changed
-            changed = np.clip(noise, 0, 1, out=noise)
+            changed = add_noise(changed, params["std"], params["seed"])
         return changed
