@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from medssl.data.reject import Rejected, brief
 from medssl.data.volume import Volume, make, plane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -72,18 +73,17 @@ def group(
 
 def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None) -> Volume:
     """The one image in `files` (or in the given frames of them) as (1,Z,Y,X), (1,Y,X) or (3,Y,X). Raises `Rejected`."""
-    sources = [dicom_pixels.dataset(path) for path in files]
-    headers = [slices(source, path) for source, path in zip(sources, files, strict=True)]
-    pairs = frames if frames is not None else [(f, n) for f, items in enumerate(headers) for n in range(len(items))]
-    chosen = [headers[file][frame] for file, frame in pairs]
-    if len(chosen) == 1 and (chosen[0].mosaic or chosen[0].modality not in STACKED):
-        return _mosaic(sources[0], files[0]) if chosen[0].mosaic else _picture(sources[0], chosen[0])
-    ordered = dicom_stack.order(chosen)
-    affine = dicom_stack.affine(ordered)
-    decoded = {path: dicom_pixels.frames(source, path) for path, source in zip(files, sources, strict=True)}
-    by_path = dict(zip(files, sources, strict=True))
-    planes = [dicom_pixels.rescale(decoded[s.path][s.frame], by_path[s.path], s.frame) for s in ordered]
-    return make(dicom_pixels.narrow(np.stack(planes))[None], affine, ordered[0].modality)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns about each odd value of each file
+        sources = [dicom_pixels.dataset(path) for path in files]
+        headers = [slices(source, path) for source, path in zip(sources, files, strict=True)]
+        pairs = frames if frames is not None else [(f, n) for f, items in enumerate(headers) for n in range(len(items))]
+        chosen = [headers[file][frame] for file, frame in pairs]
+        if chosen[0].mosaic and len(chosen) == 1:
+            return _mosaic(sources[0], files[0])
+        if chosen[0].modality not in STACKED and len(chosen) == 1:
+            return _picture(sources[0], chosen[0])
+        return _stack(dict(zip(files, sources, strict=True)), dicom_stack.order(chosen))
 
 
 def broken(path: Path) -> Refused | None:
@@ -138,6 +138,13 @@ def _parted(members: list[Slice], refused: list[Refused]) -> Iterable[list[Slice
 def _mosaic(source: Dataset, path: Path) -> Volume:
     array, affine = dicom_pixels.mosaic(source, path)
     return make(dicom_pixels.narrow(array)[None], affine, str(source.get("Modality") or "MR"))
+
+
+def _stack(sources: Mapping[Path, Dataset], ordered: Sequence[Slice]) -> Volume:
+    affine = dicom_stack.affine(ordered)
+    pixels = {path: dicom_pixels.frames(source, path) for path, source in sources.items()}
+    planes = [dicom_pixels.rescale(pixels[item.path][item.frame], sources[item.path], item.frame) for item in ordered]
+    return make(dicom_pixels.narrow(np.stack(planes))[None], affine, ordered[0].modality)
 
 
 def _picture(source: Dataset, item: Slice) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,9 @@ def narrow(array: np.ndarray) -> np.ndarray:
 
 def mosaic(source: Dataset, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The tiles of a Siemens mosaic as (Z,Y,X), and the affine index (z,y,x) -> RAS mm, from its CSA header."""
-    from nibabel.nicom.dicomwrappers import MosaicWrapper, wrapper_from_data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nibabel calls its DICOM part experimental on import
+        from nibabel.nicom.dicomwrappers import MosaicWrapper, wrapper_from_data
 
     try:
         found: Any = wrapper_from_data(source)

@@ -41,6 +41,12 @@ class Identity:
         """A path relative to the root."""
         return os.path.relpath(path, self.root).replace(os.sep, "/")
 
+    def patient(self, image: Image) -> str:
+        """The table's patient, else the header's, else the study, else the BIDS subject, else the file's own stem."""
+        told = (image.record.patient if image.record else "") or image.candidate.patient or image.candidate.study
+        subject = BIDS_SUBJECT.search(self._source(image))
+        return told or (subject[0] if subject else stem_of(image.candidate.source.name))
+
     def hash(self, kind: str, text: str) -> str:
         """The keyed hash of an identity, empty for an empty one."""
         return keyed_hash(self.key, kind, text) if text else ""
@@ -53,7 +59,7 @@ class Identity:
             image=self.relative(candidate.files[0]),
             label=self.relative(image.label) if image.label else "",
             classes=record.classes if record else (),
-            patient=self.hash("patient", self._patient(image)),
+            patient=self.hash("patient", self.patient(image)),
             study=self.hash("study", candidate.study),
             series=self.hash("series", candidate.series),
             modality=modality,
@@ -74,12 +80,6 @@ class Identity:
             name = f"{modality.lower()}-{self.hash('image', f'{text}|{turn}')}"
         self.ids.add(name)
         return name
-
-    def _patient(self, image: Image) -> str:
-        """The table's patient, else the header's, else the study, else the BIDS subject, else the file's own stem."""
-        told = (image.record.patient if image.record else "") or image.candidate.patient or image.candidate.study
-        subject = BIDS_SUBJECT.search(self._source(image))
-        return told or (subject[0] if subject else stem_of(image.candidate.source.name))
 
 
 def _modality(image: Image) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data import reader
@@ -12,7 +14,6 @@ from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net names images case_0000, case_0001, ... and their label case
 
@@ -35,7 +36,7 @@ class Folder(NamedTuple):
 def folder(path: Path) -> Folder:
     """The NIfTI files and pictures in a folder. Raises `InputError` if it has none, or two of one stem."""
     files: dict[str, Path] = {}
-    for file in walk([path.absolute()], ())[0]:
+    for file in walk([Path(os.path.abspath(path))], ())[0]:
         if reader.by_name(file) == "dicom":
             continue
         if files.setdefault(stem_of(file.name), file) != file:

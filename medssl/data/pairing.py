@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from medssl.data.reject import Rejected
 from medssl.data.split import stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from medssl.data.candidate import Candidate, Seen
     from medssl.data.dicom import Refused
@@ -27,22 +28,16 @@ class Sources(NamedTuple):
     folders: list[labels.Folder]
     patterns: list[labels.Pattern]
     table: Table | None
+    named: frozenset[Path]  # the label files of folders and table, resolved
 
     @property
     def give_labels(self) -> bool:
         """Whether the user said which files are labels."""
-        return bool(self.folders or self.patterns or self.table_labels)
-
-    @property
-    def table_labels(self) -> set[Path]:
-        """The label files that the table names."""
-        records = [record for same in self.table.records.values() for record in same] if self.table else []
-        return {record.label for record in records if record.label}
+        return bool(self.patterns or self.named)
 
     def is_label(self, path: Path) -> bool:
         """Whether a file is named as a label, and so never an image."""
-        inside = any(path in folder.files.values() for folder in self.folders)
-        return inside or labels.is_label(path, self.patterns) or path.resolve() in self.table_labels
+        return path.resolve() in self.named or labels.is_label(path, self.patterns)
 
 
 class Image(NamedTuple):
@@ -62,19 +57,20 @@ def sources(
     columns: Mapping[str, str] | None,
 ) -> Sources:
     """The sources behind --labels, --pair and --table. Raises `InputError` where one is wrong."""
-    return Sources(
-        folders=[labels.folder(Path(folder))] if folder else [],
-        patterns=[labels.pattern(text) for text in pairs],
-        table=table.read(Path(csv), id_column or "id", columns) if csv else None,
-    )
+    folders = [labels.folder(Path(folder))] if folder else []
+    facts = table.read(Path(csv), id_column or "id", columns) if csv else None
+    records = [record for same in facts.records.values() for record in same] if facts else []
+    named = [path.resolve() for place in folders for path in place.files.values()]
+    named += [record.label for record in records if record.label]
+    return Sources(folders, [labels.pattern(text) for text in pairs], facts, frozenset(named))
 
 
 def pair(seen: Sequence[Seen], given: Sources) -> tuple[list[Image], list[Refused]]:
     """Give each image its label and record; refuse images whose label does not fit, and files that look like masks."""
     images = [_known(one, given, names) for one, names in zip(seen, _names(seen), strict=True)]
-    shapes = _pictures(images)
+    pictures = _pictures(images)
     with ThreadPoolExecutor(THREADS) as pool:
-        wrong = list(pool.map(lambda image: _problem(image, shapes), images))
+        wrong = list(pool.map(lambda image: _problem(image, pictures), images))
     refused = [
         (path, problem.reason, problem.detail)
         for image, problem in zip(images, wrong, strict=True)
@@ -105,11 +101,11 @@ def _known(one: Seen, given: Sources, names: list[str]) -> Image:
     return Image(one.candidate, one.look, label, record)
 
 
-def _problem(image: Image, pictures: Mapping[tuple[int, ...], Sequence[Image]]) -> Rejected | None:
+def _problem(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
     """What is wrong with the label of an image, or with an image that may be a label itself."""
     if image.label is None:
         told = image.record is not None or not image.look.mask_like
-        return None if told else _mask(image, pictures.get(image.look.grid[0], ()))
+        return None if told else _mask(image, pictures)
     try:
         found = reader.read(image.label, label=True)
     except Rejected as verdict:
@@ -122,25 +118,36 @@ def _problem(image: Image, pictures: Mapping[tuple[int, ...], Sequence[Image]]) 
     return None
 
 
-def _pictures(images: Sequence[Image]) -> dict[tuple[int, ...], list[Image]]:
-    """The images that are no masks, by shape."""
-    by_shape: dict[tuple[int, ...], list[Image]] = {}
+def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:
+    """The images that are no masks, by shape and: whole name, each first part of it, folder (3D)."""
+    found: dict[Hashable, list[Image]] = {}
     for image in images:
         if not image.look.mask_like:
-            by_shape.setdefault(image.look.grid[0], []).append(image)
-    return by_shape
+            *parts, whole = _first_parts(image)
+            keys = [("name", whole), *(("part", part) for part in [*parts, whole]), ("folder", _folder(image))]
+            for key in keys:
+                found.setdefault((image.look.grid[0], *key), []).append(image)
+    return found
 
 
-def _mask(image: Image, others: Sequence[Image]) -> Rejected | None:
-    """A mask has a twin: an image on the same grid with a related name, or (3D) in the same folder."""
-    for other in others:
-        near = len(image.look.shape) == 3 and image.candidate.source.parent == other.candidate.source.parent
-        if (near or _related(image, other)) and qc.same_grid(image.look.grid, other.look.grid):
-            detail = f"few whole numbers on the grid of {other.candidate.source.name}; pair it with --labels or --pair"
-            return Rejected("looks like a mask", detail)
+def _mask(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
+    """A mask has a twin on its grid: a picture whose name begins its own or is begun by it, or (3D) in its folder."""
+    *parts, whole = _first_parts(image)
+    keys: list[tuple[str, object]] = [("name", part) for part in [*parts, whole]]
+    keys += [("part", whole), *([("folder", _folder(image))] if len(image.look.shape) == 3 else [])]
+    for key in keys:
+        for other in pictures.get((image.look.grid[0], *key), ()):
+            if qc.same_grid(image.look.grid, other.look.grid):
+                twin = other.candidate.source.name
+                return Rejected("looks like a mask", f"few whole numbers on the grid of {twin}; pair them if it is one")
     return None
 
 
-def _related(image: Image, other: Image) -> bool:
-    one, two = stem_of(image.candidate.source.name), stem_of(other.candidate.source.name)
-    return one.startswith(two) or two.startswith(one)
+def _first_parts(image: Image) -> list[str]:
+    """`case_1_seg` -> case, case_1, case_1_seg."""
+    stem = stem_of(image.candidate.source.name)
+    return [stem[: cut.start()] for cut in re.finditer(r"(?<=[^_.\-])[_.\-]|$", stem)]
+
+
+def _folder(image: Image) -> Path:
+    return image.candidate.source.parent

@@ -66,7 +66,7 @@ def scan(
     view. `split` gives the patients' shares of train, val (and test). Raises `InputError` if there is nothing to scan,
     no image is found or `out` cannot be written; then nothing has been written.
     """
-    out, folders = _checked_out(Path(out)), [Path(folder).absolute() for folder in folders]
+    out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given = pairing.sources(labels, pairs, table, id_column, columns)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and Pillow warn about each odd value of each file
@@ -79,7 +79,8 @@ def scan(
     if split is not None:
         if any(row.split for row in rows):
             notices.append("--split was given, so the table's split column was not used")
-        parts = by_patient(_kept_together(rows, images), split, seed)
+        patients = [identity.patient(image) for image in images]  # not their hashes: another key, the same split
+        parts = by_patient(_kept_together(patients, images), split, seed)
         rows = [replace(row, split=part) for row, part in zip(rows, parts, strict=True)]
     rejected = [Left(identity.relative(path), reason, detail) for path, reason, detail in sorted(refused)]
     return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given))
@@ -143,16 +144,16 @@ def _checked_out(out: Path) -> Path:
     if out.is_dir() or not os.access(out.parent, os.W_OK):
         raise InputError(f"--out {out} cannot be written; choose a file in a folder that you may write to")
     manifest.refuse_foreign(out)
-    return out.absolute()
+    return Path(os.path.abspath(out))
 
 
 def _label_folders(labels: Path | None) -> list[Path]:
-    return [Path(labels).absolute()] if labels else []
+    return [Path(os.path.abspath(labels))] if labels else []
 
 
-def _kept_together(rows: Sequence[Row], images: Sequence[Image]) -> list[str]:
-    """The patient of each row; patients who share an image, pixel for pixel, count as one."""
-    same = {row.patient: row.patient for row in rows}
+def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> list[str]:
+    """The patient of each image; patients who share an image, pixel for pixel, count as one."""
+    same = {patient: patient for patient in patients}
 
     def first(patient: str) -> str:
         while same[patient] != patient:
@@ -160,8 +161,8 @@ def _kept_together(rows: Sequence[Row], images: Sequence[Image]) -> list[str]:
         return patient
 
     for copy, original in qc.twins([image.look.digest for image in images]).items():
-        same[first(rows[copy].patient)] = first(rows[original].patient)
-    return [first(row.patient) for row in rows]
+        same[first(patients[copy])] = first(patients[original])
+    return [first(patient) for patient in patients]
 
 
 def _notices(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -> list[str]:

@@ -133,6 +133,16 @@ def test_a_truncated_slice_costs_itself(tmp_path):
     }
 
 
+def test_a_split_depends_on_the_seed_and_not_on_the_key(tmp_path):
+    for number in range(20):
+        picture(tmp_path / f"in/{number}.png")
+    first, second, other = (
+        {row.source: row.split for row in scan([tmp_path / "in"], tmp_path / name, split=(0.5, 0.5), seed=seed).rows}
+        for name, seed in (("a/m.csv", 0), ("b/m.csv", 0), ("c/m.csv", 1))
+    )
+    assert first == second != other
+
+
 def test_an_analyze_pair_is_one_image(tmp_path):
     (tmp_path / "in").mkdir()
     array = RNG.integers(0, 1000, (9, 9, 9)).astype(np.int16)
