@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from torch import Tensor, nn
 
 from medssl import losses
@@ -22,11 +21,10 @@ class Restore(nn.Module):
         self.head, self.loss, self.masked_only = head, loss, masked_only
 
     def forward(self, decoded_BC: Tensor, views: Views) -> tuple[Tensor, Tensor]:
-        """Decoder output (B,C',*S) -> reconstruction (B,C,*S) in [0,1], float32 or wider, and the scalar loss."""
-        with torch.autocast(decoded_BC.device.type, enabled=False):
-            reconstruction = self.head(decoded_BC.to(next(self.head.parameters()).dtype))
-            mask = views.mask if self.masked_only else None
-            return reconstruction, losses.restoration(reconstruction, views.target, self.loss, mask)
+        """Decoder output (B,C',*S) -> reconstruction (B,C,*S) in [0,1] and the scalar loss."""
+        reconstruction = self.head(decoded_BC)
+        mask = views.mask if self.masked_only else None
+        return reconstruction, losses.restoration(reconstruction, views.target, self.loss, mask)
 
 
 def build(

@@ -83,6 +83,6 @@ def contrast(cosines_BM: Tensor, learned: int) -> dict[str, Tensor]:
     positive, negative = cosines_BM[:, 0], cosines_BM[:, 1:]
     return {
         "top1": (positive > negative.amax(1)).to(positive).mean(),
-        "max_cosine": cosines_BM[:, -learned:].amax(),
+        "max_cosine": cosines_BM[:, -learned:].amax().clamp_min(-1),
         "chance": cosines_BM.new_tensor(log(cosines_BM.shape[1])),
     }

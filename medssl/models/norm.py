@@ -24,15 +24,16 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Normalise (B,C[,*S]) by the mean and variance over all ranks; in eval by the running ones."""
         if not self.training or ranks.world() == 1:
             return super().forward(input)
-        axes = [0, *range(2, input.ndim)]
-        mean = _over_ranks(input.mean(axes))
-        centred = input - _per_channel(mean, input)
+        x = input if input.dtype == torch.float64 else input.float()  # moments of half precision would drift
+        axes = [0, *range(2, x.ndim)]
+        mean = _over_ranks(x.mean(axes))
+        centred = x - _per_channel(mean, x)
         variance = _over_ranks(centred.square().mean(axes))
-        self._track(mean.detach(), variance.detach(), ranks.world() * input.numel() // input.shape[1])
-        x = centred * _per_channel(torch.rsqrt(variance + self.eps), input)
-        if not self.affine:
-            return x
-        return x * _per_channel(self.weight, input) + _per_channel(self.bias, input)
+        self._track(mean.detach(), variance.detach(), ranks.world() * x.numel() // x.shape[1])
+        x = centred * _per_channel(torch.rsqrt(variance + self.eps), x)
+        if self.affine:
+            x = x * _per_channel(self.weight, x) + _per_channel(self.bias, x)
+        return x.to(input.dtype)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
