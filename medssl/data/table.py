@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,11 +63,13 @@ def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no table at {path}; --table names a CSV file")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        has = list(reader.fieldnames or [])
-        use = _columns(path, has, id_column, dict(columns or {}))
-        lines = list(reader)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    use = _columns(path, list(reader.fieldnames or []), id_column, dict(columns or {}))
+    lines = list(reader)
     further = tuple(name for name in use if name not in FIELDS)
     records: dict[str, list[Record]] = {}
     for line in lines:

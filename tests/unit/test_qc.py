@@ -20,7 +20,7 @@ def test_copies_have_one_digest_whatever_their_number_type():
 
 
 def test_the_lowest_int16_has_a_digest():
-    assert qc.digest(np.array([-32768, 32767], np.int16)) == qc.digest(np.array([-32768, 32767], np.int32))
+    assert qc.digest(np.array([[-32768, 32767]], np.int16)) == qc.digest(np.array([[-32768, 32767]], np.int32))
 
 
 def test_twins_point_to_the_first():

@@ -308,6 +308,12 @@ class TestTable:
         with pytest.raises(InputError, match=told):
             run(tmp_path, **self.table(tmp_path, text))
 
+    def test_a_table_in_another_encoding_is_refused(self, tmp_path):
+        picture(tmp_path / "in/a.png")
+        (tmp_path / "table.csv").write_bytes("id,class\na,Läsion\n".encode("latin-1"))
+        with pytest.raises(InputError, match="CSV UTF-8"):
+            run(tmp_path, table=tmp_path / "table.csv")
+
 
 class TestRefused:
     def test_missing_folder(self, tmp_path):
