@@ -47,7 +47,7 @@ def _geometry(view: View) -> list[str]:
         "window " + "×".join(str(n) for n in view.window.size): True,
         "flip " + "".join(flipped): flipped,
         f"turn {90 * drawn['turn']}°": drawn["turn"],
-        "rotate " + "/".join(f"{angle:.0f}" for angle in drawn["angles"]) + "°": any(drawn["angles"]),
+        "rotate " + "/".join(str(round(angle)) for angle in drawn["angles"]) + "°": any(drawn["angles"]),
         f"zoom {drawn['zoom']:.2f}": drawn["zoom"] != 1,
         "elastic": drawn["elastic"] is not None,
     }

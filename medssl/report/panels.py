@@ -49,6 +49,7 @@ def draw_view(axes: Axes, view: View, axis: int, kind: str) -> None:
     dims = view.x.ndim - 1
     if kind == "input − target":
         difference = _middle(view.x - view.target, axis).mean(0)
+        axes.set_facecolor("#f7f7f7")  # no difference
         limits: Any = {"cmap": TWO_SIDED, "vmin": -DIFFERENCE, "vmax": DIFFERENCE}
         axes.imshow(difference, origin="upper" if dims == 2 else "lower", **limits)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,11 @@ def _heat(
         with torch.no_grad():
             heat[number] = heat_map(encoder.eval()(torch.from_numpy(whole)[None]), level)[0]
     if isinstance(policy, ContrastiveCrop):
-        policy.refresh([(torch.tensor(list(numbers)), torch.stack(list(heat.values())))], size)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            policy.refresh([(torch.tensor(list(numbers)), torch.stack(list(heat.values())))], size)
+        for warning in caught:
+            print(f"note: {warning.message}")
     return heat
 
 
