@@ -1,0 +1,222 @@
+"""From a recipe to objects: each group is checked and built here, before any data is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from medssl import views as view_room
+from medssl.branches import adversary as adversary_room
+from medssl.branches import restore as restore_room
+from medssl.engine.schedule import Weight, steps_of
+from medssl.models import sizes
+from medssl.pretext import Pretext
+from medssl.run.kinds import call, check, filled, kinds, make, resolve
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from medssl.recipe import PretrainRecipe, Recipe
+    from medssl.types import CropPolicy
+    from medssl.views import ViewMaker
+
+__all__ = [
+    "check",
+    "crop",
+    "decoder",
+    "encoder",
+    "kinds",
+    "pretrain_parts",
+    "resolve",
+    "resolved",
+    "validate",
+    "views",
+    "weights",
+]
+
+LOSSES = {"method": "discrimination", "restore": "restoration", "adversary": "adversarial"}
+SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set it
+    "encoder": ("spatial_dims", "in_channels"),
+    "decoder": ("spatial_dims", "channels", "strides"),
+    "method": ("encoder", "spatial_dims", "samples", "batch"),
+    "restore": ("spatial_dims", "in_channels", "out_channels"),
+    "adversary": ("spatial_dims", "in_channels"),
+    "crop": ("samples", "spatial_dims", "steps"),
+    "views": ("spatial_dims",),
+}
+
+
+WEIGHTS = {"method": 1.0, "restore": 10.0, "adversary": 0.001}  # as published (DiRA's release)
+
+
+class Parts(NamedTuple):
+    """What a pretraining is made of."""
+
+    pretext: Pretext
+    views: ViewMaker
+    weights: dict[str, Weight]  # by loss
+
+
+def _timing(
+    *, weight: float, start: float | int = 0, warmup: float | int = 0
+) -> tuple[float, int | float, int | float]:
+    """The keys that say how much and when a loss counts."""
+    return weight, start, warmup
+
+
+def encoder(recipe: Recipe) -> Any:
+    """The encoder of a recipe."""
+    return make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": recipe.channels})
+
+
+def decoder(recipe: Recipe, on: Any) -> Any:
+    """The decoder of a recipe on the encoder `on`; InputError if the recipe has none."""
+    if recipe.decoder is None:
+        raise InputError("decoder is null, but a decoder is needed here: set decoder.kind=unet")
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": on.channels, "strides": on.strides}
+    return make("decoder", recipe.decoder, supplied)
+
+
+def views(recipe: PretrainRecipe) -> ViewMaker:
+    """What makes the views of a recipe."""
+    maker: ViewMaker = call(view_room.build, recipe.views, "views", {"spatial_dims": recipe.spatial_dims})
+    return maker
+
+
+def crop(recipe: PretrainRecipe, samples: int) -> CropPolicy:
+    """Where the views of `samples` training samples look."""
+    supplied = {"samples": samples, "spatial_dims": recipe.spatial_dims, "steps": recipe.train.steps}
+    policy: CropPolicy = make("crop", recipe.crop, supplied)
+    return policy
+
+
+def weights(recipe: PretrainRecipe) -> dict[str, Weight]:
+    """The weight of each main loss over the steps of the run."""
+    return {loss: _weight(recipe, group) for group, loss in LOSSES.items() if getattr(recipe, group) is not None}
+
+
+def validate(recipe: PretrainRecipe, *, world: int = 1) -> None:
+    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights."""
+    crop(recipe, samples=1)
+    with torch.device("meta"):
+        pretrain_parts(recipe, world=world)
+
+
+def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
+    """Check a recipe and build its networks for `samples` training samples (None: not known yet) on `world` ranks.
+
+    Raises `InputError` for whatever cannot work, saying what to change.
+    """
+    _check_groups(recipe)
+    _check_batch(recipe, world)
+    net = encoder(recipe)
+    maker = views(recipe)
+    for size in maker.sizes:
+        sizes.check(size, net.divisor)
+    _check_level(recipe, net)
+    pretext = _pretext(recipe, net, samples)
+    pretext.check_views(resolved(recipe)["views"]["count"])
+    _check_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
+    _check_players(recipe, pretext)
+    return Parts(pretext, maker, weights(recipe))
+
+
+def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
+    """The recipe as plain dictionaries with every default filled, also those of the kinds."""
+    content = recipe.resolved()
+    for group in ("encoder", "decoder", "method", "crop"):
+        if content[group] is not None:
+            kind = resolve(group, content[group]["kind"])
+            content[group] = {"kind": content[group]["kind"], **filled(kind.build, content[group], SUPPLIED[group])}
+    content["views"] = filled(view_room.build, content["views"], SUPPLIED["views"])
+    for group, room in (("restore", restore_room), ("adversary", adversary_room)):
+        if content[group] is not None:
+            content[group] = filled(room.build, content[group], SUPPLIED[group])
+    for group in LOSSES:
+        if content[group] is not None:
+            content[group] = filled(_timing, {"weight": WEIGHTS[group], **content[group]})
+    return content
+
+
+def _weight(recipe: PretrainRecipe, group: str) -> Weight:
+    timing = {key: value for key, value in getattr(recipe, group).items() if key in ("weight", "start", "warmup")}
+    value, start, warmup = _timing(**check(_timing, {"weight": WEIGHTS[group], **timing}, group))
+    steps = recipe.train.steps
+    weight = Weight(value, steps_of(start, steps), steps_of(warmup, steps))
+    if not 0 <= weight.start < steps:
+        raise InputError(f"{group}.start={start} is step {weight.start}, but the run has {steps}: start it earlier")
+    if value < 0 or weight.warmup < 0:
+        raise InputError(f"{group}.weight={value} and {group}.warmup={warmup} must not be negative")
+    return weight
+
+
+def _arguments(recipe: PretrainRecipe, group: str) -> dict[str, Any]:
+    """What a group says to its `build`: all but when and how much it counts."""
+    return {key: value for key, value in getattr(recipe, group).items() if key not in ("weight", "start", "warmup")}
+
+
+def _pretext(recipe: PretrainRecipe, net: Any, samples: int | None) -> Pretext:
+    dims, channels = recipe.spatial_dims, recipe.channels
+    parts: dict[str, Any] = {}
+    if recipe.method is not None:
+        batch = recipe.train.batch // recipe.train.accumulate  # what one forward sees over all ranks
+        supplied = {"encoder": net, "spatial_dims": dims, "samples": samples, "batch": batch}
+        parts["method"] = make("method", _arguments(recipe, "method"), supplied)
+    if recipe.restore is not None:  # without restoration a decoder would learn nothing
+        parts["decoder"] = decoder(recipe, net)
+        supplied = {"spatial_dims": dims, "in_channels": parts["decoder"].out_channels, "out_channels": channels}
+        parts["restore"] = call(restore_room.build, _arguments(recipe, "restore"), "restore", supplied)
+    if recipe.adversary is not None:
+        supplied = {"spatial_dims": dims, "in_channels": channels}
+        parts["adversary"] = call(adversary_room.build, _arguments(recipe, "adversary"), "adversary", supplied)
+    return Pretext(net, **parts)
+
+
+def _check_groups(recipe: PretrainRecipe) -> None:
+    if recipe.method is None and recipe.restore is None:
+        raise InputError("method and restore are both null, so there is nothing to learn: set one of them")
+    if recipe.adversary is not None and recipe.restore is None:
+        raise InputError("adversary judges what restore makes, but restore is null: set restore or adversary=null")
+    starts = {loss: weight.start for loss, weight in weights(recipe).items() if weight.value > 0}
+    if min(starts.values(), default=1) > 0:
+        raise InputError(f"no loss counts at step 0 (starts: {starts}): let one start at 0 with a weight above 0")
+    if "adversarial" in starts and starts["adversarial"] < starts.get("restoration", recipe.train.steps):
+        raise InputError(
+            f"adversary starts at step {starts['adversarial']}, restore at {starts.get('restoration', 'none')}: "
+            "the adversary judges what restore makes, so start it with or after restore"
+        )
+
+
+def _check_batch(recipe: PretrainRecipe, world: int) -> None:
+    batch, parts = recipe.train.batch, recipe.train.accumulate * world
+    if batch % parts:
+        raise InputError(
+            f"train.batch={batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} accumulated "
+            f"part(s): use train.batch={-(-batch // parts) * parts}"
+        )
+
+
+def _check_level(recipe: PretrainRecipe, net: Any) -> None:
+    level, levels = recipe.crop.get("level"), len(net.channels)
+    if isinstance(level, int) and not -levels <= level < levels:
+        raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")
+
+
+def _check_norm(pretext: nn.Module, batch: int, world: int) -> None:
+    for name, module in pretext.named_modules():
+        together = isinstance(module, nn.SyncBatchNorm)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and batch // (1 if together else world) == 1:
+            raise InputError(
+                f"a batch of 1 a device has no batch statistics, but {name} is a batch norm: "
+                "raise train.batch, or set the norm of encoder and decoder to group or instance"
+            )
+
+
+def _check_players(recipe: PretrainRecipe, pretext: Pretext) -> None:
+    pretext.activate(pretext.names())
+    players, given = set(pretext.players()), set(recipe.optimizers)
+    for name in sorted(players - given):
+        raise InputError(f"optimizers has no entry for the player '{name}': add optimizers.{name}.kind and .lr")
+    for name in sorted(given - players):
+        raise InputError(f"optimizers.{name} has no player in this recipe (players: {sorted(players)}): remove it")

@@ -1,0 +1,115 @@
+"""`kind: X` in a recipe is the module X of its group's package, and the signature of its `build` is the schema."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pkgutil
+from importlib import import_module
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from medssl.recipe import suggest
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from types import ModuleType
+
+PACKAGES = {
+    "encoder": "medssl.models.encoder",
+    "decoder": "medssl.models.decoder",
+    "method": "medssl.methods",
+    "crop": "medssl.crop",
+    "task": "medssl.tasks",
+}
+
+
+def kinds(group: str) -> list[str]:
+    """The kinds of a group, found on disk: the modules of its package that have a `build`."""
+    package = import_module(PACKAGES[group])
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [name for name in names if hasattr(import_module(f"{package.__name__}.{name}"), "build")]
+
+
+def resolve(group: str, kind: str) -> ModuleType:
+    """The module of a kind; a dotted kind is a module path of the user's own."""
+    path = kind if "." in kind else f"{PACKAGES[group]}.{kind}"
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise InputError(f"{group}.kind={kind} needs the package {error.name}: install it") from error
+        raise InputError(_unknown(group, kind)) from error
+    if not hasattr(module, "build"):
+        raise InputError(_unknown(group, kind))
+    return module
+
+
+def _unknown(group: str, kind: str) -> str:
+    if "." in kind:
+        return f"{group}.kind={kind} is no module with a function `build`: check the path and PYTHONPATH"
+    there = ", ".join(kinds(group))
+    return f"{group}.kind={kind} does not exist; there are: {there}; a dotted kind names a module of your own"
+
+
+def make(group: str, settings: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
+    """Build what a group with a `kind` asks for; of `supplied` it gets what its `build` names."""
+    arguments = dict(settings)
+    kind = arguments.pop("kind")
+    return call(resolve(group, kind).build, arguments, f"{group} ({kind})", supplied)
+
+
+def call(build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Mapping[str, Any]) -> Any:
+    """`build` with checked `arguments` of the recipe and those of `supplied` that its signature names."""
+    checked = check(build, arguments, where, supplied)
+    wanted = inspect.signature(build).parameters
+    return build(**checked, **{name: value for name, value in supplied.items() if name in wanted})
+
+
+def check(
+    build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Collection[str] = ()
+) -> dict[str, Any]:
+    """Check a recipe's `arguments` against the signature of `build`, strictly: nothing is coerced but int to float.
+
+    Returns them as `build` takes them (a list where it wants a tuple becomes one). Raises `InputError` naming the key.
+    """
+    fields = _fields(build, supplied)
+    make_model: Any = create_model
+    model = make_model("Arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    try:
+        # Through JSON, whose strict mode takes an array for a tuple and a whole number for a float, and nothing else.
+        checked = model.model_validate_json(json.dumps(arguments))
+    except ValidationError as error:
+        raise InputError(_sentence(error.errors()[0], where, fields)) from error
+    except TypeError as error:
+        raise InputError(f"{where} holds a value that is no plain number, text, list or group: {error}") from error
+    return {name: getattr(checked, name) for name in arguments}
+
+
+def filled(build: Callable[..., Any], arguments: Mapping[str, Any], supplied: Collection[str] = ()) -> dict[str, Any]:
+    """The arguments with every default of `build` filled in, as plain lists, numbers and strings."""
+    defaults = {name: default for name, (_, default) in _fields(build, supplied).items() if default is not ...}
+    return json.loads(json.dumps({**defaults, **arguments}))
+
+
+def _fields(build: Callable[..., Any], supplied: Collection[str]) -> dict[str, tuple[Any, Any]]:
+    """What the recipe may give: name -> (type, default, or ... if it must be given)."""
+    parameters = {name: p for name, p in inspect.signature(build).parameters.items() if name not in supplied}
+    # Only these annotations are evaluated: those of supplied objects may exist for type checkers alone.
+    annotated: Any = SimpleNamespace(__annotations__={name: p.annotation for name, p in parameters.items()})
+    hints = get_type_hints(annotated, globalns=getattr(build, "__globals__", {}))
+    return {name: (hints[name], ... if p.default is p.empty else p.default) for name, p in parameters.items()}
+
+
+def _sentence(problem: Any, where: str, names: Collection[str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"] if str(part) in names or isinstance(part, int))
+    if problem["type"] == "extra_forbidden":
+        unknown = str(problem["loc"][-1])
+        return f"unknown key '{unknown}' in {where}{suggest(unknown, names)}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing in {where} and has no default: set it"
+    message = problem["msg"].replace("Input should be", "should be")
+    return f"'{key}' in {where} {message}, but {problem['input']!r} was given"

@@ -1,0 +1,43 @@
+"""From run options to devices: Lightning Fabric, on what the machine has or what was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from medssl.recipe import Options
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def fabric(options: Options, precision: str) -> Fabric:
+    """Fabric for the devices of `options`, not launched yet. Raises InputError for devices that are not there."""
+    device = _device(options.device)
+    there = torch.cuda.device_count() if device == "cuda" else options.devices
+    if options.devices > there:
+        raise InputError(f"devices={options.devices}, but this machine has {there} CUDA device(s): set devices={there}")
+    if options.strategy not in ("auto", "ddp"):
+        raise InputError(f"strategy={options.strategy} is not built: use auto or ddp")
+    several = options.devices * options.num_nodes > 1
+    # Bank and queue are equal on all ranks by construction: to broadcast them would cost 64 MiB a forward. And a new
+    # wrapper, of a stage or a resumed run, must not make the batch statistics of all ranks those of the first.
+    strategy = DDPStrategy(broadcast_buffers=False, init_sync=False) if several else "auto"
+    return Fabric(
+        accelerator=device,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=strategy,
+        precision=PRECISION[precision],
+    )
+
+
+def _device(asked: str) -> str:
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda, but torch finds no CUDA device here: set device=cpu or install CUDA torch")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked

@@ -1,0 +1,277 @@
+"""`medssl pretrain`: an encoder, and a decoder, learn from images without labels. Reads from top to bottom."""
+
+from __future__ import annotations
+
+import gc
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch.utils.data import DataLoader
+
+from medssl import ranks, report, views
+from medssl.engine import checkpoint, players
+from medssl.engine.collapse import CollapseWatch
+from medssl.engine.log import MetricsLog, TrainLog
+from medssl.engine.meter import Meter
+from medssl.engine.progress import progress
+from medssl.engine.schedule import steps_of
+from medssl.engine.signals import stop_requests
+from medssl.engine.stream import BatchStream
+from medssl.models import weights as weight_room
+from medssl.run import build, dataset, launch
+from medssl.run import out as out_room
+from medssl.run.refresh import Wholes, refresh
+from medssl.run.state import Run, check_same, restore, restore_optimizers, save
+from medssl.types import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
+    from torch import Tensor
+
+    from medssl.recipe import Options, PretrainRecipe
+    from medssl.types import Views
+
+
+def pretrain(recipe: PretrainRecipe, options: Options) -> None:
+    """Run, resume or (check=true) try a pretraining recipe; what it makes lies in the run directory.
+
+    Raises InputError for whatever cannot work, Interrupted when a signal stopped the run after a checkpoint.
+    """
+    if options.check:
+        from medssl.run.check import check
+
+        check(recipe, options)
+    else:
+        train(recipe, options)
+        if ranks.rank() == 0:
+            out = out_room.path(options)
+            print(report.build([out], out / "report.html", pictures=options.pictures))
+
+
+def train(recipe: PretrainRecipe, options: Options, limit: int | None = None) -> None:
+    """Pretrain on all training samples, or on the first `limit` of them."""
+    fabric = launch.fabric(options, recipe.train.precision)
+    build.validate(recipe, world=fabric.world_size)
+    out = out_room.path(options)
+    if fabric.is_global_zero:
+        out_room.claim(options)
+        dataset.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
+    fabric.launch()
+    fabric.barrier()
+    content = _last(out) if options.resume else None
+    run = _open(recipe, fabric, out, limit)
+    if content is None:
+        _begin(run, options)
+    else:
+        check_same(run, content)
+        restore(run, content)
+    _loop(run, content)
+
+
+def _last(out: Path) -> dict[str, Any] | None:
+    last = out / "checkpoints" / "last.pt"
+    return checkpoint.load(last) if last.is_file() else None
+
+
+def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, limit: int | None) -> Run:
+    cache = dataset.open_cache(recipe, out)
+    ids = dataset.training_ids(cache, recipe.data)[:limit]
+    torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
+    parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
+    torch.manual_seed(recipe.seed + ranks.rank())
+    fabric.to_device(parts.pretext)
+    return Run(
+        recipe=recipe,
+        resolved=build.resolved(recipe),
+        out=out,
+        fabric=fabric,
+        cache=cache,
+        ids=ids,
+        pretext=parts.pretext.train(),
+        maker=parts.views,
+        policy=build.crop(recipe, len(ids)),
+        weights=parts.weights,
+        log=TrainLog(out if fabric.is_global_zero else None),
+    )
+
+
+def _begin(run: Run, options: Options) -> None:
+    """Step 0: initial weights, and the files that say what this run is."""
+    if options.init not in (None, "scratch"):
+        parts = [options.init_parts] if isinstance(options.init_parts, str) else options.init_parts or ["all"]
+        weights = weight_room.read(checkpoint.find(options.init, "last"))
+        run.log.say(f"init={options.init}: {weight_room.load(run.pretext, weights, parts, source=options.init)}")
+    run.pretext.begin()
+    with torch.no_grad():
+        for tensor in run.pretext.state_dict().values():
+            tensor.copy_(ranks.broadcast(tensor))
+    if run.fabric.is_global_zero:
+        out_room.describe(run.out, run.resolved, run.cache, {"train": run.ids})
+    run.log.say(
+        f"pretraining on {len(run.ids)} samples for {run.steps} steps of {run.recipe.train.batch} "
+        f"({run.fabric.world_size} x {run.fabric.device.type}, precision {run.recipe.train.precision})"
+    )
+
+
+def _loop(run: Run, content: dict[str, Any] | None) -> None:
+    if run.step == run.steps:
+        run.log.say(f"already complete: {run.steps} of {run.steps} steps are done")
+        return
+    if content is not None:
+        run.log.say(f"continuing at step {run.step} of {run.steps}")
+        _stage(run, run.step - 1)  # the stage that the checkpoint was written in
+        restore_optimizers(run, content)
+    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
+    records = run.steps // run.recipe.train.log_every
+    watch = CollapseWatch((run.resolved["method"] or {}).get("dim"), patience=max(20, records // 10))
+    every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
+    with stop_requests() as stop_asked, progress() as show:
+        for start, stop in pairwise(_boundaries(run)):
+            module = None
+            gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
+            _stage(run, start)
+            boxes = _refresh(run) if run.policy.due(start) else {}
+            module = run.fabric.setup_module(run.pretext)
+            meter = Meter(run.fabric.device, _batches(run, start, stop))
+            for step in range(start, stop):
+                values = _step(run, module, meter, step, asked=stop_asked())
+                interrupted = values.pop("stop") > 0
+                run.step = step + 1
+                record = _record(run, values, boxes if step == start else {}) | meter.read()
+                if run.step % run.recipe.train.log_every == 0 or run.step == run.steps:
+                    metrics.write(record)
+                    if (warning := watch.see(record)) is not None:
+                        run.log.say(f"warning at step {run.step}: {warning}")
+                if run.step % every == 0 or run.step == run.steps or interrupted:
+                    save(run)
+                    run.log.say(f"step {run.step} of {run.steps}: {_summary(record)}")
+                if interrupted and run.step < run.steps:
+                    _leave(
+                        run, Interrupted(f"stopped at step {run.step} of {run.steps}: resume=true continues exactly")
+                    )
+                show("pretrain", run.step, run.steps)
+    metrics.close()
+
+
+def _boundaries(run: Run) -> list[int]:
+    """Steps from here to the end at which a loss or a rival comes into play, or boxes are renewed."""
+    starts = {weight.start for weight in run.weights.values()} | set(_rival_starts(run).values())
+    due = {step for step in range(run.steps) if run.policy.due(step)}
+    return sorted({run.step, run.steps} | {step for step in starts | due if run.step < step < run.steps})
+
+
+def _rival_starts(run: Run) -> dict[str, int]:
+    """First step of the rivals that their method makes wait."""
+    if run.pretext.method is None or "discrimination" not in run.weights:
+        return {}
+    first = run.weights["discrimination"].start
+    return {name: first + wait for name, wait in run.pretext.method.starts(run.recipe.train.batch).items()}
+
+
+def _stage(run: Run, step: int) -> None:
+    """Let the players of `step` play, those that go on with their state."""
+    on = {loss for loss, weight in run.weights.items() if weight(step) > 0}
+    on |= {rival for rival, first in _rival_starts(run).items() if step >= first}
+    run.pretext.activate(on)
+    run.optimizers = players.rebuild(run.pretext.players(), run.recipe.optimizers, run.optimizers)
+    if on != run.on:
+        run.log.say(f"from step {step}: {', '.join(sorted(on))}; players: {', '.join(run.optimizers)}")
+    run.on = on
+
+
+def _refresh(run: Run) -> dict[str, float]:
+    """Renew the boxes; returns what is to be logged of them."""
+    batch = run.recipe.train.batch // (run.recipe.train.accumulate * run.fabric.world_size)
+    wholes = Wholes(run.cache, run.ids, run.maker, run.maker.sizes[0])
+    workers = run.recipe.data.workers
+    for warning in refresh(run.fabric, run.pretext.encoder, run.policy, wholes, batch=batch, workers=workers):
+        run.log.say(f"warning: {warning}")
+    return {f"metric.{name}": value for name, value in run.policy.statistics().items()}
+
+
+def _batches(run: Run, start: int, stop: int) -> Iterator[Views]:
+    """The batches of this rank, steps `start` to `stop`. A new loader a stage, so that no worker has old boxes."""
+    parts = run.recipe.train.accumulate
+    stream = BatchStream(
+        samples=len(run.ids),
+        batch=run.recipe.train.batch // parts,
+        seed=run.recipe.seed,
+        start=start * parts,
+        stop=stop * parts,
+        rank=ranks.rank(),
+        world=ranks.world(),
+    )
+    loader = DataLoader(
+        views.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed),
+        batch_sampler=stream,
+        num_workers=run.recipe.data.workers,
+        collate_fn=views.collate,
+        pin_memory=run.fabric.device.type == "cuda",
+        generator=torch.Generator(),  # else every new loader would draw from the global stream
+    )
+    try:
+        yield from loader
+    except InputError as error:  # from a worker it comes with its traceback in the message
+        raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
+
+
+def _step(run: Run, module: _FabricModule, batches: Iterator[Views], step: int, *, asked: bool) -> dict[str, float]:
+    """One step of every player; returns losses and diagnostics, averaged over ranks and accumulated parts."""
+    parts, values, samples = run.recipe.train.accumulate, [], []
+    players.set_rates(run.optimizers, run.recipe.optimizers, step, run.steps)
+    for part in range(parts):
+        batch: Views = run.fabric.to_device(next(batches))
+        waits = part < parts - 1 and ranks.world() > 1
+        with run.fabric.no_backward_sync(module, enabled=waits):
+            losses = module(batch)
+            total = sum(run.weights[name](step) * loss for name, loss in losses.main.items())
+            total = total + sum(losses.rivals.values())
+            run.fabric.backward(total / parts)
+        found = {f"loss.{name}": loss for name, loss in (losses.main | losses.rivals).items()}
+        found |= {f"metric.{name}": value for name, value in run.pretext.diagnostics.items()}
+        values.append(torch.stack([value.detach().float() for value in found.values()]))
+        samples.append(batch.sample)
+    players.step(run.optimizers, run.recipe.optimizers)
+    run.pretext.after_step()
+    mine = torch.cat([torch.stack(values).mean(0), torch.tensor([float(asked)], device=run.fabric.device)])
+    of_ranks = ranks.gather(mine[None])
+    record = dict(zip([*found, "stop"], of_ranks.mean(0).tolist(), strict=True))
+    if not all(math.isfinite(value) for name, value in record.items() if name.startswith("loss.")):
+        _refuse(run, step, record, ranks.gather(torch.cat(samples)), of_ranks)
+    return record
+
+
+def _refuse(run: Run, step: int, record: dict[str, float], samples: Tensor, of_ranks: Tensor) -> NoReturn:
+    """Stop at a loss that is not finite, naming the samples of the ranks that met it."""
+    bad = ~torch.isfinite(of_ranks).all(1)
+    ids = [run.ids[i] for i in samples.reshape(len(bad), -1)[bad].flatten().tolist()]
+    names = [name for name, value in record.items() if name.startswith("loss.") and not math.isfinite(value)]
+    message = (
+        f"{', '.join(names)} is not finite at step {step} with the samples {', '.join(dict.fromkeys(ids))}: look at "
+        "them with `medssl preview`, lower optimizers.main.lr or set optimizers.main.clip; the last checkpoint is kept"
+    )
+    run.log.say(message)
+    _leave(run, InputError(message))
+
+
+def _leave(run: Run, error: Exception) -> NoReturn:
+    """The first rank speaks for all: were others to fail as well, the launcher might kill it before it has spoken."""
+    if run.fabric.is_global_zero:
+        raise error
+    raise SystemExit(0)
+
+
+def _record(run: Run, values: dict[str, float], boxes: dict[str, float]) -> dict[str, float]:
+    rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
+    main = {"step": run.step, "samples": run.step * run.recipe.train.batch, "lr": rates["lr.main"]}
+    return {**main, **rates, **values, **boxes}
+
+
+def _summary(record: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in record.items() if name.startswith("loss."))
