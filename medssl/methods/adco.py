@@ -163,15 +163,7 @@ def build(
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")
     keyed = 0 if init == "gaussian" else min(size, samples or size)
     head = heads.projection(base.width(encoder), hidden, dim)
-    return AdCo(
-        head,
-        keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed),
-        keys.unit_gaussian(size, dim, seed),
-        keyed,
-        temperature,
-        bank_temperature,
-        in_batch_negatives,
-        prune,
-        symmetric,
-        exclude,
-    )
+    key_encoder = keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed)
+    bank = keys.unit_gaussian(size, dim, seed)
+    taus = (temperature, bank_temperature)
+    return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude)
