@@ -7,6 +7,7 @@ random: patients (all cases of a drawn patient come with it), and seeds of runs.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,25 +58,27 @@ def mean_interval(
 
 
 def two_level_interval(
-    values_SN: np.ndarray,
+    statistics: Sequence[Callable[[np.ndarray], float]],
     groups: Sequence[Any],
     rng: np.random.Generator,
     *,
     level: float = 0.95,
     resamples: int = 2000,
 ) -> Interval:
-    """Bootstrap of the mean over seeds S and cases N, both resampled: the run noise is in the interval.
+    """Bootstrap of the mean over seeds of `statistics[seed](indices)`: seeds and groups are both resampled.
 
-    For a difference of two arms, pass the differences paired by seed and case. With one seed only cases are resampled.
+    The run noise is in the interval. For a difference of two arms, each statistic is the difference of the two runs of
+    one seed. With one seed only the groups are resampled.
     """
-    members = _members(groups)
-    seeds = len(values_SN)
+    members, seeds = _members(groups), len(statistics)
+    estimate = _nanmean(np.array([statistic(np.arange(len(groups))) for statistic in statistics]))
     values = []
     for _ in range(resamples):
-        rows = rng.integers(seeds, size=seeds)
         cases = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        values.append(_nanmean(values_SN[np.ix_(rows, cases)]))
-    return Interval(_nanmean(values_SN), *_limits(np.asarray(values), level))
+        drawn = Counter(rng.integers(seeds, size=seeds).tolist())
+        found = np.array([statistics[seed](cases) for seed in drawn])
+        values.append(float(np.average(found, weights=list(drawn.values()))))
+    return Interval(estimate, *_limits(np.asarray(values), level))
 
 
 def permutation_test(difference_N: np.ndarray, rng: np.random.Generator, *, resamples: int = 10_000) -> float:

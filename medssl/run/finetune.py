@@ -34,16 +34,25 @@ if TYPE_CHECKING:
     from medssl.recipe import FinetuneRecipe, Options
 
 
-def finetune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
-    """Run or resume a fine-tuning; returns what it writes to results.json.
+def finetune(recipe: FinetuneRecipe, options: Options) -> None:
+    """Run, resume or (check=true) check a fine-tuning; what it makes lies in the run directory.
 
     Raises `InputError` for whatever cannot work, `Interrupted` when a signal stopped the run after a checkpoint.
     """
+    if options.check:
+        plan.check(recipe)
+        print("the recipe fits together")
+        return
+    tune(recipe, options)
+    if ranks.rank() == 0:
+        out = out_room.path(options)
+        print(report.build([out], out / "report.html", pictures=options.pictures))
+
+
+def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
+    """Fine-tune and test; returns what is in results.json."""
     fabric = launch.fabric(options, recipe.train.precision)
     made = plan.check(recipe, fabric.world_size)
-    if options.check:
-        print("the recipe fits together")
-        return {}
     out = out_room.path(options)
     if fabric.is_global_zero:
         out_room.claim(options)
@@ -52,10 +61,7 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
     fabric.barrier()
     run = _open(recipe, options, made, fabric, out)
     _loop(run)
-    results = _finish(run)
-    if fabric.is_global_zero:
-        print(report.build([out], out / "report.html", pictures=options.pictures))
-    return results
+    return _finish(run)
 
 
 def _open(recipe: FinetuneRecipe, options: Options, made: plan.Plan, fabric: Fabric, out: Path) -> Tuning:
@@ -211,7 +217,7 @@ def _results(run: Tuning) -> dict[str, Any]:
     test = {run.cache.cases[name].patient for name in run.subsets["test"]}
     return {
         "task": run.recipe.task["kind"],
-        "classes": list(run.task.classes),
+        "settings": run.resolved["task"],
         "score": run.task.score,
         "init": run.origin.init,
         "loaded": run.origin.sentence(),

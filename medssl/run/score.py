@@ -99,7 +99,7 @@ def sentences(results: dict[str, Any]) -> list[str]:
 def write(path: Path, results: dict[str, Any]) -> None:
     """Write results.json, atomically; NaN (no say) becomes null."""
     beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(_plain(results), indent=1) + "\n")
+    beside.write_text(json.dumps(plain(results), indent=1) + "\n")
     os.replace(beside, path)
 
 
@@ -114,9 +114,10 @@ def write_predictions(path: Path, classes: Sequence[str], found: Sequence[Row]) 
                 lines.writerow([row["id"], row["patient"], label, name, f"{row[f'probability.{name}']:.6f}"])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinity, which say nothing, become null."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

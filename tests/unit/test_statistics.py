@@ -48,12 +48,15 @@ def test_nan_is_left_out_and_one_patient_has_no_interval():
 
 
 def test_two_levels_carry_the_run_noise():
-    noise = rng(3).normal(0, 1, 10)[:, None] + np.zeros((10, 40))
-    both = statistics.two_level_interval(noise, list(range(40)), rng(), resamples=4000)
-    expected = stats.bootstrap((noise[:, 0],), np.mean, method="percentile", rng=rng(4)).confidence_interval
+    """Runs that differ and cases that do not: the interval is that of the runs; the other way round, of the cases."""
+    runs, values = rng(3).normal(0, 1, 10), rng(7).normal(0, 1, 40)
+    both = statistics.two_level_interval([lambda i, r=r: r for r in runs], range(40), rng(), resamples=4000)
+    expected = stats.bootstrap((runs,), np.mean, method="percentile", rng=rng(4)).confidence_interval
+    assert both.estimate == pytest.approx(runs.mean())
     assert (both.low, both.high) == pytest.approx(tuple(expected), abs=0.1)
-    cases_only = statistics.two_level_interval(noise[:1], list(range(40)), rng())
-    assert cases_only.low == pytest.approx(cases_only.high)
+    cases = statistics.two_level_interval([lambda i: values[i].mean()] * 3, range(40), rng(), resamples=4000)
+    expected = stats.bootstrap((values,), np.mean, method="percentile", rng=rng(4)).confidence_interval
+    assert (cases.low, cases.high) == pytest.approx(tuple(expected), abs=0.03)
 
 
 def test_permutation_is_exact_for_few():
