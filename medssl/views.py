@@ -47,7 +47,8 @@ def build(
 
     `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. `faithful` is the order of DiRA
     (2D) and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to
-    be undone. Raises InputError for sizes that do not fit `spatial_dims` or `count`.
+    be undone; intensity changes stay the preset's, and gray is not repeated to three channels as DiRA does for public
+    weights. Raises InputError for sizes that do not fit `spatial_dims` or `count`.
     """
     geometry = {**FAITHFUL[spatial_dims], **(warp or {})} if faithful else warp
     recipe = modality_preset(

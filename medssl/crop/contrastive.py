@@ -136,7 +136,7 @@ class ContrastiveCrop:
         self.boxes[index] = torch.where(silent[:, None], full, boxes)
         self.fallback[index] = silent
         self.refreshes += 1
-        self._warn()
+        _warn(self.boxes[index.unique()], int(self.fallback[index.unique()].sum()))
 
     def state(self) -> dict[str, Any]:
         """Everything that moves, as tensors."""
@@ -160,26 +160,8 @@ class ContrastiveCrop:
     def statistics(self) -> dict[str, float]:
         """Mean volume of the boxes, share of boxes that are the whole array, number of maps that said nothing."""
         dims = self.boxes.shape[1] // 2
-        low, high = self.boxes[:, :dims], self.boxes[:, dims:]
-        return {
-            "box_volume": (high - low).prod(1).mean().item(),
-            "full_boxes": ((low == 0) & (high == 1)).all(1).double().mean().item(),
-            "box_fallbacks": float(self.fallback.sum().item()),
-        }
-
-    def _warn(self) -> None:
-        if silent := int(self.fallback.sum()):
-            warnings.warn(
-                f"{silent} of {len(self.boxes)} heat maps are constant, not finite or nowhere above the threshold: "
-                "their windows are drawn from the whole image",
-                stacklevel=3,
-            )
-        if (share := self.statistics()["full_boxes"]) > MOSTLY_FULL:
-            warnings.warn(
-                f"{share:.0%} of the crop boxes are the whole image, so ContrastiveCrop does little: "
-                "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
-                stacklevel=3,
-            )
+        volume = (self.boxes[:, dims:] - self.boxes[:, :dims]).prod(1).mean().item()
+        return {"box_volume": volume, "full_boxes": _full(self.boxes), "box_fallbacks": float(self.fallback.sum())}
 
 
 def contrastive_window(
@@ -199,6 +181,27 @@ def contrastive_window(
         first, last = start_range(n, s, box[axis], box[axis + len(shape)])
         start.append(first + int((last - first) * rng.beta(alpha, alpha)))
     return Window(tuple(start), size)
+
+
+def _full(boxes: Tensor) -> float:
+    """Share of boxes (N,2n) that are the whole array."""
+    return (boxes == torch.tensor(full_box(boxes.shape[1] // 2))).all(1).double().mean().item()
+
+
+def _warn(boxes: Tensor, silent: int) -> None:
+    """Warn of boxes (N,2n) just set that do not guide: `silent` of their maps said nothing, or nearly all are full."""
+    if silent:
+        warnings.warn(
+            f"{silent} of {len(boxes)} heat maps are constant, not finite or nowhere above the threshold: "
+            "their windows are drawn from the whole image",
+            stacklevel=3,
+        )
+    if (share := _full(boxes)) > MOSTLY_FULL:
+        warnings.warn(
+            f"{share:.0%} of the crop boxes are the whole image, so ContrastiveCrop does little: "
+            "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
+            stacklevel=3,
+        )
 
 
 def _steps(name: str, time: float | int, steps: int) -> int:

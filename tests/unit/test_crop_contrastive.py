@@ -285,3 +285,11 @@ def test_a_refresh_draws_nothing_from_the_global_generators():
 def test_bad_settings_are_refused_by_name(bad):
     with pytest.raises(InputError, match=rf"crop\.{next(iter(bad))} is .*{next(iter(bad.values()))}"):
         policy(**bad)
+
+
+def test_only_the_boxes_just_set_are_warned_of():
+    """A preview gives boxes to a few of many samples; those it leaves out are not its business."""
+    ours = policy(samples=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.set_boxes(torch.tensor([3]), torch.tensor([[0.2, 0.2, 0.6, 0.6]]))
