@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,14 +34,19 @@ def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> n
     return coefficients * min(mean / length, _STEEPEST / steepest)
 
 
-def evaluate(coefficients: np.ndarray) -> np.ndarray:
-    """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f)."""
+@cache
+def _basis() -> np.ndarray:
+    """Values (fine points, coefficients) of the cubic B-splines along one axis."""
     t = np.linspace(0, _CELLS, _CELLS * _FINE + 1)
     distance = np.abs(t[:, None] + 1 - np.arange(_CELLS + 3))
     inner, outer = 2 / 3 - distance**2 + distance**3 / 2, np.clip(2 - distance, 0, None) ** 3 / 6
-    basis = np.where(distance < 1, inner, outer)
-    for axis in range(1, coefficients.ndim):
-        coefficients = np.moveaxis(np.tensordot(basis, coefficients, (1, axis)), 0, axis)
+    return np.where(distance < 1, inner, outer)
+
+
+def evaluate(coefficients: np.ndarray) -> np.ndarray:
+    """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f)."""
+    for _ in coefficients.shape[1:]:  # contract the first spatial axis, and put it last
+        coefficients = np.moveaxis(coefficients, 1, -1) @ _basis().T
     return coefficients
 
 

@@ -110,8 +110,8 @@ def dira(*, spatial_dims: int, prob: float = 1.0) -> Corruption:
 
     Inner cut-out (r <= 0.30; up to 10 zero blocks, sides 10..70 of 224 pixels), outer cut-out (to 0.35; all zero but up
     to 10 windows of side 154..174), patch swap (to 0.65; 10 swaps, sides 10..15), else none. In 2D at 224 the numbers
-    are the release's; other sizes scale them. In 3D, never released, a block takes the same part of the volume as in 2D
-    of the area: parts of a side are raised to 2/3.
+    are the release's; other sizes scale them. In 3D, never released, parts of a side are raised to 2/3, so that the
+    smallest and the largest block take the part of the volume that they take of the area in 2D.
     """
 
     def part(low: int, high: int) -> tuple[float, float]:
