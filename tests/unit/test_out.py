@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import yaml
+
+from medssl.recipe import Options
+from medssl.run import out
+from medssl.types import InputError
+
+
+def used(folder):
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("{}\n")
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+def test_out_is_required():
+    with pytest.raises(InputError, match="out=runs/first"):
+        out.path(Options())
+
+
+def test_a_new_and_an_empty_folder_are_taken(tmp_path):
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        assert out.claim(Options(out=str(folder))).is_dir()
+
+
+def test_a_folder_in_use_is_refused_and_kept(tmp_path):
+    folder = used(tmp_path / "run")
+    with pytest.raises(InputError, match="resume=true continues that run, overwrite=true replaces it"):
+        out.claim(Options(out=str(folder)))
+    assert (folder / "metrics.jsonl").exists()
+
+
+def test_resume_keeps_everything_and_overwrite_removes_only_what_runs_write(tmp_path):
+    folder = used(tmp_path / "run")
+    out.claim(Options(out=str(folder), resume=True))
+    assert (folder / "metrics.jsonl").exists()
+    out.claim(Options(out=str(folder), overwrite=True))
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_resume_and_overwrite_contradict(tmp_path):
+    with pytest.raises(InputError, match="contradict"):
+        out.claim(Options(out=str(tmp_path), resume=True, overwrite=True))
+
+
+@pytest.mark.parametrize("where", ["file", "file/below", "/proc/medssl"])
+def test_a_place_that_cannot_be_written_is_refused(tmp_path, where):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written to"):
+        out.claim(Options(out=os.path.join(tmp_path, where)))
+
+
+class Cache:
+    hash, cases, patients = "abc", dict.fromkeys("pqr"), {"x", "y"}
+
+
+def test_the_run_says_what_it_was_made_of(tmp_path):
+    out.describe(tmp_path, {"seed": 1, "views": {"size": [8, 8]}}, Cache(), {"train": ["p", "q"]})
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == {"seed": 1, "views": {"size": [8, 8]}}
+    lock = json.loads((tmp_path / "manifest.lock").read_text())
+    assert {key: lock[key] for key in ("cache", "cases", "patients", "subsets")} == {
+        "cache": "abc",
+        "cases": 3,
+        "patients": 2,
+        "subsets": {"train": 2},
+    }
+
+
+def test_differences_are_named_by_key_with_both_values():
+    before = {"train": {"steps": 20, "batch": 4}, "method": {"kind": "adco"}, "seed": 0}
+    now = {"train": {"steps": 40, "batch": 4}, "method": None, "seed": 0}
+    assert out.differences(before, now) == ["train.steps is 40, was 20", "method is None, was {'kind': 'adco'}"]
+    assert out.differences(before, before) == []
