@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from medssl import __version__
 from medssl.engine import checkpoint
@@ -33,10 +33,10 @@ encoder = {kind}.build(spatial_dims={dims}, in_channels={channels}, **settings)
 encoder.load_state_dict(load_file("encoder.safetensors"))
 ```
 
-In medssl itself: `medssl finetune RECIPE init={name} init_parts=[encoder]`.
+In medssl itself: `medssl finetune RECIPE init=encoder.safetensors init_parts=[encoder]`.
 """
 PATENT = """
-The restorative and adversarial branches follow DiRA, whose authors hold a patent on it: see the notice in medssl's README.
+Restorative and adversarial branch follow DiRA, whose authors hold a patent on it: see the notice in medssl's README.
 """
 
 
@@ -46,8 +46,6 @@ def export(run: Path, out: Path) -> Path:
     A pretraining gives its last weights, a fine-tuning its best. Raises `InputError` if `out` is taken.
     """
     content = checkpoint.load(checkpoint.find(run, prefer="best"))
-    if "recipe" not in content:
-        raise InputError(f"{run} holds bare weights without a recipe: export a run of medssl")
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not empty: name another folder")
@@ -73,7 +71,7 @@ def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     beside = path.with_name(f".{path.name}")
-    save_file(tensors, beside, metadata={"format": "pt", "medssl": __version__})
+    beside.write_bytes(save(tensors, metadata={"format": "pt", "medssl": __version__}))
     os.replace(beside, path)
 
 
@@ -108,5 +106,4 @@ def _readme(content: dict[str, Any], parts: dict[str, dict[str, Tensor]]) -> str
         dims=recipe["spatial_dims"],
         kind=recipe["encoder"]["kind"],
         licence=PATENT if recipe.get("restore") is not None else "",
-        name="encoder.safetensors",
     )

@@ -206,6 +206,7 @@ def _finish(run: Tuning) -> dict[str, Any]:
         results["floor"] = score.floor(run.task, run.held, run.subsets["train"], run.subsets["test"])
         if run.fabric.is_global_zero and not run.task.dense:
             score.write_predictions(run.out / "predictions.csv", run.task.classes, found)
+    results = score.plain(results)
     if run.fabric.is_global_zero:
         score.write(run.out / "results.json", results)
     for line in score.sentences(results):

@@ -10,6 +10,7 @@ from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -44,18 +45,25 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
         return Origin(SCRATCH, [], 0, [], [], None, None)
     asked = options.init_parts or list(default)
     parts = [asked] if isinstance(asked, str) else list(asked)
-    if "all" not in parts and (unknown := set(parts) - {name for name, _ in model.named_children()}):
-        there = ", ".join(name for name, _ in model.named_children())
-        raise InputError(f"init_parts={parts} asks for {sorted(unknown)}, but this network has the parts {there}")
     path = checkpoint.find(options.init, prefer="best")
-    content = checkpoint.load(path)
-    report = weights.load(model, content["weights"], parts, source=f"init={options.init}")
+    content = _about(path)
+    report = weights.load(model, weights.read(path), parts, source=f"init={options.init}")
     left_out = list(dict.fromkeys(name.split(".")[0] for name in report.left_out))
     data, made = content.get("data", {}), content.get("verb", "weights of another tool")
     step = content.get("state", {}).get("step")
     name = made if step is None else f"{made}, step {step}"
     patients, cache = data.get("patients", []), data.get("cache")
     return Origin(name, parts, len(report.loaded), left_out, patients, cache, content.get("preprocessing"))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a checkpoint of ours says beside its weights; nothing for weights of other tools."""
+    if path.suffix == ".safetensors":
+        return {}
+    try:
+        return checkpoint.load(path)
+    except InputError:  # no checkpoint of ours: `weights.read` judges it
+        return {}
 
 
 def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, Any]:

@@ -88,18 +88,23 @@ def sentences(results: dict[str, Any]) -> list[str]:
     test, name = results["test"], results["score"]
     if not test["cases"]:
         return [*lines, "no test cases: nothing was tested"]
-    limits = f"95% interval over patients {test['interval']['low']:.4f} to {test['interval']['high']:.4f}"
-    lines.append(f"test {name} {test[name]:.4f} on {test['cases']} cases of {test['patients']} patients, {limits}")
-    lines += [f"  {key} {value:.4f}" for key, value in test["summary"].items() if key != name]
+    low, high = test["interval"]["low"], test["interval"]["high"]
+    limits = f", 95% interval over patients {low:.4f} to {high:.4f}" if low is not None else ""
+    lines.append(f"test {name} {_shown(test[name])} on {test['cases']} cases of {test['patients']} patients{limits}")
+    lines += [f"  {key} {_shown(value)}" for key, value in test["summary"].items() if key != name]
     if results["floor"] is not None:
-        lines.append(f"floor: {name} {results['floor'][name]:.4f} by the mean training label, with no image at all")
+        lines.append(f"floor: {name} {_shown(results['floor'][name])} by the mean training label, with no image at all")
     return [*lines, results["overlap"]["sentence"]]
 
 
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
+
+
 def write(path: Path, results: dict[str, Any]) -> None:
-    """Write results.json, atomically; NaN (no say) becomes null."""
+    """Write results.json, atomically."""
     beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(plain(results), indent=1) + "\n")
+    beside.write_text(json.dumps(results, indent=1) + "\n")
     os.replace(beside, path)
 
 

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import csv
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+from finetuning import CLASSIFY, SEGMENT, options, recipe
+
+from medssl.data.phantom import phantom_cache, write_ct_dataset
+from medssl.data.volume import make, orient
+from medssl.engine import checkpoint
+from medssl.run.finetune import tune
+from medssl.run.predict import load, predict, sources
+from medssl.types import InputError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    phantom_cache(folder / "cache", 4, (24, 24, 24), 0, "ct")
+    tune(recipe(SEGMENT, data={"cache": str(folder / "cache")}, train={"steps": 1}), options(folder / "run"))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write_ct_dataset(folder, 2, (24, 24, 24), 5)
+    return folder / "images"
+
+
+def world(path):
+    """Where the corner voxels of a NIfTI lie, whatever the order they are stored in."""
+    image = nibabel.load(path)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape])).reshape(3, -1).T
+    return sorted(map(tuple, nibabel.affines.apply_affine(image.affine, corners).round(3)))
+
+
+def test_masks_lie_on_the_source_grid(run, scans, tmp_path):
+    left_out = predict(run, [scans], tmp_path / "masks", device="cpu")
+    assert {name.rsplit("/")[-1] for name in left_out} == {"broken.nii.gz", "notes.txt"}
+    for name in ("case_000", "case_001"):  # a NIfTI and a DICOM series
+        label = scans.parent / "labels" / f"{name}.nii.gz"
+        assert world(tmp_path / "masks" / f"{name}.nii.gz") == world(label)
+    with (tmp_path / "masks" / "rejected.csv").open() as file:
+        assert {row["source"].rsplit("/")[-1] for row in csv.DictReader(file)} == {"broken.nii.gz", "notes.txt"}
+
+
+def test_a_mask_is_the_thresholded_image(run, scans, tmp_path, monkeypatch):
+    """A network that says 'bright is lesion' must give a mask that is the bright part, voxel by voxel."""
+    trained = load(run)
+
+    class Bright(type(trained.model)):
+        def forward(self, x):
+            import torch
+
+            return torch.cat([0.55 - x, x - 0.55], dim=1) * 1000
+
+    trained.model.__class__ = Bright
+    monkeypatch.setattr("medssl.run.predict.load", lambda _: trained)
+    image = nibabel.load(scans / "case_000.nii.gz")
+    predict(run, [scans / "case_000.nii.gz"], tmp_path / "masks", device="cpu")
+    mask = nibabel.load(tmp_path / "masks" / "case_000.nii.gz")
+    assert np.allclose(mask.affine, image.affine)
+    expected = np.asarray(image.dataobj) > 100  # 0.55 of -1000..1000
+    assert expected.any()
+    inside = np.asarray(mask.dataobj) > 0
+    assert (inside == expected).mean() > 0.999
+
+
+def test_names_are_stems_and_folders_and_unique(scans, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(scans / "case_000.nii.gz", tmp_path / name / "scan.nii.gz")
+    found, rejected = sources([tmp_path, scans / "case_001"])
+    assert sorted(source.name for source in found) == ["case_001", "scan_1", "scan_2"]
+    assert rejected == {}
+
+
+def test_only_bad_inputs_is_an_error(run, tmp_path):
+    (tmp_path / "bad.nii.gz").write_text("no image")
+    with pytest.raises(InputError, match=r"none of the inputs.*bad\.nii\.gz"):
+        predict(run, [tmp_path / "bad.nii.gz"], tmp_path / "out", device="cpu")
+    with pytest.raises(InputError, match="does not exist"):
+        predict(run, [tmp_path / "nowhere"], tmp_path / "out", device="cpu")
+
+
+def test_the_source_is_never_overwritten(run, scans, tmp_path):
+    shutil.copy(scans / "case_000.nii.gz", tmp_path)
+    before = (tmp_path / "case_000.nii.gz").read_bytes()
+    with pytest.raises(InputError, match="replace the image"):
+        predict(run, [tmp_path / "case_000.nii.gz"], tmp_path, device="cpu")
+    assert (tmp_path / "case_000.nii.gz").read_bytes() == before
+
+
+def test_a_pretraining_cannot_predict(run, tmp_path):
+    content = checkpoint.load(run / "checkpoints" / "best.pt") | {"verb": "pretrain"}
+    checkpoint.save(tmp_path / "x.pt", content)
+    with pytest.raises(InputError, match="fine-tuned"):
+        load(tmp_path / "x.pt")
+
+
+def test_classes_come_with_probabilities(tmp_path):
+    from PIL import Image
+
+    phantom_cache(tmp_path / "cache", 4, (32, 32), 0, "xray")
+    made = recipe(CLASSIFY, data={"cache": str(tmp_path / "cache")}, train={"steps": 1})
+    tune(made, options(tmp_path / "run"))
+    picture = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "film.png")
+    predict(tmp_path / "run", [tmp_path / "film.png"], tmp_path / "out", device="cpu")
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["class"]) for row in rows] == [("film", "normal"), ("film", "opacity")]
+    assert sum(float(row["probability"]) for row in rows) == pytest.approx(1, abs=1e-5)
+
+
+def test_orientation_of_the_check_itself():
+    """The phantom's NIfTI is not stored in the order of the cache, so that the tests above mean something."""
+    volume = make(np.zeros((1, 2, 3, 4)), np.diag([1.0, 1, 1, 1])[:, [2, 1, 0, 3]], "CT")
+    assert orient(volume).array.shape == (1, 2, 3, 4)
