@@ -145,6 +145,7 @@ def build(
     momentum: float = 0.999,
     hidden: int = 2048,
     dim: int = 128,
+    head_norm: heads.HeadNorm = "none",
     in_batch_negatives: bool = True,
     prune: float | None = None,
     symmetric: bool = False,
@@ -162,7 +163,7 @@ def build(
     spare = init == "gaussian" or fill == "gaussian"
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")
     keyed = 0 if init == "gaussian" else min(size, samples or size)
-    head = heads.projection(base.width(encoder), hidden, dim)
+    head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
     key_encoder = keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed)
     bank = keys.unit_gaussian(size, dim, seed)
     taus = (temperature, bank_temperature)

@@ -94,6 +94,7 @@ def build(
     momentum: float = 0.999,
     hidden: int = 2048,
     dim: int = 128,
+    head_norm: heads.HeadNorm = "none",
     symmetric: bool = False,
     exclude: keys.Exclude = "patient",
     shuffle_bn: bool = True,
@@ -106,6 +107,6 @@ def build(
     """
     size = keys.largest_memory(samples) if queue == "auto" else queue
     keys.check_memory(size, samples, "method.queue")
-    head = heads.projection(base.width(encoder), hidden, dim)
+    head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
     key_encoder = keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed)
     return MoCoV2(head, key_encoder, keys.unit_gaussian(size, dim, seed), temperature, symmetric, exclude)

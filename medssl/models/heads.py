@@ -48,6 +48,18 @@ def projection(
     return nn.Sequential(*made)
 
 
+HeadNorm = Literal["none", "batch"]
+
+
+def contrastive(inputs: int, hidden: int, outputs: int, norm: HeadNorm) -> nn.Sequential:
+    """MoCo-v2's head; `batch` puts a batch norm, synchronised over ranks, before its ReLU as SimCLR and MoCo-v3 do.
+
+    On an encoder with group or instance norm it is needed: such a norm makes the mean of each feature map, which is all
+    that the head sees, nearly the same for all images, and without a batch norm the embedding collapses to one point.
+    """
+    return projection(inputs, hidden, outputs, norm="sync_batch" if norm == "batch" else None)
+
+
 class RestorationHead(nn.Sequential):
     """conv3 and sigmoid, (B,inputs,*S) -> (B,outputs,*S) in (0,1); Xavier-uniform as in DiRA's release.
 

@@ -49,3 +49,15 @@ def test_classification_is_the_linear_of_the_mean_of_the_deepest_level() -> None
     torch.testing.assert_close(head((torch.zeros(2, 8, 6, 6), deepest)), head.linear(deepest.mean((2, 3))))
     assert abs(head.linear.weight.std().item() - 0.01) < 4 * 0.01 / (2 * 512 * 64) ** 0.5
     assert head.linear.bias.tolist() == [0.0] * 64
+
+
+def test_a_batch_norm_in_the_contrastive_head_spreads_what_barely_differs():
+    """Features that differ by 1e-3 of their size land at nearly one point without it, and apart with it."""
+    torch.manual_seed(0)
+    features = torch.ones(16, 32) + 1e-3 * torch.randn(16, 32)
+    spread = {}
+    for norm in ("none", "batch"):
+        z = torch.nn.functional.normalize(heads.contrastive(32, 64, 16, norm)(features), dim=1)
+        spread[norm] = float(z.std(0).mean())
+    assert spread["none"] < 0.002
+    assert spread["batch"] > 0.1
