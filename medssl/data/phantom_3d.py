@@ -7,6 +7,8 @@ from scipy import ndimage
 
 from medssl.data.phantom_draw import Grid, grid, inside, paint, texture
 
+# What a lesion measures (HU) is what bone or fat measures elsewhere, so that only its place gives it away.
+BONE_LIKE, FAT_LIKE = 420.0, -90.0
 LESIONS = {"ct": ("dark", "bright"), "mr": ("periventricular", "subcortical")}
 
 
@@ -25,9 +27,9 @@ def ct_case(
     liver = _abdomen(rng, at, image)
     _spine(at, image, body - 0.06, rng.uniform(0, 6.28))
     label = np.zeros(size, np.uint8)
-    for shape in _lesions(rng, at, liver, (0.12, 0.26)):
+    for shape in _lesions(rng, at, liver, (0.16, 0.28)):
         shape = np.minimum(shape, liver + 0.1)
-        paint(image, shape, (175.0 if kind == "bright" else 45.0) + 10 * texture(rng, size, 0.04))
+        paint(image, shape, (BONE_LIKE if kind == "bright" else FAT_LIKE) + 10 * texture(rng, size, 0.04))
         label[shape > 0] = 1
     image = ndimage.gaussian_filter(image, 0.5) + rng.normal(0, 15, size).astype(np.float32)  # point spread, then noise
     return np.clip(np.rint(image), -1024, 3071).astype(np.int16), label
@@ -42,9 +44,8 @@ def _chest(rng: np.random.Generator, at: Grid, image: np.ndarray, deep: float, w
     for side in (-1, 1):
         lung = inside(at, (0.75, -0.02, 0.42 * side), (0.85, deep - 0.2, 0.33))
         paint(image, lung, np.where(vessels, -200, -830 + 40 * texture(rng, image.shape, 0.02)))
-    paint(
-        image, inside(at, (0.45, 0.14, -0.12), (0.42, 0.28, 0.30)), 130 + 10 * texture(rng, image.shape, 0.03)
-    )  # heart
+    heart = inside(at, (0.45, 0.14, -0.12), (0.42, 0.28, 0.30))
+    paint(image, heart, 200 + 10 * texture(rng, image.shape, 0.03))
 
 
 def _abdomen(rng: np.random.Generator, at: Grid, image: np.ndarray) -> np.ndarray:
@@ -53,16 +54,16 @@ def _abdomen(rng: np.random.Generator, at: Grid, image: np.ndarray) -> np.ndarra
     dz, dy, dx = rng.uniform(-0.04, 0.04, 3)
     liver = inside(at, (dz - 0.25, dy + 0.05, dx + 0.38), (0.55, 0.44, 0.42)) + 0.04 * texture(rng, size, 0.1)
     parenchyma = 110 + 8 * texture(rng, size, 0.02) - 14 * texture(rng, size, 0.12)
-    vessels = np.abs(texture(rng, size, 0.045)) < 0.06  # thin sheets of enhanced vessel, as bright as a bright lesion
+    vessels = np.abs(texture(rng, size, 0.045)) < 0.04  # thin sheets of enhanced vessel
     stomach = inside(at, (dz - 0.2, dy + 0.2, dx - 0.40), (0.42, 0.28, 0.26))
-    paint(image, stomach, 25 + 6 * texture(rng, size, 0.05))  # as dark as a dark lesion
+    paint(image, stomach, 2 + 6 * texture(rng, size, 0.05))
     paint(image, np.minimum(stomach, at[1] - 0.28), -900.0)
-    paint(image, liver, parenchyma + np.where(vessels, 60, 0))
+    paint(image, liver, parenchyma + np.where(vessels, 45, 0))
     paint(image, inside(at, (-0.1, -0.30, -0.58), (0.3, 0.2, 0.16)), 120 + 8 * texture(rng, size, 0.03))  # spleen
     for side in (-1, 1):
         kidney = inside(at, (-0.62, -0.30, 0.38 * side), (0.26, 0.14, 0.13))
-        paint(image, kidney, np.where(kidney > 0.55, 60, 185) + 8 * texture(rng, size, 0.03))
-    paint(image, inside((at[1], at[2]), (-0.20, -0.06), (0.09, 0.08)) + 0 * at[0], 190 + 5 * texture(rng, size, 0.03))
+        paint(image, kidney, np.where(kidney > 0.55, 60, 230) + 8 * texture(rng, size, 0.03))
+    paint(image, inside((at[1], at[2]), (-0.20, -0.06), (0.09, 0.08)) + 0 * at[0], 240 + 5 * texture(rng, size, 0.03))
     return liver
 
 

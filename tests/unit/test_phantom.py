@@ -39,8 +39,8 @@ def test_ct_is_in_hounsfield_units():
     assert 0 < label.mean() < 0.1
     bright, where = ct_case(rng(3), (48, 64, 64), "bright")
     dark, there = ct_case(rng(3), (48, 64, 64), "dark")
-    assert np.median(bright[where > 0]) == pytest.approx(175, abs=20)  # small ones are blurred
-    assert np.median(dark[there > 0]) == pytest.approx(45, abs=20)
+    assert np.median(bright[where > 0]) == pytest.approx(420, abs=40)  # small ones are blurred
+    assert np.median(dark[there > 0]) == pytest.approx(-90, abs=25)
 
 
 @pytest.mark.parametrize(("make", "kind"), [(ct_case, "dark"), (ct_case, "bright"), (mr_case, "")])
