@@ -2,7 +2,7 @@
 
 One table; every row is a ratio between two things timed in turn in the same run, on one thread unless it says so.
 The list of one view, all pipelines: crop (a share of 0.2 to 1) + resize, flips p .5 an axis, rotation +-15 degrees, zoom
-+-10%, elastic of 2.5 mm mean displacement, gamma, blur p .5, fresh noise p .5, one corruption. Ours starts from stored
++-10%, elastic of 1.5 mm mean displacement, gamma, blur p .5, fresh noise p .5, one corruption. Ours starts from stored
 int16 or uint8 and scales it; the others are given float32 in [0,1].
 """
 
@@ -30,7 +30,7 @@ from medssl.views import ViewMaker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MEAN = 2.5  # mm: our mean displacement is uniform in [0, 5], the others' is 2.5
+MEAN = 1.5  # mm: our mean displacement is uniform in [0, 3], the others' is 1.5
 
 
 class Row(NamedTuple):

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CELLS, _FINE = 4, 4  # B-spline cells an axis across a view; linear pieces a cell
-_STEEPEST = 0.8  # mm of displacement per mm: below 1 the map cannot fold
+_STEEPEST = 0.5  # mm of displacement per mm: lengths change by half at most, and the map cannot fold
 
 
 def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> np.ndarray:
     """Draw B-spline coefficients (n,*g), in mm, of a displacement of mean length `mean` mm over a view of `extent` mm.
 
-    Shorter where it would fold: the steepest change is kept under 0.8 mm per mm.
+    Shorter where it would fold: the steepest change is kept under 0.5 mm per mm.
     """
     n = len(extent)
     coefficients = rng.standard_normal((n, *[_CELLS + 3] * n))

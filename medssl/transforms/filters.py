@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,9 @@ def blur(x: np.ndarray, sigma: float) -> np.ndarray:
     weights = (weights / weights.sum()).astype(np.float32)
     out, spare = np.ascontiguousarray(x, np.float32), np.empty(x.shape, np.float32)
     for axis in range(1, x.ndim):
-        lines = (-1, x.shape[axis], int(np.prod(x.shape[axis + 1 :])))
-        along = _blur_rows if axis == x.ndim - 1 else _blur_lines
-        along(out.reshape(lines), weights, spare.reshape(lines))
+        last = axis == x.ndim - 1
+        lines = (-1, x.shape[axis]) if last else (-1, x.shape[axis], math.prod(x.shape[axis + 1 :]))
+        (_blur_rows if last else _blur_lines)(out.reshape(lines), weights, spare.reshape(lines))
         out, spare = spare, np.empty_like(out) if axis == 1 else out
     return out
 
@@ -70,20 +71,20 @@ def _blur_lines(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
 
 @_compiled
 def _blur_rows(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Blur (outer,n,1) along its middle axis, which is the one contiguous in memory."""
+    """Blur (outer,n) along its last axis."""
     radius, n = len(weights) // 2, x.shape[1]
     padded = np.empty(n + 2 * radius, np.float32)
     for a in range(x.shape[0]):
-        padded[:radius] = x[a, 0, 0]
-        padded[radius + n :] = x[a, n - 1, 0]
-        padded[radius : radius + n] = x[a, :, 0]
-        row = out[a, :, 0]
+        for b in range(radius):
+            padded[b], padded[radius + n + b] = x[a, 0], x[a, n - 1]
         for b in range(n):
-            row[b] = weights[radius] * padded[radius + b]
+            padded[radius + b] = x[a, b]
+        for b in range(n):
+            out[a, b] = weights[radius] * padded[radius + b]
         for k in range(1, radius + 1):
-            w, before, after = weights[radius + k], padded[radius - k :], padded[radius + k :]
+            w = weights[radius + k]
             for b in range(n):
-                row[b] += w * (before[b] + after[b])
+                out[a, b] += w * (padded[radius - k + b] + padded[radius + k + b])
 
 
 @_compiled

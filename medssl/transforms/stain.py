@@ -26,6 +26,7 @@ HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 HE_TARGET = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_TARGET_CONCENTRATION = np.array([1.9705, 1.0308])
 _DARKEST = 1 / 512  # below this a pixel's density would run to infinity
+_APART = np.cos(np.deg2rad(10))  # closer than 10 degrees, both are the same stain: nothing to tell apart
 _TISSUE = 0.15  # optical density above which a pixel is stained (Macenko et al. 2009)
 
 
@@ -99,7 +100,8 @@ class RandStainMatchd(RandTransform):
         weight = params["weight"]
         towards = _third((1 - weight) * own + weight * target)
         scale = np.ones(3)
-        scale[:2] = (highest / np.maximum(_concentration(density, own), 1e-3)) ** weight
+        # A stain that is hardly there must not be blown up from noise.
+        scale[:2] = np.clip(highest / np.maximum(_concentration(density, own), 1e-3), 1 / 3, 3) ** weight
         return _remix(density, np.linalg.inv(_third(own)) @ np.diag(scale) @ towards, np.zeros(3))
 
 
@@ -114,7 +116,7 @@ def macenko(density: np.ndarray) -> np.ndarray | None:
     """Estimate the haematoxylin and eosin vectors (2,3), unit rows, of a density (3,Y,X); None with too little tissue.
 
     Macenko et al. 2009: project the stained pixels on their two principal directions, and take the 1st and 99th
-    percentile of the angle in that plane. At most 20,000 pixels are looked at.
+    percentile of the angle in that plane. At most 20,000 pixels are looked at. None too for a tile of a single stain.
     """
     pixels = density.reshape(3, -1).T.astype(np.float64)
     pixels = pixels[:: max(len(pixels) // 20_000, 1)]
@@ -127,7 +129,7 @@ def macenko(density: np.ndarray) -> np.ndarray | None:
     angles = np.percentile(np.arctan2(along[:, 0], along[:, 1]), [1, 99])
     vectors = np.stack([np.sin(angles), np.cos(angles)], 1) @ plane.T
     vectors = np.clip(vectors, 0, None) / np.linalg.norm(np.clip(vectors, 0, None), axis=1, keepdims=True)
-    if not np.isfinite(vectors).all() or abs(vectors[0] @ vectors[1]) > 0.999:
+    if not np.isfinite(vectors).all() or vectors[0] @ vectors[1] > _APART:
         return None
     return vectors[np.argsort(-vectors[:, 0])]  # haematoxylin absorbs more red than eosin does
 
