@@ -91,6 +91,13 @@ class Pretext(nn.Module):
                 rivals |= found.rivals
         return Losses(main, rivals)
 
+    def reconstruct(self, x_BC: Tensor) -> Tensor:
+        """What the restorative branch makes of an input (B,C,*S). Raises InputError if there is none."""
+        if self.restore is None or self.decoder is None:
+            raise InputError("nothing is restored in this pretraining: its recipe has restore=null")
+        reconstruction: Tensor = self.restore.head(self.decoder(self.encoder(x_BC), x_BC.shape[2:]))
+        return reconstruction
+
     def check_views(self, count: int) -> None:
         """Raises InputError where the method cannot compare `count` views."""
         if self.method is not None:

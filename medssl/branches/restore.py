@@ -22,7 +22,7 @@ class Restore(nn.Module):
 
     def forward(self, decoded_BC: Tensor, views: Views) -> tuple[Tensor, Tensor]:
         """Decoder output (B,C',*S) -> reconstruction (B,C,*S) in [0,1] and the scalar loss."""
-        reconstruction = self.head(decoded_BC)
+        reconstruction: Tensor = self.head(decoded_BC)
         mask = views.mask if self.masked_only else None
         return reconstruction, losses.restoration(reconstruction, views.target, self.loss, mask)
 

@@ -74,6 +74,7 @@ class Cache:
         self.cases: dict[str, Case] = {name: case_from_json(record["case"]) for name, record in records.items()}
         self.preprocessing: dict[str, Any] = self.settings["preprocessing"]
         self.rejected: dict[str, str] = self.settings["rejected"]  # id -> reason
+        self.left_out: dict[str, int] = self.settings["left_out"]  # files by reason, those of the scan included
         self.notices: list[str] = self.settings["notices"]  # what looked odd in preparation
         self._geometry = {name: record["geometry"] for name, record in records.items()}
         digests = [[name, record["digest"]] for name, record in records.items()]

@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import secrets
+from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,14 @@ def rejected_beside(path: Path) -> Path:
         if other.stem != path.stem and '"rejected": "rejected.csv"' in other.read_text(encoding="utf-8"):
             return path.with_suffix(".rejected.csv")
     return path.with_name("rejected.csv")
+
+
+def left_out(found: Manifest) -> dict[str, int]:
+    """How many files the scan left out, by reason; the files themselves stay in rejected.csv."""
+    facts = json.loads(found.path.with_suffix(".json").read_text(encoding="utf-8"))
+    listed = found.path.with_name(facts["rejected"])
+    with listed.open(encoding="utf-8", newline="") as file:
+        return dict(Counter(line["reason"] for line in csv.DictReader(file)).most_common())
 
 
 def read_key(path: Path | None, beside: Path) -> bytes:

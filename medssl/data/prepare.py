@@ -59,7 +59,7 @@ def prepare(
             rejected[name] = reason
         if progress:
             progress("prepare", done, len(jobs))
-    return finish(out, head, rejected, _notices(jobs, preset))
+    return finish(out, head, rejected, _notices(jobs, preset), manifest.left_out(found))
 
 
 def settings(
@@ -140,8 +140,17 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
     cache.write_case(out, case, array, mask, geometry)
 
 
-def finish(out: Path, head: Mapping[str, Any], rejected: Mapping[str, str], notices: Sequence[str]) -> Cache:
-    """Write the counts that make the cache complete, and open it. Raises InputError if it holds no case."""
+def finish(
+    out: Path,
+    head: Mapping[str, Any],
+    rejected: Mapping[str, str],
+    notices: Sequence[str],
+    scanned: Mapping[str, int] | None = None,
+) -> Cache:
+    """Write the counts that make the cache complete, and open it; `scanned`: what the scan left out, by reason.
+
+    Raises InputError if it holds no case.
+    """
     records = [cache.read_record(file) for file in (out / "cases").glob("*.json")]
     reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
     if not records:
@@ -152,7 +161,9 @@ def finish(out: Path, head: Mapping[str, Any], rejected: Mapping[str, str], noti
         notices.append(f"the crop leaves out labelled voxels of {len(cuts)} cases, {max(cuts):.1%} at most")
     if rejected:
         notices.append(f"{len(rejected)} images were left out ({reasons}): see rejected in cache.json")
+    left_out = Counter(scanned or {}) + Counter(rejected.values())
     ending = {"complete": True, "cases": len(records), "rejected": dict(rejected), "notices": notices}
+    ending["left_out"] = dict(left_out.most_common())
     cache.write_json(out / "cache.json", {**head, **ending})
     return Cache(out)
 

@@ -99,12 +99,11 @@ def _data(run: Run) -> Table | None:
         return None
     rows = [["cases", str(lock.get("cases"))], ["patients", str(lock.get("patients"))]]
     rows += [[f"subset {name}", str(number)] for name, number in lock.get("subsets", {}).items()]
-    rows += [[name, str(number)] for name, number in lock.get("found", {}).items()]
     return Table("Data", ["", ""], rows, f"cache {lock.get('cache')}")
 
 
 def _left_out(run: Run) -> Table | None:
-    reasons = run.lock.get("rejected", {})
+    reasons = run.lock.get("left_out", {})
     if not reasons:
         return None
     text = "The files themselves are named in rejected.csv, which stays with the data."

@@ -42,7 +42,7 @@ def case(name: str = "ct-a", **changes: object) -> Case:
 
 def head(**changes: object) -> dict:
     values = {"format": FORMAT, "preprocessing": {"preset": "ct"}, "manifest": "m", "salt": "s", "complete": True}
-    return {**values, "cases": 1, "rejected": {}, "notices": [], **changes}
+    return {**values, "cases": 1, "rejected": {}, "left_out": {}, "notices": [], **changes}
 
 
 @pytest.fixture
