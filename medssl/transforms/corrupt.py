@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from medssl.transforms.base import RandTransform
+from medssl.transforms.boxes import draw_box, moved, within
 from medssl.transforms.filters import shuffle_blocks, uniform_noise
 from medssl.types import InputError
 
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection
 
     from medssl.transforms.base import Params
-
-    Range = tuple[float, float]
-    Boxes = list[list[int]]  # each: start along every axis, then size along every axis
-
-_MARGIN = 3 / 224  # blocks keep this part of a side away from the border (DiRA: 3 of 224 pixels)
+    from medssl.transforms.boxes import Range
 
 
 class Corruption(RandTransform):
@@ -147,7 +144,7 @@ class RandPatchSwapd(Corruption):
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw pairs of boxes of one size."""
         first = [draw_box(rng, shape[1:], self.side) for _ in range(self.swaps)]
-        return {"boxes": [[box, _moved(rng, shape[1:], box)] for box in first]}
+        return {"boxes": [[box, moved(rng, shape[1:], box)] for box in first]}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Exchange the pairs."""
@@ -234,23 +231,3 @@ class RandMaskBlocksd(Corruption):
         for axis in range(grid.ndim):
             grid = grid.repeat(self.block, axis)
         changed |= grid[tuple(slice(0, s) for s in changed.shape)]
-
-
-def draw_box(rng: np.random.Generator, shape: tuple[int, ...], side: Range) -> list[int]:
-    """Draw a box in `shape` with sides from side[0] to side[1] of it, a margin away from the border."""
-    size = [int(rng.integers(max(round(side[0] * s), 1), max(round(side[1] * s), 1) + 1)) for s in shape]
-    return _moved(rng, shape, [0] * len(shape) + size)
-
-
-def _moved(rng: np.random.Generator, shape: tuple[int, ...], box: list[int]) -> list[int]:
-    size, start = box[len(shape) :], []
-    for s, b in zip(shape, size, strict=True):
-        margin = min(round(_MARGIN * s), (s - b) // 2)
-        start.append(int(rng.integers(margin, s - b - margin + 1)))
-    return start + size
-
-
-def within(box: list[int]) -> tuple[slice, ...]:
-    """Slices of a box in an array (C,*S)."""
-    n = len(box) // 2
-    return (slice(None), *(slice(a, a + b) for a, b in zip(box[:n], box[n:], strict=True)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -45,46 +44,76 @@ def blur(x: np.ndarray, sigma: float) -> np.ndarray:
     radius = int(np.ceil(3 * sigma))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
-    out, spare = np.ascontiguousarray(x, np.float32), np.empty(x.shape, np.float32)
-    for axis in range(1, x.ndim):
-        last = axis == x.ndim - 1
-        lines = (-1, x.shape[axis]) if last else (-1, x.shape[axis], math.prod(x.shape[axis + 1 :]))
-        (_blur_rows if last else _blur_lines)(out.reshape(lines), weights, spare.reshape(lines))
-        out, spare = spare, np.empty_like(out) if axis == 1 else out
+    out = np.empty(x.shape, np.float32)
+    flat = (slice(None), *[None] * (4 - x.ndim))
+    _blur(np.ascontiguousarray(x, np.float32)[flat], weights, out[flat])
     return out
 
 
 @_compiled
-def _blur_lines(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Blur (outer,n,inner) along its middle axis; the two voxels at each distance share a weight."""
-    radius, n = len(weights) // 2, x.shape[1]
-    for a in range(x.shape[0]):
-        for i in range(n):
-            row, middle = out[a, i], x[a, i]
-            for b in range(len(row)):
-                row[b] = weights[radius] * middle[b]
-            for k in range(1, radius + 1):
-                w, before, after = weights[radius + k], x[a, max(i - k, 0)], x[a, min(i + k, n - 1)]
-                for b in range(len(row)):
-                    row[b] += w * (before[b] + after[b])
+def _blur(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Blur (C,Z,Y,X) plane by plane, so that what is between the three passes stays in the processor's cache."""
+    Y, X = x.shape[2:]
+    radius = len(weights) // 2
+    wide = X + 2 * radius  # rows are padded by the border voxel: along x, a plane is then one long line
+    a, b = np.empty(Y * wide, np.float32), np.empty(Y * wide, np.float32)
+    for c in range(x.shape[0]):
+        for z in range(x.shape[1]):
+            _across_planes(x[c], z, weights, wide, a)
+            _across_rows(a, Y, X, weights, wide, b)
+            _along(b, weights, a)
+            for y in range(Y):
+                start = y * wide + radius
+                out[c, z, y, :] = a[start : start + X]
 
 
 @_compiled
-def _blur_rows(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Blur (outer,n) along its last axis."""
-    radius, n = len(weights) // 2, x.shape[1]
-    padded = np.empty(n + 2 * radius, np.float32)
-    for a in range(x.shape[0]):
-        for b in range(radius):
-            padded[b], padded[radius + n + b] = x[a, 0], x[a, n - 1]
-        for b in range(n):
-            padded[radius + b] = x[a, b]
-        for b in range(n):
-            out[a, b] = weights[radius] * padded[radius + b]
-        for k in range(1, radius + 1):
-            w = weights[radius + k]
-            for b in range(n):
-                out[a, b] += w * (padded[radius - k + b] + padded[radius + k + b])
+def _weighted(near: np.ndarray, far: np.ndarray, w: np.floating, out: np.ndarray) -> None:
+    """Add w * (near + far) to `out`: slices from 0 on, which compile to vectors."""
+    for i in range(len(out)):
+        out[i] += w * (near[i] + far[i])
+
+
+@_compiled
+def _across_planes(x: np.ndarray, z: int, weights: np.ndarray, wide: int, out: np.ndarray) -> None:
+    """Blur x (Z,Y,X) along z at plane z, into padded rows; the two voxels at each distance share a weight."""
+    Z, Y, X = x.shape
+    radius = len(weights) // 2
+    half = weights[radius] / np.float32(2) if Z > 1 else np.float32(0.5)
+    for y in range(Y):
+        row = out[y * wide + radius : y * wide + radius + X]
+        row[:] = np.float32(0)
+        _weighted(x[z, y], x[z, y], half, row)
+        for k in range(1, radius + 1 if Z > 1 else 1):
+            _weighted(x[max(z - k, 0), y], x[min(z + k, Z - 1), y], weights[radius + k], row)
+
+
+@_compiled
+def _across_rows(x: np.ndarray, Y: int, X: int, weights: np.ndarray, wide: int, out: np.ndarray) -> None:
+    """Blur padded rows along y, and fill their padding."""
+    radius = len(weights) // 2
+    for y in range(Y):
+        start = y * wide + radius
+        row = out[start : start + X]
+        row[:] = np.float32(0)
+        for k in range(radius + 1):
+            before, after = max(y - k, 0) * wide + radius, min(y + k, Y - 1) * wide + radius
+            w = weights[radius + k] if k > 0 else weights[radius] / np.float32(2)
+            _weighted(x[before : before + X], x[after : after + X], w, row)
+        out[start - radius : start] = row[0]
+        out[start + X : start + X + radius] = row[X - 1]
+
+
+@_compiled
+def _along(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Blur one long line; its first and last few voxels, which are padding, are left."""
+    radius = len(weights) // 2
+    n = len(x) - 2 * radius
+    line = out[radius : radius + n]
+    line[:] = np.float32(0)
+    for k in range(radius + 1):
+        w = weights[radius + k] if k > 0 else weights[radius] / np.float32(2)
+        _weighted(x[radius - k : radius - k + n], x[radius + k : radius + k + n], w, line)
 
 
 @_compiled

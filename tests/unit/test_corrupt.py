@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medssl.transforms import distort
+from medssl.transforms.boxes import draw_box
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
@@ -13,7 +14,6 @@ from medssl.transforms.corrupt import (
     RandMaskBlocksd,
     RandOutpaintd,
     RandPatchSwapd,
-    draw_box,
 )
 from medssl.types import InputError
 
