@@ -20,7 +20,7 @@ from medssl.run import dataset, labelled, launch, origin, plan, score
 from medssl.run import out as out_room
 from medssl.run.labelled import Held, Samples
 from medssl.run.subsets import leaks, subsets
-from medssl.run.tuning import BEST, LAST, Tuning, restore, save
+from medssl.run.tuning import BEST, LAST, Tuning, leave, restore, save
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _loop(run: Tuning) -> None:
             if run.step % every == 0 or run.step == run.steps or interrupted:
                 save(run, LAST)
             if interrupted and run.step < run.steps:
-                raise Interrupted(f"stopped at step {run.step} of {run.steps}: resume=true continues exactly")
+                leave(run, Interrupted(f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"))
             show("finetune", run.step, run.steps)
     metrics.close()
 
@@ -171,10 +171,8 @@ def _step(
     mine = torch.cat([torch.stack(values).mean(0), torch.tensor([float(asked)], device=run.fabric.device)])
     found = ranks.gather(mine[None]).mean(0).tolist()
     if not all(math.isfinite(value) for value in found):
-        raise InputError(
-            f"the loss is not finite at step {run.step}: lower optimizers.main.lr or set optimizers.main.clip; "
-            "the last checkpoint is kept"
-        )
+        message = f"the loss is not finite at step {run.step}: lower optimizers.main.lr or set optimizers.main.clip"
+        leave(run, InputError(f"{message}; the last checkpoint is kept"))
     return {"lr": rates["lr.main"], **rates, **dict(zip([*(f"loss.{k}" for k in losses), "stop"], found, strict=True))}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -84,6 +84,13 @@ def restore(run: Tuning, content: dict[str, Any]) -> None:
     run.model.load_state_dict(content["weights"])
     run.optimizers["main"].load_state_dict(content["optimizers"]["main"])
     torch.set_rng_state(state["generator"])
+
+
+def leave(run: Tuning, error: Exception) -> NoReturn:
+    """The first rank speaks for all: were others to fail as well, the launcher might kill it before it has spoken."""
+    if run.fabric.is_global_zero:
+        raise error
+    raise SystemExit(0)
 
 
 def _content(run: Tuning) -> dict[str, Any]:
