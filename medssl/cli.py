@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from medssl import __version__
 from medssl.types import InputError, Interrupted
 
 app = typer.Typer(
     name="medssl",
-    help="Self-supervised pretraining for medical images: scan, prepare, pretrain, finetune, benchmark.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -24,6 +24,23 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...",
 Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
 Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
+UNWRITABLE = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOSPC", "EDQUOT", "ENAMETOOLONG")
+}
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"medssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    """Self-supervised pretraining for medical images: scan, prepare, pretrain, finetune, benchmark."""
 
 
 @app.command(epilog="Example: medssl doctor --recipe dira_adco_ccrop_3d")
@@ -186,15 +203,24 @@ def demo(
 
 def _fault(error: Exception) -> int:
     """One sentence for what the user can mend; 75 for an interrupted run."""
-    if isinstance(error, InputError):
-        print(f"medssl: {error}", file=sys.stderr)
-        return 2
-    if isinstance(error, Interrupted):
-        print(f"medssl: {error}", file=sys.stderr)
-        return 75
-    print(f"medssl: this is a fault of medssl, not of your input: {type(error).__name__}: {error}", file=sys.stderr)
-    print("medssl: run again with --debug for the traceback", file=sys.stderr)
-    return 1
+    sentence, code = _said(error)
+    print(f"medssl: {sentence}", file=sys.stderr)
+    return code
+
+
+def _said(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, (InputError, Interrupted)):
+        return str(error), 75 if isinstance(error, Interrupted) else 2
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        place = error.filename or "the output"
+        return f"{place} cannot be written or read ({error.strerror}): choose another place, or make room", 2
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+        return "the memory of this machine or device is too small: lower train.batch, or the size of the views", 2
+    if hasattr(error, "format_message"):  # of typer: a wrong option or argument
+        return f"{' '.join(error.format_message().split())} See `medssl --help`, or `medssl VERB --help`.", 2
+    name = type(error).__name__
+    return f"this is a fault of medssl, not of your input: {name}: {error}; --debug shows the traceback", 1
 
 
 def main() -> None:
@@ -202,11 +228,12 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app(args=arguments, prog_name="medssl")
+        code = app(args=arguments or ["--help"], prog_name="medssl", standalone_mode=False)
     except Exception as error:
         if debug:
             raise
-        sys.exit(_fault(error))
+        code = _fault(error)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

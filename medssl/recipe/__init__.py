@@ -69,13 +69,16 @@ def find(verb: str, name: str) -> Path:
     return names[name]
 
 
-def load(verb: str, name: str, overrides: list[str]) -> tuple[AnyRecipe, Options]:
-    """Read a recipe, apply `key.sub=value` overrides, and check both recipe and run options.
+def load(verb: str, name: str, overrides: list[str]) -> tuple[Any, Options]:
+    """Read a recipe, apply `key.sub=value` overrides, and check both: the verb's recipe (see FRAMES) and run options.
 
     Raises `InputError` with one sentence that names the key, what was given and what would fit.
     """
     path = find(verb, name)
-    content = parse(path.read_text(), str(path))
+    try:
+        content = parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"recipe {path} is not a text file: give a YAML file, or the name of a recipe") from error
     if not isinstance(content, dict):
         raise InputError(f"recipe {path} must hold groups such as `train:`, but it holds {content!r}")
     options: dict[str, Any] = {}

@@ -33,6 +33,7 @@ Time = Annotated[int | float, AfterValidator(_time)]
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
 Precision = Annotated[Literal["32", "bf16"], BeforeValidator(lambda value: "32" if value == 32 else value)]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Group(BaseModel):
@@ -46,7 +47,7 @@ class Phantom(Group):
 
     cases: Positive = 12
     size: list[Positive]
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Data(Group):
@@ -91,7 +92,7 @@ class Train(Group):
 class Recipe(Group):
     """What every recipe of training holds."""
 
-    seed: int = 0
+    seed: Seed = 0
     spatial_dims: Literal[2, 3]
     channels: Positive = 1
     data: Data = Data()
@@ -135,7 +136,7 @@ class BenchmarkRecipe(Group):
     inits: dict[str, str | dict[str, Any]]
     tasks: dict[str, dict[str, Any]]
     fractions: list[str | float]
-    seeds: list[int]
+    seeds: list[Seed]
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain dictionaries."""
