@@ -49,7 +49,15 @@ def write(folder: Path, image: np.ndarray) -> Cache:
     whole = Window((0, 0, 0), SHAPE)
     case = Case("ct", SHAPE, (1.0, 1.0, 1.0), 1, "CT", "ct", "", "", (), False, ((-1000.0, 1000.0),), whole)
     write_case(folder / "cache", case, image[None], None, {})
-    head = {"format": FORMAT, "preprocessing": {}, "complete": True, "cases": 1, "rejected": {}, "notices": []}
+    head = {
+        "format": FORMAT,
+        "preprocessing": {},
+        "complete": True,
+        "cases": 1,
+        "rejected": {},
+        "left_out": {},
+        "notices": [],
+    }
     write_json(folder / "cache" / "cache.json", head)
     return Cache(folder / "cache")
 
