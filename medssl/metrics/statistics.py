@@ -45,18 +45,6 @@ def grouped_interval(
     return Interval(estimate, *_limits(np.asarray(values, dtype=float), level))
 
 
-def mean_interval(
-    values_N: np.ndarray,
-    groups: Sequence[Any],
-    rng: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Bootstrap over groups of the mean of `values_N`, NaN left out."""
-    return grouped_interval(lambda i: _nanmean(values_N[i]), groups, rng, level=level, resamples=resamples)
-
-
 def two_level_interval(
     statistics: Sequence[Callable[[np.ndarray], float]],
     groups: Sequence[Any],

@@ -69,7 +69,7 @@ def _run_task(
     parts = ["data.val=val", "data.test=test"]
     for number, cell in enumerate(cells, 1):
         found = grid.settings(recipe, cell, [*source, *parts, f"data.train={cell.fraction}_seed{cell.seed}"])
-        init = str(grid.init(recipe, cell.init)["init"])
+        init = str(grid.init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
         mark = {"hash": found.hash(), "init_from": init}
         if cell in done:
             _check_same(cell, done[cell], mark)

@@ -73,7 +73,7 @@ def _open(recipe: FinetuneRecipe, options: Options, made: plan.Plan, fabric: Fab
     start = origin.start(model, options, task.parts)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
-    held = Held(cache, task)
+    held = Held(cache, task, labelled.HELD // (1 + recipe.data.workers))  # each worker keeps its own
     run = Tuning(recipe, resolved, out, fabric, cache, chosen, task, made.augment, model, held, start, log)
     run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
     for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test

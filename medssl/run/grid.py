@@ -55,7 +55,10 @@ def settings(recipe: BenchmarkRecipe, cell: Cell, more: list[str]) -> FinetuneRe
 
 
 def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
-    """`PATH`, `scratch` or `{init: .., overrides: {..}, longer: 3}` as the latter; `longer` multiplies the steps."""
+    """`PATH`, `scratch` or `{init: .., overrides: {..}, longer: 3}` as the latter.
+
+    `longer` multiplies the steps; `{seed}` in a path stands for the cell's seed, for pretrainings with several seeds.
+    """
     given = recipe.inits[name]
     init = {"init": given} if isinstance(given, str) else dict(given)
     unknown = set(init) - {"init", "overrides", "longer"}

@@ -9,7 +9,7 @@ from medssl.models import weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -46,14 +46,21 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     asked = options.init_parts or list(default)
     parts = [asked] if isinstance(asked, str) else list(asked)
     path = checkpoint.find(options.init, prefer="best")
-    content = _about(path)
-    report = weights.load(model, weights.read(path), parts, source=f"init={options.init}")
-    left_out = list(dict.fromkeys(name.split(".")[0] for name in report.left_out))
+    content, tensors = _about(path), weights.read(path)
+    if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
+        raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
+    report = weights.load(model, tensors, parts, source=f"init={options.init}")
+    left_out = _parts(report.left_out)
     data, made = content.get("data", {}), content.get("verb", "weights of another tool")
     step = content.get("state", {}).get("step")
     name = made if step is None else f"{made}, step {step}"
     patients, cache = data.get("patients", []), data.get("cache")
     return Origin(name, parts, len(report.loaded), left_out, patients, cache, content.get("preprocessing"))
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    """The first words of tensor names: encoder, decoder, method, ..."""
+    return list(dict.fromkeys(name.split(".")[0] for name in names))
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -183,6 +183,18 @@ def test_checkpoint_of_another_architecture_names_tensor_and_shapes(cache, strai
         tune(recipe(SEGMENT, data={"cache": str(cache)}), options(tmp_path / "b", init=str(out), init_parts=["nose"]))
 
 
+def test_a_pretraining_without_decoder_says_what_to_set(cache, straight, tmp_path):
+    out, _ = straight
+    content = checkpoint.load(out / "checkpoints" / "best.pt")
+    content["weights"] = {k: v for k, v in content["weights"].items() if not k.startswith("decoder.")}
+    checkpoint.save(tmp_path / "no_decoder.pt", content)
+    made = recipe(SEGMENT, data={"cache": str(cache)}, train={"steps": 1})
+    with pytest.raises(InputError, match=r"no decoder.*init_parts=\[encoder\]"):
+        tune(made, options(tmp_path / "a", init=str(tmp_path / "no_decoder.pt")))
+    results = tune(made, options(tmp_path / "b", init=str(tmp_path / "no_decoder.pt"), init_parts=["encoder"]))
+    assert "of encoder" in results["loaded"]
+
+
 def test_keys_that_differ_cannot_be_compared(cache):
     start = origin.Origin("pretrain, step 1", ["encoder"], 3, [], ["someone"], "other", None)
     found = origin.overlap(start, Cache(cache), ["a", "b"])
