@@ -74,7 +74,7 @@ def read(path: Path) -> Manifest:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no manifest at {path}; make one with: medssl scan DIR --out {path}")
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8", errors="replace") as stream:  # what is no text has other columns
         reader = csv.DictReader(stream)
         if reader.fieldnames != COLUMNS:
             raise InputError(f"{path} has the columns {reader.fieldnames}, a manifest has {COLUMNS}; make it with scan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import secrets
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -76,7 +77,7 @@ def settings(
         raise InputError(f"spacing is {spacing!r}: give {dims} numbers in mm, or isotropic")
     if spacing is not None and not isinstance(spacing, str):
         spacing = [float(mm) for mm in spacing]
-        if len(spacing) != dims or not min(spacing) > 0:
+        if len(spacing) != dims or not all(0 < mm < math.inf for mm in spacing):
             raise InputError(f"spacing is {spacing}: {preset} images here take {dims} positive numbers in mm")
     window = window or chosen.window
     if window is not None and not window[0] < window[1]:

@@ -56,7 +56,11 @@ def _machine() -> list[str]:
 
 def _required() -> list[str]:
     """The packages that medssl's own metadata asks for, extras left out."""
-    lines = [line for line in requires("medssl") or [] if "extra ==" not in line]
+    try:
+        lines = [line for line in requires("medssl") or [] if "extra ==" not in line]
+    except PackageNotFoundError:
+        print("  medssl runs from its source folder and is not installed: pip install -e . also checks its packages")
+        return []
     return [line.split(";")[0].split(">")[0].split("=")[0].split("<")[0].strip() for line in lines]
 
 

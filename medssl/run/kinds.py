@@ -37,6 +37,8 @@ def kinds(group: str) -> list[str]:
 def resolve(group: str, kind: str) -> ModuleType:
     """The module of a kind; a dotted kind is a module path of the user's own."""
     path = kind if "." in kind else f"{PACKAGES[group]}.{kind}"
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise InputError(_unknown(group, kind))
     try:
         module = import_module(path)
     except ModuleNotFoundError as error:
