@@ -134,7 +134,8 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
     with stop_requests() as stop_asked, progress() as show:
         for start, stop in pairwise(_boundaries(run)):
             module = None
-            gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
+            if ranks.world() > 1:
+                gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
             _stage(run, start)
             boxes = _refresh(run) if run.policy.due(start) else {}
             module = run.fabric.setup_module(run.pretext)
@@ -235,11 +236,11 @@ def _step(run: Run, module: _FabricModule, batches: Iterator[Views], step: int, 
             run.fabric.backward(total / parts)
         found = {f"loss.{name}": loss for name, loss in (losses.main | losses.rivals).items()}
         found |= {f"metric.{name}": value for name, value in run.pretext.diagnostics.items()}
-        values.append(torch.stack([value.detach().float() for value in found.values()]))
+        values.append(torch.stack([value.detach().double() for value in found.values()]))
         samples.append(batch.sample)
     players.step(run.optimizers, run.recipe.optimizers)
     run.pretext.after_step()
-    mine = torch.cat([torch.stack(values).mean(0), torch.tensor([float(asked)], device=run.fabric.device)])
+    mine = torch.cat([torch.stack(values).mean(0), values[0].new_tensor([float(asked)])])
     of_ranks = ranks.gather(mine[None])
     record = dict(zip([*found, "stop"], of_ranks.mean(0).tolist(), strict=True))
     if not all(math.isfinite(value) for name, value in record.items() if name.startswith("loss.")):

@@ -1,0 +1,245 @@
+"""A pretraining as a whole: it resumes bit for bit, ranks equal one process, and it stops when it should."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from medssl import recipe as recipes
+from medssl.engine import checkpoint, log
+from medssl.run import launch, pretrain
+from medssl.types import InputError
+
+TIMES = ("time", "data_wait", "memory")
+RECIPE = """
+seed: 5
+spatial_dims: 3
+data: {phantom: {cases: 9, size: [28, 24, 24]}}
+views: {size: [16, 16, 16], preset: ct, corrupt: transvw}
+crop: {kind: contrastive, start: 0.3, every: 0.3}
+encoder: {kind: tiny, channels: [8, 16]}
+decoder: {kind: unet, norm: group}
+method: {kind: adco, dim: 8, hidden: 16, bank_temperature: 0.05}
+restore: {weight: 10.0, start: 0.2}
+adversary: {weight: 0.001, start: 0.5, base_channels: 4}
+optimizers:
+  main: {kind: adamw, lr: 2e-3, warmup: 0.1, clip: 1.0}
+  bank: {kind: sgd, lr: 3.0, momentum: 0.9, weight_decay: 1e-4, schedule: constant}
+  discriminator: {kind: adam, lr: 2e-4, betas: [0.5, 0.999], schedule: constant}
+train: {steps: 40, batch: 4, checkpoint_every: 4}
+"""
+
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["medssl.run.pretrain", "torch.utils.tensorboard"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def straight(recipe, tmp_path_factory):
+    """The run without interruption."""
+    out = tmp_path_factory.mktemp("straight")
+    train(recipe, out)
+    return out
+
+
+def train(recipe, out, *overrides):
+    pretrain.train(*recipes.load("pretrain", recipe, [f"out={out}", *overrides]))
+
+
+def child(recipe, out, *overrides):
+    """What a process of its own runs: the command line."""
+    from medssl.cli import main
+
+    torch.set_num_threads(1)
+    sys.argv = ["medssl", "pretrain", recipe, f"out={out}", *overrides]
+    main()
+
+
+def signalled(recipe, out, step, number, *overrides):
+    """Start or resume the run, send it a signal once `step` steps are logged; its exit code."""
+    process = server.Process(target=child, args=(recipe, out, "resume=true", *overrides))
+    process.start()
+    until = time.monotonic() + 60
+    while len(log.read(out / "metrics.jsonl")) < step and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.002)
+    os.kill(process.pid, number)
+    process.join(60)
+    return process.exitcode
+
+
+def records(out):
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in log.read(out / "metrics.jsonl")]
+
+
+def last(out):
+    return checkpoint.load(out / "checkpoints" / "last.pt")
+
+
+def assert_same(a, b, where="checkpoint"):
+    """Bit for bit, through dictionaries and lists."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}[{i}]")
+    else:
+        assert a == b, where
+
+
+def test_all_players_come_in_and_everything_that_moves_is_in_the_checkpoint(straight):
+    found = records(straight)
+    first = {name: next(r["step"] for r in found if name in r) for name in found[-1] if name.startswith("loss.")}
+    assert first == {  # the bank waits for 4 keys; 8, 20 and 40 steps are the stages
+        "loss.discrimination": 1,
+        "loss.bank": 2,
+        "loss.restoration": 9,
+        "loss.adversarial": 21,
+        "loss.discriminator": 21,
+    }
+    assert [r["step"] for r in found] == list(range(1, 41))
+    assert [r["step"] for r in found if "metric.box_volume" in r] == [13, 25, 37]
+    content = last(straight)
+    assert content["state"]["step"] == 40
+    assert content["state"]["crop"]["refreshes"] == 3
+    assert set(content["optimizers"]) == {"main", "bank", "discriminator"}
+    assert content["data"]["samples"] == 7
+    assert content["recipe"]["method"]["temperature"] == 0.12  # a default of the kind, filled in
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_random_steps_and_resumed_equals_straight_bit_for_bit(recipe, straight, tmp_path, workers):
+    kills = sorted(np.random.default_rng(workers).choice(np.arange(1, 40), 5, replace=False))
+    override = f"data.workers={workers}"
+    assert [signalled(recipe, tmp_path, step, signal.SIGKILL, override) for step in kills] == [-signal.SIGKILL] * 5
+    train(recipe, tmp_path, "resume=true", override)
+    assert records(tmp_path) == records(straight)
+    ours, theirs = last(tmp_path), last(straight)
+    theirs["recipe"]["data"]["workers"] = workers
+    assert_same(ours, theirs)
+
+
+def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
+    assert signalled(recipe, tmp_path, 6, signal.SIGTERM, "train.checkpoint_every=40") == 75
+    step = last(tmp_path)["state"]["step"]
+    assert 6 <= step < 40
+    assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 1))
+
+
+def test_a_complete_run_says_so_and_changes_nothing(recipe, straight, capsys):
+    before = (straight / "metrics.jsonl").read_bytes()
+    train(recipe, straight, "resume=true")
+    assert "already complete" in capsys.readouterr().out
+    assert (straight / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.steps=50", "train.steps is 50, was 40"),
+        ("method.temperature=0.3", "method.temperature is 0.3, was 0.12"),
+        ("data.phantom.seed=1", "data.phantom.seed is 1, was 0"),
+    ],
+)
+def test_resuming_another_run_is_refused_and_costs_nothing(recipe, straight, override, told):
+    before = (straight / "metrics.jsonl").read_bytes()
+    with pytest.raises(InputError, match=told):
+        train(recipe, straight, "resume=true", override)
+    assert (straight / "metrics.jsonl").read_bytes() == before
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(recipe, tmp_path):
+    plain = ("method=null", "restore.start=0", "adversary=null", "train.steps=3", "crop={kind: random}")
+    only = ("optimizers={main: {kind: sgd, lr: 0.1}}",)
+    for name, parts in (("one", 1), ("two", 2)):
+        train(recipe, tmp_path / name, *plain, *only, f"train.accumulate={parts}")
+    for name, tensor in last(tmp_path / "one")["weights"].items():
+        torch.testing.assert_close(tensor, last(tmp_path / "two")["weights"][name], rtol=0, atol=1e-6)
+
+
+def test_init_takes_weights_and_starts_at_step_0(recipe, straight, tmp_path, capsys):
+    train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "train.steps=1", "optimizers.main.lr=1e-12")
+    assert "loaded encoder" in capsys.readouterr().out
+    ours, theirs = last(tmp_path), last(straight)
+    assert ours["state"]["step"] == 1
+    for name in (name for name in theirs["weights"] if name.startswith("encoder.")):
+        torch.testing.assert_close(ours["weights"][name], theirs["weights"][name], rtol=0, atol=1e-9)
+
+
+def test_init_of_another_network_is_refused(recipe, straight, tmp_path):
+    with pytest.raises(InputError, match="encoder"):
+        train(recipe, tmp_path, f"init={straight}", "encoder.channels=[4, 8]")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_samples_named(recipe, tmp_path, monkeypatch):
+    step = pretrain.players.step
+
+    def poison(optimizers, specs):
+        step(optimizers, specs)
+        if len(log.read(tmp_path / "metrics.jsonl")) == 5:
+            next(iter(optimizers["main"].param_groups[0]["params"])).data.fill_(torch.nan)
+
+    monkeypatch.setattr(pretrain.players, "step", poison)
+    with pytest.raises(InputError, match=r"loss.discrimination.* is not finite at step 6 with the samples ct-"):
+        train(recipe, tmp_path)
+    assert last(tmp_path)["state"]["step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in last(tmp_path)["weights"].values())
+
+
+def test_a_collapse_is_told_in_train_log(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain.CollapseWatch, "_signs", lambda self, record: ["spread 0"])
+    train(recipe, tmp_path, "train.steps=24")
+    assert (tmp_path / "train.log").read_text().count("have become nearly the same") == 1
+
+
+DOUBLE = """
+from medssl.run import launch
+launch.PRECISION["32"] = "64-true"
+from medssl.cli import main
+main()
+"""
+TWO = ("train.steps=12", "crop.start=0", "devices=2", "strategy=ddp", "device=cpu")
+
+
+def test_two_ranks_equal_one_process_in_double_precision(recipe, tmp_path, monkeypatch):
+    script = tmp_path / "double.py"
+    script.write_text(DOUBLE)
+    command = [sys.executable, str(script), "pretrain", recipe, f"out={tmp_path / 'two'}", *TWO]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as two:
+        monkeypatch.setitem(launch.PRECISION, "32", "64-true")
+        train(recipe, tmp_path / "one", *TWO[:2])
+        _, errors = two.communicate(timeout=120)
+    assert two.returncode == 0, errors
+    ones, twos = last(tmp_path / "one"), last(tmp_path / "two")
+    for name, tensor in ones["weights"].items():
+        torch.testing.assert_close(tensor, twos["weights"][name], rtol=0, atol=1e-10, msg=name)
+    torch.testing.assert_close(ones["state"]["crop"]["boxes"], twos["state"]["crop"]["boxes"], rtol=0, atol=1e-10)
+    for one, both in zip(records(tmp_path / "one"), records(tmp_path / "two"), strict=True):
+        for name in (name for name in one if name.startswith(("loss.", "lr.", "metric.box"))):
+            assert one[name] == pytest.approx(both[name], abs=1e-6), (one["step"], name)
