@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,8 +111,10 @@ def test_the_floor_is_the_dice_of_the_mean_label():
 
 
 def test_class_names():
-    assert segment.names(["a", "b"], ()) == ["a", "b"]
-    assert segment.names(3, ()) == ["1", "2"]
-    assert segment.names(None, [0, 1, 4]) == ["1", "2", "3", "4"]
-    with pytest.raises(InputError, match="2 label values"):
-        segment.names(None, [0])
+    cases = [SimpleNamespace(id="a"), SimpleNamespace(id="b")]
+    labels = {"a": np.array([[[0, 1]]]), "b": np.array([[[0, 4]]])}
+    assert segment.names(["a", "b"], cases, labels.get) == ["a", "b"]
+    assert segment.names(3, cases, labels.get) == ["1", "2"]
+    assert segment.names(None, cases, labels.get) == ["1", "2", "3", "4"]
+    with pytest.raises(InputError, match="beside the background"):
+        segment.names(None, cases, lambda name: np.zeros((1, 2, 2)))
