@@ -70,13 +70,13 @@ def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mappin
         "patients": len(cache.patients),
         "subsets": {name: len(ids) for name, ids in subsets.items()},
         "left_out": cache.left_out,
-        "radiographs": _radiographs(recipe, cache),
+        "radiographs": radiographs(recipe, cache),
         "versions": {"medssl": medssl.__version__} | {name: version(name) for name in ("torch", "monai", "numpy")},
     }
     (out / "manifest.lock").write_text(json.dumps(lock, indent=2) + "\n")
 
 
-def _radiographs(recipe: Mapping[str, Any], cache: Cache) -> bool:
+def radiographs(recipe: Mapping[str, Any], cache: Cache) -> bool:
     """Whether these are real images with text burned in, perhaps: what reports show only when asked to."""
     own = recipe["data"]["phantom"] is not None and recipe["data"]["cache"] is None
     return cache.preprocessing["preset"] in ("xray", "ultrasound") and not own

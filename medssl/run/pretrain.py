@@ -20,7 +20,7 @@ from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
 from medssl.engine.stream import BatchStream
 from medssl.models import weights as weight_room
-from medssl.run import build, dataset, launch
+from medssl.run import build, dataset, launch, pictures
 from medssl.run import out as out_room
 from medssl.run.refresh import Wholes, refresh
 from medssl.run.state import Run, check_same, restore, restore_optimizers, save
@@ -48,13 +48,14 @@ def pretrain(recipe: PretrainRecipe, options: Options) -> None:
 
         check(recipe, options)
     else:
-        train(recipe, options)
-        if ranks.rank() == 0:
-            out = out_room.path(options)
-            print(report.build([out], out / "report.html", pictures=options.pictures))
+        run = train(recipe, options)
+        if run.fabric.is_global_zero:
+            if options.pictures or not out_room.radiographs(run.resolved, run.cache):
+                pictures.draw(run)
+            print(report.build([run.out], run.out / "report.html", pictures=options.pictures))
 
 
-def train(recipe: PretrainRecipe, options: Options, limit: int | None = None) -> None:
+def train(recipe: PretrainRecipe, options: Options, limit: int | None = None) -> Run:
     """Pretrain on all training samples, or on the first `limit` of them."""
     fabric = launch.fabric(options, recipe.train.precision)
     build.validate(recipe, world=fabric.world_size)
@@ -72,6 +73,7 @@ def train(recipe: PretrainRecipe, options: Options, limit: int | None = None) ->
         check_same(run, content)
         restore(run, content)
     _loop(run, content)
+    return run
 
 
 def _last(out: Path) -> dict[str, Any] | None:

@@ -48,8 +48,9 @@ def refresh(
         num_workers=workers,
         generator=torch.Generator(),  # else the loader would draw from the global one
     )
-    with _evaluating(encoder), torch.no_grad(), fabric.autocast():
-        maps = ((index, heat_map(encoder(fabric.to_device(x)), policy.level).cpu()) for index, x in loader)
+    with evaluating(encoder), torch.no_grad(), fabric.autocast():
+        like = next(encoder.parameters())
+        maps = ((index, heat_map(encoder(x.to(like)), policy.level).cpu()) for index, x in loader)
         index, boxes = policy.boxes_of(maps, wholes.size, _foreground(wholes))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -76,7 +77,7 @@ def _foreground(wholes: Wholes) -> Tensor:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode within; after it each part is in the mode it was in."""
     before = {part: part.training for part in module.modules()}
     module.eval()

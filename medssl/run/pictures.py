@@ -1,0 +1,56 @@
+"""The pictures that a pretraining leaves in its run directory: its views with boxes and attention, its restorations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from medssl import views
+from medssl.crop.contrastive import ContrastiveCrop
+from medssl.crop.heat import heat_map
+from medssl.report import figures, restored
+from medssl.run.refresh import Wholes, evaluating
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medssl.run.state import Run
+    from medssl.views import ViewsDataset
+
+SHOWN, JUDGED = 3, 16  # samples in the pictures; samples in the errors
+
+
+@torch.no_grad()
+def draw(run: Run) -> None:
+    """Write figures/views.png and figures/restored.png; the first rank alone calls this."""
+    folder = run.out / "figures"
+    folder.mkdir(exist_ok=True)
+    data = views.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
+    numbers = list(range(min(SHOWN, len(run.ids))))
+    epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the views that training saw last
+    with evaluating(run.pretext):
+        sheet = figures.contact_sheet(data, numbers, epoch=epoch, heat=_heat(run, numbers), title="views and crops")
+        sheet.savefig(folder / "views.png", dpi=110)
+        if run.pretext.restore is not None:
+            samples = [_restored(run, data, epoch, i) for i in range(min(JUDGED, len(run.ids)))]
+            found = restored.errors(samples)
+            run.log.say("restoration, mean squared error: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
+            restored.sheet(samples[:SHOWN]).savefig(folder / "restored.png", dpi=110)
+
+
+def _heat(run: Run, numbers: list[int]) -> dict[int, Tensor]:
+    wholes = Wholes(run.cache, run.ids, run.maker, tuple(run.recipe.views["size"]))
+    level = run.policy.level if isinstance(run.policy, ContrastiveCrop) else "auto"
+    maps = {}
+    for number in numbers:
+        _, x = wholes[number]
+        maps[number] = heat_map(run.pretext.encoder(x[None].to(run.fabric.device)), level)[0].cpu()
+    return maps
+
+
+def _restored(run: Run, data: ViewsDataset, epoch: int, number: int) -> restored.Restored:
+    view = data[epoch, number].views[0]
+    x = torch.from_numpy(view.x)[None].to(run.fabric.device)
+    made = run.pretext.reconstruct(x)[0].float().cpu().numpy()
+    return restored.Restored(run.ids[number], view.x, made, view.target)
