@@ -67,10 +67,10 @@ class Optimizer(Group):
     """One player's optimizer; `clip` bounds the gradient norm of that player alone."""
 
     kind: Literal["sgd", "adam", "adamw"]
-    lr: Annotated[float, Field(gt=0)]
-    momentum: float = 0.0
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: list[float] = [0.9, 0.999]
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Time = 0
     final_lr: Annotated[float, Field(ge=0)] = 0.0

@@ -1,0 +1,171 @@
+"""Every shipped recipe, found from disk: it fits as it is, and in miniature it runs, stops and goes on exactly."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+import medssl
+from medssl.data.phantom import phantom_cache
+from medssl.recipe import load, shipped
+from medssl.run import benchmark, build, finetune, grid, plan, pretrain
+from medssl.types import Interrupted
+
+torch.set_num_threads(1)
+
+FOUND = sorted((Path(medssl.__file__).parents[1] / "recipes").rglob("*.yaml"))
+NEEDED = {
+    "pretrain": {"dira_adco_ccrop_3d", "dira_mocov2_2d", "phantom_tiny"},
+    "finetune": {"segment_3d", "classify_2d", "phantom_tiny"},
+    "benchmark": {"phantom_tiny"},
+}
+SIDE = 16  # the smallest view in which the four levels of the tiny encoder differ in size
+STEPS = 2
+SMALL = [f"train.steps={STEPS}", "train.batch=2", "train.accumulate=1", "train.precision=32", "encoder={kind: tiny}"]
+SMALL += ["train.log_every=1", "data.workers=0", "data.phantom=null", "device=cpu"]
+
+
+def of(verb: str) -> list[str]:
+    return [path.stem for path in FOUND if path.parent.name == verb]
+
+
+def test_the_recipes_are_those_on_disk():
+    assert shipped() == FOUND
+    assert {path.parent.name for path in FOUND} == set(NEEDED)
+    assert all(set(of(verb)) >= names for verb, names in NEEDED.items())
+    assert len(FOUND) == sum(len(of(verb)) for verb in NEEDED) >= 7
+
+
+@pytest.fixture(scope="module")
+def cache_of(tmp_path_factory):
+    """(preset, dimensions) -> a cache of phantoms, made once."""
+    made = {}
+
+    def cache(preset: str, dims: int) -> Path:
+        if (preset, dims) not in made:
+            made[preset, dims] = tmp_path_factory.mktemp("phantoms") / "cache"
+            phantom_cache(made[preset, dims], 6, (20,) * dims, 0, preset)
+        return made[preset, dims]
+
+    return cache
+
+
+@pytest.fixture
+def stop_after_one_step(monkeypatch):
+    """Ask a run to stop as soon as a step is done, as a scheduler's signal does."""
+
+    @contextmanager
+    def asked():
+        yield lambda: True
+
+    @contextmanager
+    def not_asked():
+        yield lambda: False
+
+    def set_to(room, stop: bool) -> None:
+        monkeypatch.setattr(room, "stop_requests", asked if stop else not_asked)
+
+    return set_to
+
+
+def logged(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: v for name, v in line.items() if name not in ("time", "data_wait", "memory")} for line in lines]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.pt", weights_only=True)["weights"]
+
+
+def check_resume(verb, room, start, name, overrides, tmp_path, stop_after_one_step) -> list[dict[str, float]]:
+    """Run straight; run, stop after a step, and go on: metrics and weights are equal bit for bit."""
+    stop_after_one_step(room, False)
+    start(*load(verb, name, [*overrides, f"out={tmp_path / 'straight'}"]))
+    stop_after_one_step(room, True)
+    with pytest.raises(Interrupted):
+        start(*load(verb, name, [*overrides, f"out={tmp_path / 'resumed'}"]))
+    stop_after_one_step(room, False)
+    start(*load(verb, name, [*overrides, f"out={tmp_path / 'resumed'}", "resume=true"]))
+    straight, resumed = logged(tmp_path / "straight"), logged(tmp_path / "resumed")
+    assert [line["step"] for line in straight] == list(range(1, STEPS + 1))
+    assert straight == resumed
+    one, other = weights(tmp_path / "straight"), weights(tmp_path / "resumed")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    return straight
+
+
+@pytest.mark.parametrize("name", of("pretrain"))
+def test_a_pretraining_recipe_fits_as_it_is(name):
+    recipe, _ = load("pretrain", name, [])
+    build.validate(recipe)
+    resolved = build.resolved(recipe)
+    for group in ("views", "crop", "encoder"):
+        assert set(getattr(recipe, group)) <= set(resolved[group])
+    with torch.device("meta"):
+        pretext = build.pretrain_parts(recipe).pretext
+    assert {parameter.device.type for parameter in pretext.parameters()} == {"meta"}
+    players = {"main"} | ({"bank"} & set(recipe.optimizers)) | ({"discriminator"} if recipe.adversary else set())
+    assert set(recipe.optimizers) == players
+
+
+@pytest.mark.parametrize("name", of("pretrain"))
+def test_a_pretraining_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_after_one_step):
+    recipe, _ = load("pretrain", name, [])
+    dims = recipe.spatial_dims
+    cache = cache_of(build.resolved(recipe)["views"]["preset"], dims)
+    overrides = [*SMALL, f"views.size={[SIDE] * dims}", f"data.cache={cache}", "train.checkpoint_every=1"]
+    overrides += ["method.dim=8", "method.hidden=16"] if recipe.method else []
+    overrides += ["adversary.start=1"] if recipe.adversary else []  # late shares of two steps round to their end
+    lines = check_resume("pretrain", pretrain, pretrain.train, name, overrides, tmp_path, stop_after_one_step)
+    expected = {"discrimination"} if recipe.method else set()
+    expected |= {"restoration"} if recipe.restore else set()
+    expected |= {"adversarial", "discriminator"} if recipe.adversary else set()
+    losses = {key.removeprefix("loss.") for key in lines[-1] if key.startswith("loss.")}
+    assert losses - {"bank"} == expected, "all stages are reached by the end"
+
+
+@pytest.mark.parametrize("name", of("finetune"))
+def test_a_finetuning_recipe_fits_as_it_is(name):
+    recipe, _ = load("finetune", name, [])
+    made = plan.check(recipe)
+    assert made.module.__name__ == f"medssl.tasks.{recipe.task['kind']}"
+    assert made.augment.size == tuple(recipe.augment["size"])
+    assert set(recipe.optimizers) == {"main"}
+
+
+@pytest.mark.parametrize("name", of("finetune"))
+def test_a_finetuning_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_after_one_step):
+    recipe, _ = load("finetune", name, [])
+    dims = recipe.spatial_dims
+    cache = cache_of(recipe.augment.get("preset", "ct"), dims)
+    overrides = [*SMALL, f"augment.size={[SIDE] * dims}", f"data.cache={cache}", "train.checkpoint_every=1"]
+    check_resume("finetune", finetune, finetune.finetune, name, overrides, tmp_path, stop_after_one_step)
+    one, other = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("straight", "resumed"))
+    assert one == other
+    assert one["test"]["cases"] >= 1
+    assert one["task"] == recipe.task["kind"]
+
+
+@pytest.mark.parametrize("name", of("benchmark"))
+def test_a_benchmark_recipe_runs_in_miniature(name, cache_of, tmp_path):
+    recipe, _ = load("benchmark", name, [])
+    tasks = {}
+    for task, settings in recipe.tasks.items():
+        first = grid.settings(recipe, grid.Cell(task, next(iter(recipe.inits)), "1.0", 0), [])
+        plan.check(first)
+        tasks[task] = cache_of(first.augment.get("preset", "ct"), first.spatial_dims), first.spatial_dims
+        assert set(settings) >= {"recipe"}
+    overrides = [f"out={tmp_path / 'run'}", "device=cpu", "seeds=[0]", "fractions=[1.0]"]
+    for task, (cache, dims) in tasks.items():
+        overrides += [f"tasks.{task}.data.cache={cache}", f"tasks.{task}.data.phantom=null"]
+        overrides += [f"tasks.{task}.train.steps={STEPS}", f"tasks.{task}.train.batch=2"]
+        overrides += [f"tasks.{task}.augment.size={[SIDE] * dims}"]
+    benchmark.benchmark(*load("benchmark", name, overrides))
+    results = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    assert len(results) == len(recipe.inits) * len(tasks)
+    assert (tmp_path / "run" / "report.html").is_file()
