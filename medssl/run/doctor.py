@@ -16,8 +16,7 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
-
+    from medssl.pretext import Pretext
     from medssl.recipe import PretrainRecipe
 
 GIB = 1024**3
@@ -98,13 +97,15 @@ def _estimate(name: str) -> None:
     )
 
 
-def _one_step(recipe: PretrainRecipe, pretext: nn.Module) -> tuple[float, int, float]:
+def _one_step(recipe: PretrainRecipe, pretext: Pretext) -> tuple[float, int, float]:
     """Seconds, batch and peak memory of a forward and backward pass on random views, after one to warm up."""
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = min(2, recipe.train.batch)  # 2, since batch norm needs two
     pretext.to(device)
+    wait = pretext.method.starts(batch) if pretext.method is not None else {}
+    pretext.activate(set(pretext.names()) - set(wait))  # all but the rivals that cannot play at the first step
     views = _views(recipe, batch, device)
     _timed(lambda: _pass(pretext, views), device)
     seconds = _timed(lambda: _pass(pretext, views), device)
@@ -124,7 +125,7 @@ def _views(recipe: PretrainRecipe, batch: int, device: Any) -> Any:
     return Views(images, torch.rand(shape, device=device), mask, index, index)
 
 
-def _pass(pretext: nn.Module, views: Any) -> None:
+def _pass(pretext: Pretext, views: Any) -> None:
     losses = pretext(views)
     sum([*losses.main.values(), *losses.rivals.values()]).backward()
     pretext.zero_grad()

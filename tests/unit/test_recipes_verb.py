@@ -1,0 +1,52 @@
+"""`medssl recipes`: what it lists, shows and prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from medssl.recipe import shipped
+from medssl.run.recipes import recipes
+from medssl.types import InputError
+
+
+def test_the_list_has_one_line_a_recipe_with_its_first_comment(capsys):
+    recipes("list", None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [f"{path.parent.name}/{path.stem}" for path in shipped()]
+    for line, path in zip(lines, shipped(), strict=True):
+        assert line.endswith(path.read_text().splitlines()[0].removeprefix("# "))
+
+
+def test_a_recipe_is_shown_as_it_is_written(capsys):
+    path = next(path for path in shipped("finetune") if path.stem == "segment_3d")
+    for name in ("segment_3d", "finetune/segment_3d"):
+        recipes("show", name)
+        assert capsys.readouterr().out == path.read_text()
+
+
+def test_a_name_of_several_verbs_shows_all(capsys):
+    recipes("show", "phantom_tiny")
+    shown = capsys.readouterr().out
+    paths = [path for path in shipped() if path.stem == "phantom_tiny"]
+    assert len(paths) == 3
+    assert all(path.read_text() in shown for path in paths)
+
+
+def test_the_schema_is_json_and_knows_the_keys_that_recipes_use(capsys):
+    recipes("schema", None)
+    schema = json.loads(capsys.readouterr().out)
+    assert set(schema) == {"pretrain", "finetune", "benchmark"}
+    for path in shipped():
+        assert set(yaml.safe_load(path.read_text())) <= set(schema[path.parent.name]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [(None, "needs a name"), ("segment_3", "did you mean 'segment_3d'"), ("pretrian/x", "did you mean 'pretrain'")],
+)
+def test_what_is_not_there_is_said(name, words):
+    with pytest.raises(InputError, match=words):
+        recipes("show", name)
