@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +56,7 @@ def _draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
             axes.legend(frameon=False, fontsize=7)
     axes.set_title(name, loc="left", fontsize=8)
     axes.set_xlabel("step", fontsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def series(lines: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:

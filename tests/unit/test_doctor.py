@@ -67,8 +67,9 @@ def test_the_estimate_counts_the_parameters_of_the_recipe_and_multiplies_its_ste
         count = sum(parameter.numel() for parameter in build.pretrain_parts(recipe).pretext.parameters())
     assert f"recipe phantom_tiny: {count / 1e6:.2f} M parameters" in said
     seconds = float(re.search(r"one step of 2 sample\(s\) took ([\d.]+) s", said)[1])
-    hours = float(re.search(r"100 steps of 4 samples would take about ([\d.]+) hours", said)[1])
-    assert hours == pytest.approx(seconds * 2 * 100 / 3600, abs=0.06)
+    steps, batch = recipe.train.steps, recipe.train.batch
+    hours = float(re.search(rf"{steps} steps of {batch} samples would take about ([\d.]+) hours", said)[1])
+    assert hours == pytest.approx(seconds * batch / 2 * steps / 3600, abs=0.06)
 
 
 def test_only_pretraining_recipes_are_estimated(asked, capsys):
