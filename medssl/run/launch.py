@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ def fabric(options: Options, precision: str) -> Fabric:
         raise InputError(f"devices={options.devices}, but this machine has {there} CUDA device(s): set devices={there}")
     if options.strategy not in ("auto", "ddp"):
         raise InputError(f"strategy={options.strategy} is not built: use auto or ddp")
+    warnings.filterwarnings("ignore", message="`broadcast_buffers`")  # its successor came after torch 2.8
     several = options.devices * options.num_nodes > 1
     # Bank and queue are equal on all ranks by construction: to broadcast them would cost 64 MiB a forward. And a new
     # wrapper, of a stage or a resumed run, must not make the batch statistics of all ranks those of the first.

@@ -83,7 +83,7 @@ def _last(out: Path) -> dict[str, Any] | None:
 
 def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, limit: int | None) -> Run:
     cache = dataset.open_cache(recipe, out)
-    ids = dataset.training_ids(cache, recipe.data)[:limit]
+    ids = dataset.training_ids(cache, recipe.data)
     torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
     parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
     torch.manual_seed(recipe.seed + ranks.rank())
@@ -94,10 +94,10 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, limit: int | None) 
         out=out,
         fabric=fabric,
         cache=cache,
-        ids=ids,
+        ids=ids[:limit],
         pretext=parts.pretext.train(),
         maker=parts.views,
-        policy=build.crop(recipe, len(ids)),
+        policy=build.crop(recipe, len(ids[:limit])),
         weights=parts.weights,
         log=TrainLog(out if fabric.is_global_zero else None),
     )
