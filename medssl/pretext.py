@@ -148,7 +148,8 @@ def _check(method: object, decoder: object, restore: object, adversary: object) 
 
 def _rivals(method: Method | None, adversary: Adversary | None) -> dict[str, list[nn.Parameter]]:
     rivals = method.rivals() if method is not None else {}
-    return rivals | ({"discriminator": list(adversary.parameters())} if adversary is not None else {})
+    judge = [p for p in adversary.parameters() if p.requires_grad] if adversary is not None else []
+    return rivals | ({"discriminator": judge} if judge else {})
 
 
 def _answers(rival: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from medssl import losses
 from medssl.models.discriminator import PatchDiscriminator
@@ -21,18 +20,33 @@ class Adversary(nn.Module):
         self.discriminator, self.loss = discriminator, loss
 
     def forward(self, reconstruction_BC: Tensor, target_BC: Tensor) -> Losses:
-        """Both losses of one batch; the reconstruction passes the discriminator twice, once in each."""
-        adversarial = losses.generator(self._frozen(reconstruction_BC), self.loss)
+        """Both losses of one batch; reconstruction and target pass the discriminator once each."""
         if not any(p.requires_grad for p in self.discriminator.parameters()):
-            return Losses({"adversarial": adversarial}, {})
-        both = torch.cat([target_BC.to(reconstruction_BC), reconstruction_BC.detach()])
-        real, fake = self.discriminator(both).chunk(2)
+            return Losses({"adversarial": losses.generator(self.discriminator(reconstruction_BC), self.loss)}, {})
+        seen = reconstruction_BC.detach().requires_grad_(torch.is_grad_enabled())
+        fake, real = self.discriminator(seen), self.discriminator(target_BC.to(reconstruction_BC))
+        adversarial = losses.generator(fake, self.loss)
+        if seen.requires_grad:
+            # One pass serves both players: here the gradient goes back to what was judged and not into the weights,
+            # which the rival loss reaches from the same activations later.
+            with torch.autocast(seen.device.type, enabled=False):
+                (gradient,) = torch.autograd.grad(adversarial, seen, retain_graph=True)
+            adversarial = _Known.apply(reconstruction_BC, adversarial.detach(), gradient)
         return Losses({"adversarial": adversarial}, {"discriminator": losses.discriminator(real, fake, self.loss)})
 
-    def _frozen(self, x_BC: Tensor) -> Tensor:
-        """The discriminator's judgement, without gradient into its parameters."""
-        state = {k: p.detach() for k, p in self.discriminator.named_parameters()}
-        return functional_call(self.discriminator, state, (x_BC,))
+
+class _Known(torch.autograd.Function):
+    """A value whose gradient in x is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * grads[0]).to(gradient), None, None
 
 
 def build(

@@ -15,6 +15,7 @@ class PatchDiscriminator(nn.Sequential):
     """Five conv3 of strides 2,2,2,1,1 and 64,128,256,512,1 channels: (B,C,*S) -> (B,1,*ceil(S/8)), one number a patch.
 
     LeakyReLU 0.2 between them; instance norm without scale and shift on the middle three; weights N(0, 0.02).
+    Biases before an instance norm are there and stay as they are, since they change nothing.
     Source: DiRA's release (Haghighi et al. 2022). Receptive field 47 voxels an axis where norm is "none".
     """
 
@@ -35,6 +36,10 @@ class PatchDiscriminator(nn.Sequential):
             layers.append(nn.LeakyReLU(0.2, inplace=True))
         super().__init__(*layers, conv(widths[-1], 1, 3, padding=1))
         self.norm = norm
+        for module, after in zip(self, [*self][1:], strict=False):
+            # An instance norm takes away what a bias adds: its gradient is rounding noise, which Adam makes steps of.
+            if isinstance(after, nn.modules.instancenorm._InstanceNorm):
+                module.bias.requires_grad_(False)
         for module in self:
             if isinstance(module, nn.modules.conv._ConvNd):
                 nn.init.normal_(module.weight, std=0.02)

@@ -11,7 +11,7 @@ from medssl import views as view_room
 from medssl.branches import adversary as adversary_room
 from medssl.branches import restore as restore_room
 from medssl.engine.schedule import Weight, steps_of
-from medssl.models import sizes
+from medssl.models import norm, sizes
 from medssl.pretext import Pretext
 from medssl.run.kinds import call, check, filled, kinds, make, resolve
 from medssl.types import InputError
@@ -205,7 +205,7 @@ def _check_level(recipe: PretrainRecipe, net: Any) -> None:
 
 def _check_norm(pretext: nn.Module, batch: int, world: int) -> None:
     for name, module in pretext.named_modules():
-        together = isinstance(module, nn.SyncBatchNorm)
+        together = isinstance(module, norm.SyncBatchNorm)
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and batch // (1 if together else world) == 1:
             raise InputError(
                 f"a batch of 1 a device has no batch statistics, but {name} is a batch norm: "

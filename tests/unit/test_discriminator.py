@@ -60,3 +60,18 @@ def test_weights_are_drawn_from_a_normal_of_002_and_norms_hold_no_parameters() -
     assert abs(weights.std().item() - 0.02) < 4 * 0.02 / (2 * weights.numel()) ** 0.5
     assert [m for m in discriminator if isinstance(m, nn.InstanceNorm2d) and list(m.parameters())] == []
     assert len(list(discriminator.parameters())) == 10
+
+
+def test_biases_that_an_instance_norm_takes_away_stay_as_they_are() -> None:
+    """Their gradient is zero but for rounding, of which Adam would make full steps that differ between ranks."""
+    torch.manual_seed(0)
+    x = torch.rand(2, 1, 33, 33)
+    free = PatchDiscriminator(2, 1, 8)
+    trained = {name: p.requires_grad for name, p in free.named_parameters() if name.endswith("bias")}
+    assert trained == {"0.bias": True, "2.bias": False, "5.bias": False, "8.bias": False, "11.bias": True}
+    assert all(p.requires_grad for p in PatchDiscriminator(2, 1, 8, norm="group").parameters())
+    before = free(x)
+    with torch.no_grad():
+        for layer in (2, 5, 8):
+            free[layer].bias.add_(1)
+    torch.testing.assert_close(free(x), before, rtol=1e-4, atol=1e-6)

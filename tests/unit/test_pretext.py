@@ -157,7 +157,7 @@ def test_a_rival_that_waits_plays_only_when_named() -> None:
     assert set(pretext.players()) == {"main"}
 
 
-def test_each_view_is_encoded_once_and_the_reconstruction_judged_twice() -> None:
+def test_each_view_is_encoded_once_and_the_reconstruction_judged_once() -> None:
     for views, active, encoded in [(2, ALL, 2), (3, ALL, 3), (2, {"restoration"}, 1)]:
         pretext = make("adco", symmetric=views == 2)
         pretext.activate(active)
@@ -167,7 +167,7 @@ def test_each_view_is_encoded_once_and_the_reconstruction_judged_twice() -> None
         pretext.adversary.discriminator.register_forward_hook(lambda m, i, o, judged=judged: judged.append(len(i[0])))
         pretext(batch(views=views))
         assert len(seen) == encoded
-        assert judged == ([] if active != ALL else [3, 6])  # alone, then with the target in one forward
+        assert judged == ([] if active != ALL else [3, 3])  # reconstruction, target
 
 
 def test_restoration_needs_one_view_and_no_method() -> None:
@@ -203,17 +203,27 @@ def test_a_perfect_reconstruction_leaves_the_adversary_alone() -> None:
 
 
 @pytest.mark.parametrize("loss", ["least_squares", "hinge"])
-def test_one_forward_of_the_discriminator_equals_two(loss: Any) -> None:
+def test_one_pass_of_the_reconstruction_serves_both_players_as_two_would(loss: Any) -> None:
+    """Gradients of 2.5 times the adversarial loss in the reconstruction and of the rival loss in the weights."""
     torch.manual_seed(0)
     branch = adversary.build(spatial_dims=2, in_channels=1, loss=loss).double()
     fake, real = (torch.rand(3, 1, 16, 16, dtype=torch.float64) for _ in range(2))
-    found = branch(fake, real).rivals["discriminator"]
+    fake.requires_grad_()
+    weights = [p for p in branch.parameters() if p.requires_grad]
+    both = branch(fake, real)
+    found = both.rivals["discriminator"]
+    grads = torch.autograd.grad(2.5 * both.main["adversarial"] + found, [fake, *weights])
     d_real, d_fake = branch.discriminator(real), branch.discriminator(fake)
     if loss == "hinge":
+        raised = -d_fake.mean()
         expected = (1 - d_real).clamp_min(0).mean() + (1 + d_fake).clamp_min(0).mean()
     else:
+        raised = (d_fake - 1).square().mean()
         expected = ((d_real - 1).square().mean() + d_fake.square().mean()) / 2
+    assert_close(both.main["adversarial"], raised)
     assert_close(found, expected)
+    assert_close(grads[0], 2.5 * torch.autograd.grad(raised, fake, retain_graph=True)[0])
+    assert_close(grads[1:], torch.autograd.grad(expected, weights))
 
 
 def test_what_cannot_work_together_is_refused() -> None:
