@@ -33,8 +33,8 @@ def commands(out: Path, *, short: bool) -> list[list[str]]:
     """The chain, as a user would type it."""
     scans, cache, runs = out / "scans", out / "cache", out / "runs"
     data = f"data.cache={cache}"
-    pretrain, finetune = (12, 8) if short else (240, 200)
-    segment = ["finetune", "phantom_tiny", data, "data.phantom=null", f"train.steps={finetune}"]
+    pretrain, finetune = (12, 8) if short else (240, 300)
+    segment = ["finetune", "phantom_tiny", data, f"train.steps={finetune}"]
     return [
         [
             "scan",
@@ -47,8 +47,8 @@ def commands(out: Path, *, short: bool) -> list[list[str]]:
             f"{out}/manifest.csv",
         ],
         ["prepare", f"{out}/manifest.csv", "--out", f"{cache}", "--preset", "ct"],
-        ["preview", "phantom_tiny", data, "data.phantom=null", "--out", f"{out}/views.png"],
-        ["pretrain", "phantom_tiny", data, "data.phantom=null", f"train.steps={pretrain}", f"out={runs}/pretrain"],
+        ["preview", "phantom_tiny", data, "--out", f"{out}/views.png"],
+        ["pretrain", "phantom_tiny", data, f"train.steps={pretrain}", f"out={runs}/pretrain"],
         [*segment, f"init={runs}/pretrain", f"out={runs}/pretrained"],
         [*segment, "init=scratch", f"out={runs}/scratch"],
         ["report", f"{runs}/pretrain", f"{runs}/pretrained", f"{runs}/scratch", "--out", f"{out}/report.html"],
