@@ -81,7 +81,7 @@ class Train(Group):
     """The budget. `batch` counts samples over all devices and accumulated parts of one optimizer step."""
 
     steps: Positive
-    batch: Positive
+    batch: Annotated[int, Field(ge=1, le=1_000_000)]
     accumulate: Positive = 1
     precision: Precision = "32"
     checkpoint_every: Time = 0.1
@@ -133,10 +133,10 @@ class FinetuneRecipe(Recipe):
 class BenchmarkRecipe(Group):
     """The grid of a benchmark: inits x tasks x fractions x seeds."""
 
-    inits: dict[str, str | dict[str, Any]]
-    tasks: dict[str, dict[str, Any]]
-    fractions: list[str | float]
-    seeds: list[Seed]
+    inits: Annotated[dict[str, str | dict[str, Any]], Field(min_length=1)]
+    tasks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    fractions: Annotated[list[str | float], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain dictionaries."""
@@ -179,7 +179,7 @@ def _sentence(frame: Any, problem: Any) -> str:
         return f"unknown key '{key}'{suggest(str(last), names)}"
     if problem["type"] == "missing":
         return f"'{key}' is missing and has no default: set it in the recipe or as {key}=VALUE"
-    given = "" if isinstance(problem["input"], dict) else f", but {problem['input']!r} was given"
+    given = "" if isinstance(problem["input"], dict) and problem["input"] else f", but {problem['input']!r} was given"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     return f"'{key}' {message}{given}"
 

@@ -38,8 +38,9 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         raise InputError("a benchmark runs its cells one by one on one device: leave devices and num_nodes at 1")
     cells = [Cell(*c) for c in product(recipe.tasks, recipe.inits, map(str, recipe.fractions), recipe.seeds)]
     settings = {cell: grid.settings(recipe, cell, []) for cell in cells}  # what is wrong is said before anything is run
-    for found in settings.values():
+    for cell, found in settings.items():
         plan.check(found)
+        grid.start(recipe, cell)
     if options.check:
         print(f"the recipe fits together: {len(cells)} runs")
         return
@@ -69,7 +70,7 @@ def _run_task(
     parts = ["data.val=val", "data.test=test"]
     for number, cell in enumerate(cells, 1):
         found = grid.settings(recipe, cell, [*source, *parts, f"data.train={cell.fraction}_seed{cell.seed}"])
-        init = str(grid.init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
+        init = grid.start(recipe, cell)
         mark = {"hash": found.hash(), "init_from": init}
         if cell in done:
             _check_same(cell, done[cell], mark)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from medssl.recipe import Recipe
     from medssl.recipe.frame import Data
 
+SMALLEST = 16  # voxels a side that a phantom needs to hold a body with organs
+
 
 def folder(data: Data, out: Path) -> Path:
     """Where the cache of a run lies; one that is given goes before phantoms that the recipe would make."""
@@ -42,6 +44,8 @@ def provide(data: Data, out: Path, preset: str) -> None:
         from medssl.data.phantom import phantom_cache
 
         phantom = data.phantom
+        if min(phantom.size) < SMALLEST or len(phantom.size) not in (2, 3):
+            raise InputError(f"data.phantom.size={phantom.size}: give 2 or 3 sides of at least {SMALLEST} voxels")
         phantom_cache(where, phantom.cases, tuple(phantom.size), phantom.seed, preset)
 
 
@@ -65,8 +69,20 @@ def open_cache(recipe: Recipe, out: Path) -> Cache:
     return cache
 
 
+def mismatch(cache: Cache, preset: str) -> str | None:
+    """A sentence where images prepared as one modality are augmented as another."""
+    prepared = cache.preprocessing["preset"]
+    if prepared == preset:
+        return None
+    return f"warning: the cache was prepared as {prepared}, but its views are made as for {preset}: is that meant?"
+
+
 def training_ids(cache: Cache, data: Data) -> list[str]:
     """The cases a pretraining learns from, sorted: the subset that `data.train` names, else all but the test split."""
+    if data.train is None and data.splits is not None:
+        raise InputError(
+            f"data.splits={data.splits} is set, but not which of its subsets to learn from: set data.train"
+        )
     if data.train is None:
         ids = [case.id for case in cache.cases.values() if case.split != "test"]
     elif data.splits is not None:

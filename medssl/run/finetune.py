@@ -92,6 +92,8 @@ def _introduce(run: Tuning) -> None:
     counts = ", ".join(f"{len(ids)} {part}" for part, ids in run.subsets.items())
     run.log.say(f"task {run.recipe.task['kind']} ({', '.join(run.task.classes)}), cases: {counts}")
     run.log.say(run.origin.sentence())
+    if said := dataset.mismatch(run.cache, run.resolved["augment"]["preset"]):
+        run.log.say(said)
     for leak in leaks(run.subsets, run.cache):
         run.log.say(f"warning: {leak}")
     if run.origin.preprocessing not in (None, run.cache.preprocessing):

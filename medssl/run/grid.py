@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from medssl.data import split
+from medssl.engine import checkpoint
 from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options, load
 from medssl.run import plan
 from medssl.run import subsets as subset_room
+from medssl.run.origin import SCRATCH
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -67,6 +69,14 @@ def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
             f"inits.{name} is {given}: give a run, scratch, or init, overrides and longer (a whole number)"
         )
     return init
+
+
+def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
+    """What `init=` of a cell is: a path, or scratch. Raises `InputError` where there is no such run."""
+    path = str(init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
+    if path != SCRATCH:
+        checkpoint.find(path, prefer="best")
+    return path
 
 
 def baseline(recipe: BenchmarkRecipe) -> str | None:

@@ -55,8 +55,8 @@ def pretrain(recipe: PretrainRecipe, options: Options) -> None:
             print(report.build([run.out], run.out / "report.html", pictures=options.pictures))
 
 
-def train(recipe: PretrainRecipe, options: Options, limit: int | None = None) -> Run:
-    """Pretrain on all training samples, or on the first `limit` of them."""
+def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> Run:
+    """Pretrain on all training samples; or on the first `few`, which then show the same views at every step."""
     fabric = launch.fabric(options, recipe.train.precision)
     build.validate(recipe, world=fabric.world_size)
     out = out_room.path(options)
@@ -66,7 +66,7 @@ def train(recipe: PretrainRecipe, options: Options, limit: int | None = None) ->
     fabric.launch()
     fabric.barrier()
     content = _last(out) if options.resume else None
-    run = _open(recipe, fabric, out, limit)
+    run = _open(recipe, fabric, out, few)
     if content is None:
         _begin(run, options)
     else:
@@ -81,7 +81,7 @@ def _last(out: Path) -> dict[str, Any] | None:
     return checkpoint.load(last) if last.is_file() else None
 
 
-def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, limit: int | None) -> Run:
+def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) -> Run:
     cache = dataset.open_cache(recipe, out)
     ids = dataset.training_ids(cache, recipe.data)
     torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
@@ -94,10 +94,11 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, limit: int | None) 
         out=out,
         fabric=fabric,
         cache=cache,
-        ids=ids[:limit],
+        ids=ids[:few],
+        fixed=few is not None,
         pretext=parts.pretext.train(),
         maker=parts.views,
-        policy=build.crop(recipe, len(ids[:limit])),
+        policy=build.crop(recipe, len(ids[:few])),
         weights=parts.weights,
         log=TrainLog(out if fabric.is_global_zero else None),
     )
@@ -115,6 +116,8 @@ def _begin(run: Run, options: Options) -> None:
             tensor.copy_(ranks.broadcast(tensor))
     if run.fabric.is_global_zero:
         out_room.describe(run.out, run.resolved, run.cache, {"train": run.ids})
+    if said := dataset.mismatch(run.cache, run.resolved["views"]["preset"]):
+        run.log.say(said)
     run.log.say(
         f"pretraining on {len(run.ids)} samples for {run.steps} steps of {run.recipe.train.batch} "
         f"({run.fabric.world_size} x {run.fabric.device.type}, precision {run.recipe.train.precision})"
@@ -211,7 +214,7 @@ def _batches(run: Run, start: int, stop: int) -> Iterator[Views]:
         world=ranks.world(),
     )
     loader = DataLoader(
-        views.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed),
+        run.views(),
         batch_sampler=stream,
         num_workers=run.recipe.data.workers,
         collate_fn=views.collate,

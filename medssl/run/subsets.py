@@ -47,6 +47,9 @@ def leaks(chosen: dict[str, list[str]], cache: Cache) -> list[str]:
 
 
 def _column(cache: Cache, name: str, usable: Callable[[Case], bool]) -> list[str]:
+    splits = {case.split for case in cache.cases.values()}
+    if name not in splits | set(PARTS):
+        raise InputError(f"no case has the split '{name}' (there are: {sorted(splits)}): name one of these, or null")
     return sorted(case.id for case in cache.cases.values() if case.split == name and usable(case))
 
 

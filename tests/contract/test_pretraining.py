@@ -77,7 +77,7 @@ def recipe_text(base: str | None, branch: str, crop: str, dims: int, cache: Path
         "crop": {"kind": crop} | ({"start": 1, "every": 1} if crop == "contrastive" else {}),
         "encoder": {"kind": "tiny"},
         "decoder": {"kind": "unet", "norm": "group", "skips": "add", "final": "shuffle"} if restore else None,
-        "method": {"kind": base} if base else None,
+        "method": {"kind": base, "dim": 16, "hidden": 16} if base else None,
         "restore": {"start": start} if restore else None,
         "adversary": {"start": start + 1} if adversary else None,
         "optimizers": players,
