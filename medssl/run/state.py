@@ -13,6 +13,7 @@ from medssl import ranks
 from medssl.engine import checkpoint
 from medssl.run import out as out_room
 from medssl.types import InputError
+from medssl.views import Sample, ViewsDataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from medssl.views import ViewMaker
 
 ELSEWHERE = ("data.cache", "data.manifest", "data.splits", "data.workers")  # where data lies does not change a run
+
+
+class SameViews(ViewsDataset):
+    """The views of epoch 0, whatever the epoch."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The views of sample `index`, as in epoch 0."""
+        return super().__getitem__((0, key[1]))
 
 
 @dataclass
@@ -46,8 +55,14 @@ class Run:
     weights: dict[str, Weight]
     log: TrainLog
     optimizers: dict[str, Optimizer] = field(default_factory=dict)
+    fixed: bool = False  # each sample shows the same views at every step
     on: set[str] = field(default_factory=set)  # losses of the running stage
     step: int = 0  # steps done
+
+    def views(self) -> ViewsDataset:
+        """The views of the samples, as a data set."""
+        kind = SameViews if self.fixed else ViewsDataset
+        return kind(self.cache, self.ids, self.maker, self.policy, self.recipe.seed)
 
     @property
     def steps(self) -> int:
