@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
 from medssl.transforms.warp import compose, draw_warp, warp
 from medssl.types import InputError, View, Views, Window
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from medssl.data.cache import Cache, Case
     from medssl.transforms.modality import Preset
-    from medssl.transforms.warp import Warp
+    from medssl.transforms.warp import Fill, Warp
     from medssl.types import CropPolicy
 
 
@@ -81,7 +82,7 @@ class ViewMaker:
     ) -> View:
         window = policy.window(case.shape, index, rng, case.spacing)
         map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.warp)
-        clean = _sample(source, map_, case)
+        clean = _sample(source, map_, case, self.preset.warp.fill)
         target = _sample(source, compose(window, size, case.spacing), case) if self.faithful else clean
         drawn: dict[str, Any] = {"warp": moved}
         x = clean
@@ -140,21 +141,20 @@ def collate(samples: Sequence[Sample]) -> Views:
 
 
 def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Map stored values (C,*S) float32, in place, so that each channel's (low, high) becomes (0, 1); clipped.
+    """Map stored values (C,*S) float32 so that each channel's (low, high) becomes (0, 1), cut; reuses `x` if it can.
 
     A channel whose low and high are equal (a constant image) becomes 0.
     """
+    x = np.ascontiguousarray(x)
     for channel, (low, high) in zip(x, intensity, strict=True):
-        channel -= low
-        channel *= 1 / (high - low) if high > low else 0.0
-    return np.clip(x, 0, 1, out=x)
+        to_unit(channel, low, high)
+    return x
 
 
-def _sample(source: Any, map_: Warp, case: Case) -> np.ndarray:
-    # Point sampling aliases when it steps over voxels: average them first.
-    skips = bool((np.abs(map_.matrix).max(axis=1) >= 2).any())
-    x = scaled(warp(source, map_, average=skips), case.intensity)
-    if not np.isfinite(x.sum()):
+def _sample(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> np.ndarray:
+    # Point sampling aliases where it steps over voxels: average them first.
+    x = scaled(warp(source, map_, fill=fill, average=True), case.intensity)
+    if not np.isfinite(np.dot(x.reshape(-1), x.reshape(-1))):
         raise InputError(f"case {case.id} holds values that are NaN: leave it out, or repair it and prepare again")
     return x
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from medssl.transforms.base import RandTransform
 from medssl.transforms.boxes import draw_box, moved, within
-from medssl.transforms.filters import shuffle_blocks, uniform_noise
+from medssl.transforms.noise import shuffle_blocks, uniform_noise
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medssl.transforms.base import RandTransform
-from medssl.transforms.filters import add_noise, blur, tone
+from medssl.transforms.filters import blur, power, tone
+from medssl.transforms.noise import add_noise
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class RandGammad(RandTransform):
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Raise to the exponent."""
-        return tone(x, lambda t: t ** params["gamma"])
+        return power(x, params["gamma"])
 
 
 class RandBezierIntensityd(RandTransform):

@@ -111,9 +111,11 @@ def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
     """Pathology: a slide has no up; any rotation, flip and quarter turn. Stain varies by laboratory: jitter it in HED.
 
     Histogram shift stands for scanners, warping for how tissue is cut and stretched. Tiles rarely carry a spacing; a
-    pixel then counts as one mm, and `elastic` is 5 pixels. For slides with one give `warp={elastic: 0.003}` or so.
+    pixel then counts as one mm, and `elastic` is 5 pixels. For slides with one give `warp={elastic: 0.003}` or so. A
+    tile is cut out of tissue that goes on, so what a turned view sees beyond it is its mirror image, not streaks.
     """
-    geometry = WarpSettings((0.5,) * n, rotate=_tilts(n, 180, 0), zoom=0.15, elastic=5.0, turn=True)
+    flips, turns = (0.5,) * n, _tilts(n, 180, 0)
+    geometry = WarpSettings(flips, rotate=turns, zoom=0.15, elastic=5.0, turn=True, fill="reflect")
     return geometry, [
         {"kind": "stain_jitter", "prob": 0.8, "sigma": 0.1},
         {"kind": "histogram_shift", "prob": 0.3, "strength": 0.5},
@@ -149,8 +151,9 @@ def preset(
     """Build the preset `name` with a recipe's changes; unknown names and keys are refused with a suggestion.
 
     `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there
-    are angles; zoom; elastic: mm; turn). `intensity` replaces the list: {"kind": "gamma", "prob": 0.5, ...}. `corrupt`:
-    a name, or {"kind": name, ...}, or "none". `faithful` takes TransVW's released number of shuffled blocks.
+    are angles; zoom; elastic: mm; turn; fill: edge or reflect). `intensity` replaces the list: {"kind": "gamma",
+    "prob": 0.5, ...}. `corrupt`: a name, or {"kind": name, ...}, or "none". `faithful` takes TransVW's released number
+    of shuffled blocks.
     """
     geometry, changes = _known("preset", name, PRESETS)(spatial_dims)
     if warp:
@@ -182,6 +185,8 @@ def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSet
             warp[key] = tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),) * count
             if len(warp[key]) != count:
                 raise InputError(f"warp: {key} is {value}, in {n}D give one number or {count}")
+    if warp.get("fill", "edge") not in ("edge", "reflect"):
+        raise InputError(f"warp: fill is {warp['fill']}, give edge or reflect")
     return geometry._replace(**warp)
 
 

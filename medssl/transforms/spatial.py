@@ -9,7 +9,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medssl.transforms.base import RandTransform, checked, like, to_numpy
-from medssl.transforms.warp import Warp, WarpSettings, compose, draw_warp, warp
+from medssl.transforms.warp import Fill, Warp, WarpSettings, compose, draw_warp, warp
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ class RandAffineWarpd(RandTransform):
 
     `flip`: probability, one or one an axis. `rotate`: degrees, up to, one or (3D) one an axis. `zoom`: in 1 +- zoom.
     `turn`: quarter turns in the plane of the last two axes. `size`: of the output; None keeps it. `mode`: "linear"
-    (gives float32) or "nearest" (keeps type and values), one or one a key. `fill`: "edge" or a value for outside.
-    `spacing`: mm an axis; None takes it from the affine of the first key, or 1. With probability 1 - prob the image is
-    only resized. Affines of MetaTensors are moved with the voxels; no inverse is recorded.
+    (gives float32) or "nearest" (keeps type and values), one or one a key. `fill`: "edge", "reflect" or a value for
+    outside. `spacing`: mm an axis; None takes it from the affine of the first key, or 1. With probability 1 - prob the
+    image is only resized. Affines of MetaTensors are moved with the voxels; no inverse is recorded.
     Raises InputError when keys differ in shape.
     """
 
@@ -43,7 +43,7 @@ class RandAffineWarpd(RandTransform):
         turn: bool = False,
         size: Sequence[int] | None = None,
         mode: Mode | Sequence[Mode] = "linear",
-        fill: float | Literal["edge"] = "edge",
+        fill: Fill = "edge",
         spacing: Sequence[float] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -139,7 +139,7 @@ class RandElasticWarpd(RandAffineWarpd):
         turn: bool = False,
         size: Sequence[int] | None = None,
         mode: Mode | Sequence[Mode] = "linear",
-        fill: float | Literal["edge"] = "edge",
+        fill: Fill = "edge",
         spacing: Sequence[float] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:

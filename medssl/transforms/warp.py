@@ -5,26 +5,28 @@ Output voxel o (index order) comes from source voxel
     p(o) = matrix @ o + offset + elastic(o)
 
 where elastic is a coarse control grid of displacements, linearly interpolated over the output (its corner points lie on
-the corner voxels). A row of output voxels crosses few control cells, and inside a cell p is linear in x: that is what
+the corner voxels). The grid is interpolated along x once, along z once a plane, and along y once a row: that is what
 makes the pass cheap. Down-scaling samples points and does not average: by more than 2 it aliases, unless `average` is
 asked for. A NaN of the source stays visible: every output voxel that has it among its 2^n neighbours is NaN, no other.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from medssl.transforms.blocks import block_means
 from medssl.transforms.displacement import draw_elastic, evaluate, rotation
-from medssl.transforms.kernel import block_means, linear_rows, nearest_rows
+from medssl.transforms.kernel import linear_rows, nearest_rows
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
     import torch
 
-_SMALL_TYPES = (np.dtype(np.uint8), np.dtype(np.int16))
+Fill = float | Literal["edge", "reflect"]
+DIRECT = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))  # types that the compiled loops read
+_TINY = 1e-6  # of a voxel: rounding
 
 
 class WarpSettings(NamedTuple):
@@ -35,6 +37,7 @@ class WarpSettings(NamedTuple):
     zoom: float = 0.0  # fraction: the zoom is in [1 - zoom, 1 + zoom]
     elastic: float = 0.0  # mm: the mean displacement over the view is in [0, elastic]
     turn: bool = False  # quarter turns in the plane of the last two axes
+    fill: Literal["edge", "reflect"] = "edge"  # what lies outside the image: its border voxels, or its mirror image
 
 
 class Warp(NamedTuple):
@@ -46,62 +49,71 @@ class Warp(NamedTuple):
     size: tuple[int, ...]  # output size
 
 
-def warp(
-    source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: float | Literal["edge"] = "edge", average: bool = False
-) -> np.ndarray:
+def warp(source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False) -> np.ndarray:
     """Sample `source` (C,*S) at the map `w` -> (C,*size): linear to float32 (order 1) or nearest, same type (order 0).
 
     `source` is anything that has a shape and slices to numpy; only the region the map touches is read. Output voxels
-    that point more than half a voxel outside take `fill`, or the nearest voxel. `average` (order 1 only) first takes
-    means over blocks of voxels, by the integer part of the down-scaling along each axis, where that is 2 or more.
+    that point more than half a voxel outside take `fill`; or, "edge", the nearest voxel; or, "reflect", what a mirror
+    at the image's faces shows. `average` (order 1 only) first takes means over blocks of voxels, by the integer part of
+    the down-scaling along each axis, where that is 2 or more.
     Raises InputError when the map has another number of axes than the source.
     """
-    n = len(w.size)
+    region, w = cut(source, w, order=order, fill=fill, average=average)
+    kind = np.dtype(np.float32) if order == 1 else region.dtype
+    if (order == 1 and region.dtype not in DIRECT) or region.dtype == np.float16:  # which no compiled loop knows
+        region = region.astype(np.float32)
+    out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
+    rows = linear_rows if order == 1 else nearest_rows
+    source3, matrix, offset, control, out3 = _lift(region, w, out)
+    beyond = out.dtype.type(0 if isinstance(fill, str) else fill)
+    rows(source3, matrix, offset, control, out3, fill == "reflect", not isinstance(fill, str), beyond)
+    return out.astype(kind, copy=False)
+
+
+def cut(
+    source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False
+) -> tuple[np.ndarray, Warp]:
+    """Read the region of `source` (C,*S) that `warp` needs for the map, and return it with the map into it."""
+    n, shape = len(w.size), tuple(source.shape[1:])
     if len(source.shape) != n + 1:
         raise InputError(
             f"the map has {n} axes but the source has shape {tuple(source.shape)}: give (C,*S) with {n} axes after C"
         )
-    low, high = reach(w, tuple(source.shape[1:]))
-    region = _read(source, low, high, n_out=math.prod(w.size) if order else 0)
+    factor = _steps(w) if average and order == 1 else np.ones(n, np.int64)
+    low, high = reach(w, shape, (factor - 1) / 2, reflect=fill == "reflect")
+    region = np.ascontiguousarray(source[(slice(None), *map(slice, low.tolist(), high.tolist()))])
+    if region[0].size >= 2**32:
+        raise InputError(f"the map touches {region[0].size} voxels, 2**32 or more: crop or resample the source first")
     w = w._replace(offset=w.offset - low)
-    if average and order == 1:
-        region, w = _averaged(region, w)
-    out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
-    rows = linear_rows if order == 1 else nearest_rows
-    source3, matrix, offset, control, out3 = _lift(region, w, out)
-    rows(source3, matrix, offset, control, out3, fill != "edge", out.dtype.type(0 if fill == "edge" else fill))
-    return out
+    return _averaged(region, w, factor) if factor.max() > 1 else (region, w)
 
 
-def reach(w: Warp, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the box [low, high) of source voxels that the map can touch, inside `shape`."""
+def reach(
+    w: Warp, shape: tuple[int, ...], margin: np.ndarray | float = 0.0, *, reflect: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box [low, high) of source voxels that the map can touch, and `margin` around, inside `shape`."""
     half = (np.asarray(w.size) - 1) / 2
     centre, extent = w.matrix @ half + w.offset, np.abs(w.matrix) @ half
-    first, last = centre - extent, centre + extent
+    first, last = centre - extent - margin, centre + extent + margin
     if w.control is not None:
         axes = tuple(range(1, w.control.ndim))
         first, last = first + w.control.min(axes), last + w.control.max(axes)
     top = np.asarray(shape) - 1
-    low = np.clip(np.floor(first), 0, top).astype(np.int64)
-    high = np.clip(np.ceil(last), 0, top).astype(np.int64) + 1
+    if reflect:
+        first, last = np.minimum(first, 2 * top + 1 - last), np.maximum(last, -1 - first)
+    low = np.clip(np.floor(first + _TINY), 0, top).astype(np.int64)
+    high = np.clip(np.ceil(last - _TINY), 0, top).astype(np.int64) + 1
     return low, np.maximum(high, low + 1)
 
 
-def _read(source: Any, low: np.ndarray, high: np.ndarray, n_out: int) -> np.ndarray:
-    """Read the box. For `n_out` linear samples: as float32, unless converting would cost more than it saves."""
-    box = (slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))
-    region = np.asarray(source[box])
-    if n_out and (region.dtype not in _SMALL_TYPES or region[0].size < 4 * n_out):
-        region = region.astype(np.float32, copy=False)
-    return np.ascontiguousarray(region)
+def _steps(w: Warp) -> np.ndarray:
+    """How many voxels a side the map steps over, along each axis."""
+    return np.maximum(np.linalg.norm(w.matrix, axis=1) + _TINY, 1).astype(np.int64)
 
 
-def _averaged(region: np.ndarray, w: Warp) -> tuple[np.ndarray, Warp]:
-    """Means over blocks of voxels, as many a side as the map steps over; the map then points at the blocks."""
+def _averaged(region: np.ndarray, w: Warp, factor: np.ndarray) -> tuple[np.ndarray, Warp]:
+    """Means over blocks of `factor` voxels; the map then points at the blocks."""
     n = len(w.size)
-    factor = np.maximum(np.linalg.norm(w.matrix, axis=1) + 1e-6, 1).astype(np.int64)
-    if (factor == 1).all():
-        return region, w
     means = np.empty((len(region), *-(-np.asarray(region.shape[1:]) // factor)), np.float32)
     flat = (slice(None), *[None] * (3 - n))
     block_means(region[flat], np.concatenate([np.ones(3 - n, np.int64), factor]), means[flat])
@@ -122,8 +134,10 @@ def _lift(region: np.ndarray, w: Warp, out: np.ndarray) -> tuple[np.ndarray, ...
     return region[flat], matrix, offset, control, out[flat]
 
 
-def warp_torch(source: torch.Tensor, w: Warp) -> torch.Tensor:
-    """Sample by torch alone (grid up-sampling + grid_sample, linear, edge): the reference `warp` is tested against.
+def warp_torch(
+    source: torch.Tensor, w: Warp, *, order: Literal[0, 1] = 1, fill: Literal["edge", "reflect"] = "edge"
+) -> torch.Tensor:
+    """Sample by torch alone (grid up-sampling + grid_sample): what `warp` is tested against, and the device's backend.
 
     `source` (C,*S) float32 on any device -> (C,*size).
     """
@@ -141,7 +155,9 @@ def warp_torch(source: torch.Tensor, w: Warp) -> torch.Tensor:
         position = position + interpolate(control, w.size, mode=mode, align_corners=True)[0].movedim(0, -1)
     extent = torch.tensor(source.shape[1:], dtype=torch.float32, device=device)
     unit = (position + 0.5) / extent * 2 - 1
-    return grid_sample(source[None], unit.flip(-1)[None], padding_mode="border", align_corners=False)[0]
+    padding = "reflection" if fill == "reflect" else "border"
+    how = "bilinear" if order == 1 else "nearest"
+    return grid_sample(source[None], unit.flip(-1)[None], mode=how, padding_mode=padding, align_corners=False)[0]
 
 
 def draw_warp(

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from medssl.transforms.filters import add_noise, blur, tone, uniform_noise
+from medssl.transforms.filters import blur, power, tone
 from medssl.transforms.intensity import (
     RandBezierIntensityd,
     RandBiasFieldd,
@@ -16,6 +16,7 @@ from medssl.transforms.intensity import (
     RandHistogramShiftd,
     RandWindowJitterd,
 )
+from medssl.transforms.noise import add_noise, uniform_noise
 from medssl.types import InputError
 
 ALL = [
@@ -62,6 +63,14 @@ def test_tone_table_is_accurate_where_curves_are_steep() -> None:
     for gamma in (0.5, 0.7, 1.0, 1.5, 2.5):
         np.testing.assert_allclose(tone(x, lambda t, g=gamma: t**g), x.astype(float) ** gamma, atol=2e-6)
     np.testing.assert_array_equal(tone(np.array([-0.5, 1.5], np.float32), lambda t: t), [0, 1])
+
+
+def test_powers_are_right_from_the_smallest_number_to_one() -> None:
+    x = np.concatenate([np.linspace(0, 1, 5001), 10.0 ** np.linspace(-37, 0, 300)]).astype(np.float32)[None, None]
+    for gamma in (0.1, 0.5, 0.7, 1.0, 1.5, 2.5):
+        np.testing.assert_allclose(power(x, gamma), x.astype(float) ** gamma, atol=1e-5)
+    np.testing.assert_array_equal(power(np.array([-0.5, 0, 1.5], np.float32), 0.8)[:2], 0)
+    assert power(np.array([[1.5, 1]], np.float32), 0.8) == pytest.approx(1, abs=2e-6)
 
 
 def test_gamma_hand_case_and_symmetric_draw() -> None:
@@ -131,7 +140,7 @@ def test_bias_field_is_smooth_and_as_strong_as_drawn() -> None:
 def test_blur_equals_scipy() -> None:
     for shape in [(2, 15, 18, 21), (3, 30, 31), (1, 1, 9, 9), (1, 2, 2, 2)]:
         x = rng().random(shape, dtype=np.float32)
-        for sigma in (0.3, 0.8, 1.5):
+        for sigma in (0.3, 0.8, 1.5, 2.0):
             expected = [gaussian_filter(c, sigma, mode="nearest", radius=int(np.ceil(3 * sigma))) for c in x]
             np.testing.assert_allclose(blur(x, sigma), expected, atol=1e-6)
 

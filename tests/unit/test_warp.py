@@ -231,3 +231,45 @@ def test_a_map_of_other_dimension_is_refused() -> None:
     w = compose(whole((8, 8)), (8, 8), (1.0, 1.0))
     with pytest.raises(InputError, match="2 axes but the source has shape"):
         warp(np.zeros((1, 8, 8, 8), np.float32), w)
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (7, 9, 8)])
+def test_reflect_shows_what_a_mirror_at_the_faces_shows(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    pad, n = 5, len(shape)
+    wide = Warp(np.eye(n), np.full(n, -float(pad)), None, tuple(s + 2 * pad for s in shape))
+    mirrored = np.pad(x, [(0, 0), *[(pad, pad)] * n], mode="symmetric")
+    np.testing.assert_allclose(warp(x, wide, fill="reflect"), mirrored, atol=1e-5)
+    np.testing.assert_array_equal(warp(x, wide, order=0, fill="reflect"), mirrored)
+    settings = ALL_2D if n == 2 else ALL
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        start = Window((0,) * n, tuple(s // 2 for s in shape))
+        w, _ = draw_warp(rng, start, (20,) * n, (1.0,) * n, settings)
+        expected = warp_torch(torch.from_numpy(x), w, fill="reflect").numpy()
+        np.testing.assert_allclose(warp(x, w, fill="reflect"), expected, atol=1e-4)
+
+
+def test_averaged_reflection_of_a_constant_and_of_a_symmetric_ramp() -> None:
+    ramp = np.broadcast_to(np.minimum(np.arange(64), 63 - np.arange(64)).astype(np.float32), (1, 64, 64))
+    w = Warp(4 * np.eye(2), np.array([1.5, 1.5 - 64]), None, (16, 48))
+    seen = warp(ramp, w, fill="reflect", average=True)
+    inner = warp(ramp, compose(whole((64, 64)), (16, 16), (1.0, 1.0)), average=True)
+    np.testing.assert_allclose(seen, np.tile(inner, (1, 1, 3)), atol=1e-4)
+
+
+def test_averaging_covers_whole_blocks_up_to_the_border() -> None:
+    board = (np.indices((64, 64)).sum(0) % 2)[None].astype(np.uint8)
+    for size in ((16, 16), (32, 16), (32, 32)):
+        np.testing.assert_array_equal(warp(board, compose(whole((64, 64)), size, (1.0, 1.0)), average=True), 0.5)
+    inner = compose(Window((8, 12), (32, 32)), (8, 8), (1.0, 1.0))
+    np.testing.assert_array_equal(warp(board, inner, average=True), 0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.int64, np.float16, np.float64, np.bool_])
+def test_every_type_gives_what_its_numbers_give(dtype: type) -> None:
+    x = np.random.default_rng(1).integers(0, 2 if dtype is np.bool_ else 100, (1, 9, 10, 11)).astype(dtype)
+    w, _ = draw_warp(np.random.default_rng(0), whole((9, 10, 11)), (8, 8, 8), (1.0, 1.0, 1.0), ALL)
+    np.testing.assert_array_equal(warp(x, w), warp(x.astype(np.float32), w))
+    assert warp(x, w, order=0).dtype == dtype
+    assert set(np.unique(warp(x, w, order=0))) <= set(np.unique(x))
