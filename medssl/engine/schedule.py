@@ -78,9 +78,5 @@ def optimizer(spec: OptimizerSpec, parameters: Sequence[Tensor]) -> Optimizer:
     """The optimizer of one player over its parameters."""
     if spec.kind == "sgd":
         return torch.optim.SGD(parameters, spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
-    if len(spec.betas) != 2:
-        raise InputError(
-            f"betas {list(spec.betas)} has {len(spec.betas)} numbers: Adam takes two, such as [0.9, 0.999]"
-        )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.kind]
     return kind(parameters, spec.lr, betas=(spec.betas[0], spec.betas[1]), weight_decay=spec.weight_decay)

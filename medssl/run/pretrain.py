@@ -20,9 +20,8 @@ from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
 from medssl.engine.stream import BatchStream
 from medssl.models import weights as weight_room
-from medssl.run import build, dataset, launch, pictures
+from medssl.run import build, dataset, launch, pictures, stages
 from medssl.run import out as out_room
-from medssl.run.refresh import Wholes, refresh
 from medssl.run.state import Run, check_same, restore, restore_optimizers, save
 from medssl.types import InputError, Interrupted
 
@@ -130,19 +129,19 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
         return
     if content is not None:
         run.log.say(f"continuing at step {run.step} of {run.steps}")
-        _stage(run, run.step - 1)  # the stage that the checkpoint was written in
+        stages.enter(run, run.step - 1)  # the stage that the checkpoint was written in
         restore_optimizers(run, content)
     metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
     records = run.steps // run.recipe.train.log_every
     watch = CollapseWatch((run.resolved["method"] or {}).get("dim"), patience=max(20, records // 10))
     every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
     with stop_requests() as stop_asked, progress() as show:
-        for start, stop in pairwise(_boundaries(run)):
+        for start, stop in pairwise(stages.boundaries(run)):
             module = None
             if ranks.world() > 1:
                 gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
-            _stage(run, start)
-            boxes = _refresh(run) if run.policy.due(start) else {}
+            stages.enter(run, start)
+            boxes = stages.renew_boxes(run) if run.policy.due(start) else {}
             module = run.fabric.setup_module(run.pretext)
             meter = Meter(run.fabric.device, _batches(run, start, stop))
             for step in range(start, stop):
@@ -163,42 +162,6 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
                     )
                 show("pretrain", run.step, run.steps)
     metrics.close()
-
-
-def _boundaries(run: Run) -> list[int]:
-    """Steps from here to the end at which a loss or a rival comes into play, or boxes are renewed."""
-    starts = {weight.start for weight in run.weights.values()} | set(_rival_starts(run).values())
-    due = {step for step in range(run.steps) if run.policy.due(step)}
-    return sorted({run.step, run.steps} | {step for step in starts | due if run.step < step < run.steps})
-
-
-def _rival_starts(run: Run) -> dict[str, int]:
-    """First step of the rivals that their method makes wait."""
-    if run.pretext.method is None or "discrimination" not in run.weights:
-        return {}
-    first = run.weights["discrimination"].start
-    return {name: first + wait for name, wait in run.pretext.method.starts(run.recipe.train.batch).items()}
-
-
-def _stage(run: Run, step: int) -> None:
-    """Let the players of `step` play, those that go on with their state."""
-    on = {loss for loss, weight in run.weights.items() if weight(step) > 0}
-    on |= {rival for rival, first in _rival_starts(run).items() if step >= first}
-    run.pretext.activate(on)
-    run.optimizers = players.rebuild(run.pretext.players(), run.recipe.optimizers, run.optimizers)
-    if on != run.on:
-        run.log.say(f"from step {step}: {', '.join(sorted(on))}; players: {', '.join(run.optimizers)}")
-    run.on = on
-
-
-def _refresh(run: Run) -> dict[str, float]:
-    """Renew the boxes; returns what is to be logged of them."""
-    batch = run.recipe.train.batch // (run.recipe.train.accumulate * run.fabric.world_size)
-    wholes = Wholes(run.cache, run.ids, run.maker, run.maker.sizes[0])
-    workers = run.recipe.data.workers
-    for warning in refresh(run.fabric, run.pretext.encoder, run.policy, wholes, batch=batch, workers=workers):
-        run.log.say(f"warning: {warning}")
-    return {f"metric.{name}": value for name, value in run.policy.statistics().items()}
 
 
 def _batches(run: Run, start: int, stop: int) -> Iterator[Views]:

@@ -90,7 +90,7 @@ def test_a_dotted_kind_reaches_outside(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     supplied = {"spatial_dims": 3, "in_channels": 1}
     assert kinds.make("encoder", {"kind": "my_encoders.small"}, supplied) == 3
-    with pytest.raises(InputError, match="my_encoders.none is no module"):
+    with pytest.raises(InputError, match=r"my_encoders.none is no module"):
         kinds.resolve("encoder", "my_encoders.none")
     with pytest.raises(InputError, match=r"needs the package package_that_is_not_there"):
         kinds.resolve("encoder", "my_encoders.needy")

@@ -56,18 +56,21 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, where):
 
 
 class Cache:
-    hash, cases, patients = "abc", dict.fromkeys("pqr"), {"x", "y"}
+    hash, cases, patients, left_out = "abc", dict.fromkeys("pqr"), {"x", "y"}, {}
+    preprocessing = {"preset": "xray"}
 
 
 def test_the_run_says_what_it_was_made_of(tmp_path):
-    out.describe(tmp_path, {"seed": 1, "views": {"size": [8, 8]}}, Cache(), {"train": ["p", "q"]})
-    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == {"seed": 1, "views": {"size": [8, 8]}}
+    recipe = {"seed": 1, "views": {"size": [8, 8]}, "data": {"phantom": None, "cache": "films"}}
+    out.describe(tmp_path, recipe, Cache(), {"train": ["p", "q"]})
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == recipe
     lock = json.loads((tmp_path / "manifest.lock").read_text())
-    assert {key: lock[key] for key in ("cache", "cases", "patients", "subsets")} == {
+    assert {key: lock[key] for key in ("cache", "cases", "patients", "subsets", "radiographs")} == {
         "cache": "abc",
         "cases": 3,
         "patients": 2,
         "subsets": {"train": 2},
+        "radiographs": True,
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medssl.engine import players
-from medssl.engine.schedule import Weight, learning_rate, optimizer, steps_of
+from medssl.engine.schedule import Weight, learning_rate, steps_of
 from medssl.recipe import Optimizer
 from medssl.types import InputError
 
@@ -48,11 +48,6 @@ def test_constant_rate_and_linear_warmup():
     cosine = spec(warmup=0.2)  # after the warm-up the cosine runs over what is left
     assert learning_rate(cosine, 20, 100) == pytest.approx(0.03)
     assert learning_rate(cosine, 60, 100) == pytest.approx(0.015)
-
-
-def test_adam_needs_two_betas():
-    with pytest.raises(InputError, match="takes two"):
-        optimizer(spec(kind="adam", betas=[0.9]), [torch.nn.Parameter(torch.zeros(1))])
 
 
 def test_a_player_that_goes_on_keeps_its_state_and_a_new_parameter_starts_fresh():
