@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -57,7 +58,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, where):
 
 class Cache:
     hash, cases, patients, left_out = "abc", dict.fromkeys("pqr"), {"x", "y"}, {}
-    preprocessing = {"preset": "xray"}
+    preprocessing: ClassVar = {"preset": "xray"}
 
 
 def test_the_run_says_what_it_was_made_of(tmp_path):
