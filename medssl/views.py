@@ -7,12 +7,13 @@ Shapes: C channels, *S the view's size, B batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from medssl.transforms.drafts import Draft, Drafts, finish, read, refuse_nan
 from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
 from medssl.transforms.warp import compose, draw_warp, warp
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medssl.data.cache import Cache, Case
+    from medssl.transforms.base import Params
     from medssl.transforms.modality import Preset
     from medssl.transforms.warp import Fill, Warp
     from medssl.types import CropPolicy
@@ -43,26 +45,42 @@ def build(
     warp: dict[str, Any] | None = None,
     intensity: list[dict[str, Any]] | None = None,
     corrupt: str | dict[str, Any] | None = "dira",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> ViewMaker:
     """Make `count` views of one `size`, or of a list of sizes, one a view (multi-crop).
 
     `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. `faithful` is the order of DiRA
     (2D) and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to
     be undone; intensity changes stay the preset's, and gray is not repeated to three channels as DiRA does for public
-    weights. Raises InputError for sizes that do not fit `spatial_dims` or `count`.
+    weights. device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps
+    and changes whole batches: the same draws, the same images to 1e-3.
+    Raises InputError for sizes that do not fit `spatial_dims` or `count`.
     """
     geometry = {**FAITHFUL[spatial_dims], **(warp or {})} if faithful else warp
     recipe = modality_preset(
         preset, spatial_dims, warp=geometry, intensity=intensity, corrupt=corrupt, faithful=faithful
     )
-    return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful)
+    return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful, device=device)
+
+
+class Drawn(NamedTuple):
+    """All that is random in one view."""
+
+    window: Window
+    map: Warp
+    plain: Warp | None  # the target's own map, if `faithful`
+    moved: dict[str, Any]
+    changes: list[Params | None]  # one an intensity transform
+    corrupt: Params | None
 
 
 class ViewMaker:
     """Draws the views of a sample; everything random comes from the generator it is given."""
 
-    def __init__(self, sizes: Sequence[tuple[int, ...]], preset: Preset, *, faithful: bool = False) -> None:
-        self.sizes, self.preset, self.faithful = tuple(sizes), preset, faithful
+    def __init__(
+        self, sizes: Sequence[tuple[int, ...]], preset: Preset, *, faithful: bool = False, device: str = "cpu"
+    ) -> None:
+        self.sizes, self.preset, self.faithful, self.device = tuple(sizes), preset, faithful, device
 
     def __call__(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
@@ -71,35 +89,69 @@ class ViewMaker:
 
         `index` is the number under which `policy` knows the sample. Raises InputError if there is a NaN in a view.
         """
-        return tuple(self._view(source, case, index, size, policy, rng) for size in self.sizes)
+        return tuple(self._view(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+
+    def drafts(
+        self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
+    ) -> tuple[Draft, ...]:
+        """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
+        return tuple(self._draft(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+
+    def finish(self, batch: Drafts | Views, device: torch.device) -> Views:
+        """Bring a batch to `device`, and make its views there if workers left that to it."""
+        if isinstance(batch, Drafts):
+            made = [finish(drafts, self.preset, device) for drafts in batch.x]
+            batch = Views(tuple(x for x, _ in made), made[0][1], batch.mask, batch.sample, batch.patient)
+        x = tuple(view.to(device, non_blocking=True) for view in batch.x)
+        return Views(x, *(tensor.to(device, non_blocking=True) for tensor in batch[1:]))
 
     def whole(self, source: Any, case: Case, size: Sequence[int]) -> np.ndarray:
         """Resize the whole array, drawing nothing: (C,*size) float32 in [0,1]; what heat maps are made of."""
         return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)
 
-    def _view(
+    def _draw(
         self, source: Any, case: Case, index: int, size: tuple[int, ...], policy: CropPolicy, rng: np.random.Generator
-    ) -> View:
+    ) -> Drawn:
+        shape = (source.shape[0], *size)
         window = policy.window(case.shape, index, rng, case.spacing)
         map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.warp)
-        clean = _sample(source, map_, case, self.preset.warp.fill)
-        target = _sample(source, compose(window, size, case.spacing), case) if self.faithful else clean
-        drawn: dict[str, Any] = {"warp": moved}
+        changes = [transform.draw(rng, shape) for transform in self.preset.intensity]
+        corrupt = self.preset.corrupt.draw(rng, shape) if self.preset.corrupt else None
+        plain = compose(window, size, case.spacing) if self.faithful else None
+        return Drawn(window, map_, plain, moved, changes, corrupt)
+
+    def _view(self, source: Any, case: Case, drawn: Drawn) -> View:
+        clean = _sample(source, drawn.map, case, self.preset.warp.fill)
+        target = clean if drawn.plain is None else _sample(source, drawn.plain, case)
         x = clean
-        for transform in self.preset.intensity:
-            params = drawn[type(transform).__name__] = transform.draw(rng, x.shape)
+        for transform, params in zip(self.preset.intensity, drawn.changes, strict=True):
             x = transform.apply(x, params)
-        mask = np.zeros((1, *size), bool)
-        if (corrupt := self.preset.corrupt) is not None:
-            params = drawn["corrupt"] = corrupt.draw(rng, x.shape)
-            x, mask = corrupt.apply(x, params), corrupt.mask(x.shape, params)
-        return View(x, target, mask, window, drawn)
+        if self.preset.corrupt is not None:
+            x = self.preset.corrupt.apply(x, drawn.corrupt)
+        return View(x, target, self._mask(x.shape, drawn), drawn.window, self._named(drawn))
+
+    def _mask(self, shape: tuple[int, ...], drawn: Drawn) -> np.ndarray:
+        if self.preset.corrupt is None:
+            return np.zeros((1, *shape[1:]), bool)
+        return self.preset.corrupt.mask(shape, drawn.corrupt)
+
+    def _named(self, drawn: Drawn) -> dict[str, Any]:
+        names = [type(transform).__name__ for transform in self.preset.intensity]
+        named = {"warp": drawn.moved, **dict(zip(names, drawn.changes, strict=True))}
+        return named if self.preset.corrupt is None else {**named, "corrupt": drawn.corrupt}
+
+    def _draft(self, source: Any, case: Case, drawn: Drawn) -> Draft:
+        parts = [read(source, drawn.map, case, self.preset.warp.fill)]
+        if drawn.plain is not None:
+            parts.append(read(source, drawn.plain, case))
+        mask = self._mask((source.shape[0], *drawn.map.size), drawn)
+        return Draft(parts, case.intensity, drawn.changes, drawn.corrupt, torch.from_numpy(mask))
 
 
 class Sample(NamedTuple):
     """One item of the data set."""
 
-    views: tuple[View, ...]
+    views: tuple[View, ...] | tuple[Draft, ...]
     number: int
     patient: int
 
@@ -120,7 +172,8 @@ class ViewsDataset(Dataset[Sample]):
         epoch, index = key
         name, rng = self.ids[index], np.random.default_rng([self.seed, epoch, index])
         try:
-            views = self.maker(self.cache.image(name), self.cache.cases[name], index, self.policy, rng)
+            make = self.maker.drafts if self.maker.device == "cuda" else self.maker
+            views = make(self.cache.image(name), self.cache.cases[name], index, self.policy, rng)
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"case {name} of {self.cache.path} cannot be read ({error}): remove its array and prepare again"
@@ -128,16 +181,16 @@ class ViewsDataset(Dataset[Sample]):
         return Sample(views, index, self.patients[index])
 
 
-def collate(samples: Sequence[Sample]) -> Views:
+def collate(samples: Sequence[Sample]) -> Views | Drafts:
     """Stack samples to a batch; target and mask are those of view 0."""
-    views = [sample.views for sample in samples]
-    return Views(
-        x=tuple(_stack([v[i].x for v in views]) for i in range(len(views[0]))),
-        target=_stack([v[0].target for v in views]),
-        mask=_stack([v[0].mask for v in views]),
-        sample=torch.tensor([sample.number for sample in samples]),
-        patient=torch.tensor([sample.patient for sample in samples]),
-    )
+    number = torch.tensor([sample.number for sample in samples])
+    patient = torch.tensor([sample.patient for sample in samples])
+    by_view: list[Any] = [list(views) for views in zip(*(sample.views for sample in samples), strict=True)]
+    if isinstance(by_view[0][0], Draft):
+        return Drafts(tuple(by_view), torch.stack([draft.mask for draft in by_view[0]]), number, patient)
+    x = tuple(_stack([view.x for view in views]) for views in by_view)
+    first = by_view[0]
+    return Views(x, _stack([view.target for view in first]), _stack([view.mask for view in first]), number, patient)
 
 
 def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]]) -> np.ndarray:
@@ -154,8 +207,7 @@ def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]]) -> np.ndarra
 def _sample(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> np.ndarray:
     # Point sampling aliases where it steps over voxels: average them first.
     x = scaled(warp(source, map_, fill=fill, average=True), case.intensity)
-    if not np.isfinite(np.dot(x.reshape(-1), x.reshape(-1))):
-        raise InputError(f"case {case.id} holds values that are NaN: leave it out, or repair it and prepare again")
+    refuse_nan(x, case)
     return x
 
 

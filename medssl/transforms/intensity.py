@@ -15,11 +15,25 @@ from medssl.transforms.noise import add_noise
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from monai.config.type_definitions import KeysCollection
 
     from medssl.transforms.base import Params
 
 _PIECES = 512  # points at which a Bezier curve is evaluated
+
+
+class Curve(RandTransform):
+    """A change by a tone curve."""
+
+    def curve(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the drawn curve, [0,1] -> [0,1]."""
+        raise NotImplementedError
+
+    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
+        """Map through the curve."""
+        return tone(x, self.curve(params))
 
 
 class RandGammad(RandTransform):
@@ -46,7 +60,7 @@ class RandGammad(RandTransform):
         return power(x, params["gamma"])
 
 
-class RandBezierIntensityd(RandTransform):
+class RandBezierIntensityd(Curve):
     """A random cubic Bezier tone curve from (0,0) to (1,1), or, with probability `invert`, from (0,1) to (1,0).
 
     Models Genesis (Zhou et al. 2021, section 3.2) and TransVW: two inner control points uniform in the unit square. Not
@@ -67,17 +81,17 @@ class RandBezierIntensityd(RandTransform):
         """Draw the two inner control points (x,y) and the direction."""
         return {"points": rng.random((2, 2)).tolist(), "invert": bool(rng.random() < self.invert)}
 
-    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Map through the curve."""
+    def curve(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
+        """Interpolate between points of the Bezier curve."""
         t = np.linspace(0, 1, _PIECES)[:, None]
         first, second = np.asarray(params["points"])
         points = 3 * (1 - t) ** 2 * t * first + 3 * (1 - t) * t**2 * second + t**3
         xs = np.sort(points[:, 0])
         ys = points[::-1, 1] if params["invert"] else np.sort(points[:, 1])
-        return tone(x, lambda v: np.interp(v, xs, ys))
+        return lambda v: np.interp(v, xs, ys)
 
 
-class RandHistogramShiftd(RandTransform):
+class RandHistogramShiftd(Curve):
     """A rising piecewise linear tone curve: evenly spaced knots, each inner one moved between its neighbours.
 
     `points` bounds the number of knots; `strength` is the part of the way to a neighbour that a knot may move.
@@ -107,11 +121,11 @@ class RandHistogramShiftd(RandTransform):
             heights[i] += self.strength * (moved - heights[i])
         return {"heights": heights.tolist()}
 
-    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Map through the knots."""
+    def curve(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
+        """Interpolate between the knots."""
         heights = params["heights"]
         knots = np.linspace(0, 1, len(heights))
-        return tone(x, lambda v: np.interp(v, knots, heights))
+        return lambda v: np.interp(v, knots, heights)
 
 
 class RandWindowJitterd(RandTransform):

@@ -25,7 +25,7 @@ HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 # Haematoxylin and eosin vectors and 99th percentiles of concentration, the usual target of Macenko et al. 2009.
 HE_TARGET = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_TARGET_CONCENTRATION = np.array([1.9705, 1.0308])
-_DARKEST = 1 / 512  # below this a pixel's density would run to infinity
+DARKEST = 1 / 512  # below this a pixel's density would run to infinity
 _APART = np.cos(np.deg2rad(10))  # closer than 10 degrees, both are the same stain: nothing to tell apart
 _TISSUE = 0.15  # optical density above which a pixel is stained (Macenko et al. 2009)
 
@@ -61,8 +61,12 @@ class RandStainJitterd(RandTransform):
         vectors = HED
         if self.stains == "macenko" and (estimated := macenko(density)) is not None:
             vectors = _third(estimated)
-        mixing = np.linalg.inv(vectors) @ np.diag(1 + np.asarray(params["scale"])) @ vectors
-        return _remix(density, mixing, np.asarray(params["shift"]) @ vectors)
+        return _remix(density, *self.mixing(vectors, params))
+
+    def mixing(self, vectors: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarray]:
+        """Return the matrix (3,3) and the shift (3,) by which optical density changes."""
+        matrix = np.linalg.inv(vectors) @ np.diag(1 + np.asarray(params["scale"])) @ vectors
+        return matrix, np.asarray(params["shift"]) @ vectors
 
 
 class RandStainMatchd(RandTransform):
@@ -109,7 +113,7 @@ def optical_density(x: np.ndarray) -> np.ndarray:
     """-ln of an RGB image (3,Y,X) in [0,1]; InputError for any other shape."""
     if x.ndim != 3 or len(x) != 3:
         raise InputError(f"stain transforms need an RGB image (3,Y,X), got shape {x.shape}: use another preset")
-    return -np.log(np.maximum(x, np.float32(_DARKEST)))
+    return -np.log(np.maximum(x, np.float32(DARKEST)))
 
 
 def macenko(density: np.ndarray) -> np.ndarray | None:

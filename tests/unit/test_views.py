@@ -245,10 +245,24 @@ def test_seed_epoch_and_index_fix_the_bytes_whatever_the_workers(cache):
         loader = DataLoader(data(cache), batch_sampler=KEYS, num_workers=workers, collate_fn=views.collate)
         return list(loader)
 
-    here, one, two = batches(0), batches(1), batches(2)
-    for a, b, c in zip(here, one, two, strict=True):
+    here, one, four = batches(0), batches(1), batches(4)
+    for a, b, c in zip(here, one, four, strict=True):
         assert equal(a, b)
         assert equal(a, c)
+
+
+def test_drafts_of_workers_become_the_views_that_workers_make(cache):
+    made, drafted = data(cache), data(cache)
+    drafted.maker = views.build(spatial_dims=3, size=[16, 16, 16], preset="ct", corrupt="transvw", device="cuda")
+    for workers in (0, 2):
+        loader = DataLoader(drafted, batch_sampler=KEYS[:2], num_workers=workers, collate_fn=views.collate)
+        for keys, batch in zip(KEYS[:2], loader, strict=True):
+            finished = drafted.maker.finish(batch, torch.device("cpu"))
+            expected = views.collate([made[key] for key in keys])
+            assert (finished.x[0] - expected.x[0]).abs().max() < 1e-3
+            assert (finished.target - expected.target).abs().max() < 1e-3
+            assert torch.equal(finished.mask, expected.mask)
+            assert torch.equal(finished.sample, expected.sample)
 
 
 def test_a_sample_does_not_depend_on_what_came_before(cache):

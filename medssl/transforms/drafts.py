@@ -1,0 +1,83 @@
+"""Views that workers only read and draw, and the device that trains makes, a whole batch at a time.
+
+Shapes: C channels, *R the region that a view needs, *S the view's size, B batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from medssl.transforms import batched
+from medssl.transforms.warp import DIRECT, cut, warp_torch
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.data.cache import Case
+    from medssl.transforms.base import Params
+    from medssl.transforms.modality import Preset
+    from medssl.transforms.warp import Fill, Warp
+
+
+class Draft(NamedTuple):
+    """One view read and drawn, not yet made."""
+
+    parts: list[tuple[torch.Tensor, Warp]]  # stored values (C,*R) and the map into them: the view's, the target's
+    intensity: Sequence[tuple[float, float]]
+    changes: list[Params | None]
+    corrupt: Params | None
+    mask: torch.Tensor
+
+
+class Drafts(NamedTuple):
+    """A batch of drafts; the other fields are those of Views."""
+
+    x: tuple[list[Draft], ...]
+    mask: torch.Tensor
+    sample: torch.Tensor
+    patient: torch.Tensor
+
+
+def read(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[torch.Tensor, Warp]:
+    """Read the region that a map needs, in stored units; returns it and the map into it. InputError for NaN."""
+    region, inner = cut(source, map_, fill=fill, average=True)
+    region = region if region.dtype in DIRECT else region.astype(np.float32)
+    refuse_nan(region, case)
+    return torch.from_numpy(region), inner
+
+
+def _sampled(
+    region: torch.Tensor,
+    map_: Warp,
+    intensity: Sequence[tuple[float, float]],
+    device: torch.device,
+    fill: Literal["edge", "reflect"] = "edge",
+) -> torch.Tensor:
+    """What `_sample` gives, of a region on `device`."""
+    x = warp_torch(region.to(device, non_blocking=True).float(), map_, fill=fill)
+    low, high = torch.tensor(intensity, device=device).reshape(-1, 2, *[1] * (x.ndim - 1)).unbind(1)
+    return torch.where(high > low, (x - low) / (high - low), 0.0).clamp(0, 1)
+
+
+def refuse_nan(x: np.ndarray, case: Case) -> None:
+    """Raise InputError, naming the case, if floats of `x` are NaN or infinite."""
+    if x.dtype == np.float32 and not np.isfinite(np.dot(x.reshape(-1), x.reshape(-1))):
+        raise InputError(f"case {case.id} holds values that are NaN: leave it out, or repair it and prepare again")
+
+
+def finish(drafts: list[Draft], preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make one view of a batch on `device`: input and target (B,C,*S)."""
+    clean = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
+    target = clean
+    if len(drafts[0].parts) > 1:
+        target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts])
+    x = clean
+    for number, transform in enumerate(preset.intensity):
+        x = batched.apply(transform, x, [d.changes[number] for d in drafts])
+    if preset.corrupt is not None:
+        x = batched.apply(preset.corrupt, x, [d.corrupt for d in drafts])
+    return x, target

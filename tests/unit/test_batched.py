@@ -1,0 +1,163 @@
+"""The batched backend gives what the transforms themselves give, for the same draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medssl import views
+from medssl.crop import random
+from medssl.data.cache import Case
+from medssl.transforms import batched
+from medssl.transforms.corrupt import (
+    RandCutoutd,
+    RandInpaintd,
+    RandLocalShuffled,
+    RandMaskBlocksd,
+    RandOutpaintd,
+    RandPatchSwapd,
+)
+from medssl.transforms.distort import RandRemapd, dira, genesis, transvw
+from medssl.transforms.intensity import (
+    RandBezierIntensityd,
+    RandBiasFieldd,
+    RandBlurNoised,
+    RandGammad,
+    RandHistogramShiftd,
+    RandWindowJitterd,
+)
+from medssl.transforms.modality import CORRUPT, INTENSITY, PRESETS
+from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.types import InputError, Window
+
+GRAY = [
+    RandGammad(prob=0.7),
+    RandBezierIntensityd(invert=0.5),
+    RandHistogramShiftd(),
+    RandWindowJitterd(),
+    RandBiasFieldd(),
+    RandBlurNoised(sigma=(0.3, 1.5)),
+    RandCutoutd(),
+    RandCutoutd(fill="noise"),
+    RandInpaintd(),
+    RandOutpaintd(),
+    RandOutpaintd(fill=0.25, blocks=4),
+    RandPatchSwapd(),
+    RandMaskBlocksd(block=4),
+    RandRemapd(),
+]
+COLOUR = [RandStainJitterd(sigma=0.1)]
+WITHOUT_TWIN = [RandLocalShuffled(), RandStainMatchd(), RandStainJitterd(stains="macenko")]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def gap(transform, x: np.ndarray) -> float:
+    """Largest difference between both backends over a batch, each sample with its own draw."""
+    drawn = [transform.draw(rng(seed), x.shape[1:]) for seed in range(len(x))]
+    expected = np.stack([transform.apply(image, params) for image, params in zip(x, drawn, strict=True)])
+    given = torch.from_numpy(x.copy())
+    made = batched.apply(transform, given, drawn).numpy()
+    np.testing.assert_array_equal(given.numpy(), x)
+    return float(np.abs(made - expected).max())
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 13, 17, 15), (6, 1, 1, 12, 12), (6, 3, 20, 17)])
+@pytest.mark.parametrize("transform", GRAY, ids=lambda t: type(t).__name__)
+def test_same_draws_give_the_same_images(transform, shape) -> None:
+    assert gap(transform, rng(1).random(shape, dtype=np.float32)) < 1e-4
+
+
+@pytest.mark.parametrize("transform", COLOUR + WITHOUT_TWIN, ids=lambda t: type(t).__name__)
+def test_same_draws_give_the_same_tiles(transform) -> None:
+    assert gap(transform, rng(1).random((5, 3, 40, 36), dtype=np.float32) * 0.8 + 0.1) < 1e-4
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("make", [dira, transvw, genesis])
+def test_mixtures_give_the_same(make, n) -> None:
+    assert gap(make(spatial_dims=n), rng(2).random((12, 1, *(24,) * n), dtype=np.float32)) < 1e-4
+
+
+def test_every_kind_has_a_twin_but_those_that_are_listed() -> None:
+    made = [make() for make in INTENSITY.values()] + [make(spatial_dims=2) for make in CORRUPT.values()]
+    assert {type(t) for t in made if type(t) not in batched.TWINS} == {RandStainMatchd}
+    assert RandLocalShuffled not in batched.TWINS
+
+
+class Recorded:
+    """A transform that counts how often it is applied on the CPU."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def apply(self, x, params):
+        self.count += 1
+        return x
+
+
+def test_what_has_no_twin_is_applied_to_the_drawn_samples_alone() -> None:
+    recorded = Recorded()
+    batched.apply(recorded, torch.rand(4, 1, 8, 8), [None, {"a": 1}, None, {"a": 2}])
+    assert recorded.count == 2
+
+
+def case(array, values) -> Case:
+    shape = array.shape[1:]
+    spacing = (2.0, 1.0, 1.0)[-len(shape) :]
+    return Case(
+        "XX-1", shape, spacing, len(array), "OT", "ct", "p", "", (), False, values, Window((0,) * len(shape), shape)
+    )
+
+
+def both(array, values, **arguments):
+    """The batch made by workers, and the batch made on the device."""
+    n = array.ndim - 1
+    size = [[20] * n, [8] * n]
+    maker = views.build(spatial_dims=n, size=size, device="cuda", **arguments)
+    samples, drafts = [], []
+    for seed in range(4):
+        given = array, case(array, values), 0, random.build()
+        samples.append(views.Sample(maker(*given, rng(seed)), seed, 0))
+        drafts.append(views.Sample(maker.drafts(*given, rng(seed)), seed, 0))
+    cpu = torch.device("cpu")
+    return maker.finish(views.collate(samples), cpu), maker.finish(views.collate(drafts), cpu)
+
+
+def smooth(*shape: int) -> np.ndarray:
+    """An image of waves, since noise would show how positions are rounded."""
+    where = np.stack(np.indices(shape[1:])).astype(float)
+    waves = [np.sin(where[i % len(where)] / (3 + i) + where.sum(0) / 7 + c) for i in range(3) for c in range(shape[0])]
+    return np.stack([np.mean(waves[c :: shape[0]], 0) for c in range(shape[0])])
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("faithful", [False, True])
+@pytest.mark.parametrize("shape", [(1, 50, 60), (1, 26, 44, 40), (3, 60, 50)])
+def test_the_device_makes_the_views_that_workers_make(preset, faithful, shape) -> None:
+    if (preset == "pathology") != (shape[0] == 3):
+        return
+    stored = (smooth(*shape) * 100 + 128).astype(np.uint8 if shape[0] == 3 else np.int16)
+    worker, device = both(stored, ((0.0, 255.0),) * shape[0], preset=preset, faithful=faithful)
+    for a, b in zip([*worker.x, worker.target], [*device.x, device.target], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
+    for a, b in zip(worker[2:], device[2:], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_constant_image_and_values_out_of_range_are_the_same() -> None:
+    worker, device = both(np.full((1, 30, 30), 7, np.int16), ((7.0, 7.0),), intensity=[], corrupt=None)
+    assert torch.equal(worker.target, device.target)
+    assert not device.target.any()
+    worker, device = both((smooth(1, 40, 40) * 30000).astype(np.int16), ((-1000.0, 1000.0),), intensity=[])
+    torch.testing.assert_close(worker.target, device.target, atol=1e-3, rtol=0)
+
+
+def test_workers_that_only_read_refuse_nan_too() -> None:
+    array = np.full((1, 30, 30), np.nan, np.float32)
+    maker = views.build(spatial_dims=2, size=[8, 8], device="cuda")
+    with pytest.raises(InputError, match="case XX-1 holds values that are NaN"):
+        maker.drafts(array, case(array, ((0.0, 1.0),)), 0, random.build(), rng())
