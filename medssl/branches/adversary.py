@@ -15,7 +15,7 @@ from medssl.types import Losses
 class Adversary(nn.Module):
     """Main loss "adversarial" reaches the reconstruction alone, rival loss "discriminator" the discriminator alone."""
 
-    def __init__(self, discriminator: nn.Module, loss: losses.AdversarialKind) -> None:
+    def __init__(self, discriminator: PatchDiscriminator, loss: losses.AdversarialKind) -> None:
         super().__init__()
         self.discriminator, self.loss = discriminator, loss
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
 from medssl.models import norm as norms
 from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -44,11 +47,14 @@ class PatchDiscriminator(nn.Sequential):
             if isinstance(module, nn.modules.conv._ConvNd):
                 nn.init.normal_(module.weight, std=0.02)
 
-    def forward(self, x_BC: Tensor) -> Tensor:
-        """(B,C,*S) -> (B,1,*ceil(S/8)). Raises InputError where instance norm would see a single voxel."""
-        size = list(x_BC.shape[2:])
+    def check(self, size: Sequence[int]) -> None:
+        """Raises InputError where instance norm would see a single voxel."""
         if self.norm == "instance" and max(size) <= 8:
             raise InputError(
-                f"the discriminator needs an axis above 8 voxels, not {size}: use larger views or norm: group"
+                f"the discriminator needs an axis above 8 voxels, not {list(size)}: use larger views or norm: group"
             )
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        """(B,C,*S) -> (B,1,*ceil(S/8)). Raises InputError."""
+        self.check(x_BC.shape[2:])
         return super().forward(x_BC)

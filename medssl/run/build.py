@@ -114,8 +114,11 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     maker = views(recipe)
     for size in maker.sizes:
         sizes.check(size, net.divisor)
+        norm.check(net, size)
     _check_level(recipe, net)
     pretext = _pretext(recipe, net, samples)
+    if pretext.adversary is not None:
+        pretext.adversary.discriminator.check(maker.sizes[0])
     pretext.check_views(resolved(recipe)["views"]["count"])
     _check_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
     _check_players(recipe, pretext)

@@ -145,6 +145,12 @@ def test_the_resolved_recipe_holds_the_defaults_of_the_kinds_and_resolves_to_its
         ({"views": {"size": [33, 32, 32]}}, "not divisible"),
         ({"views": {"size": [32, 32]}}, "3 positive sizes"),
         ({"views": {"count": 1}}, "views.count is 1"),
+        (
+            {"views": {"size": [[32, 32, 32], [32, 32, 32], [16, 16, 15]], "count": 3}},
+            r"\[16, 16, 15\] is not divisible",
+        ),
+        ({"views": {"size": [8, 8, 8]}}, r"an axis above 8 voxels, not \[8, 8, 8\]"),
+        ({"views": {"size": [16, 16, 16]}, "encoder": {"norm": "instance"}}, "a single voxel at the encoder's deepest"),
         ({"crop": {"alpha": -1.0}}, "crop.alpha is -1.0"),
         ({"crop": {"level": 9}}, "crop.level=9, but the encoder has the levels 0 to 3"),
         ({"restore": None}, "adversary judges what restore makes, but restore is null"),
@@ -171,6 +177,12 @@ def test_a_batch_of_one_a_device_is_refused_with_batch_norm_only():
     with pytest.raises(InputError, match="a batch of 1 a device"):
         build.validate(recipe(decoder={"norm": "batch"}), world=4)
     build.validate(recipe(decoder={"norm": "group"}), world=4)
+    build.validate(recipe(decoder={"norm": "sync_batch"}), world=4)  # its batch is the global one
+
+
+def test_views_may_differ_in_size():
+    sizes = [[32, 32, 32], [32, 32, 32], [16, 16, 16], [16, 16, 24]]
+    assert build.pretrain_parts(recipe(views={"size": sizes, "count": 4})).views.sizes == tuple(map(tuple, sizes))
 
 
 def test_a_bank_larger_than_the_data_is_refused_with_what_works():
