@@ -9,7 +9,7 @@ demo: .venv/user
 	$(BIN)/medssl demo --out demo
 
 test: .venv/dev lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -72,3 +72,12 @@ class CropPolicy(Protocol):
 
     def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Take new heat maps: pairs (index_B, map_B*S)."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it: tensors and numbers."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Become what `state` says."""
+
+    def statistics(self) -> dict[str, float]:
+        """What is logged at each refresh."""

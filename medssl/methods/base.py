@@ -69,7 +69,8 @@ def spread(z_BD: Tensor) -> dict[str, Tensor]:
     with torch.autocast(z_BD.device.type, enabled=False):
         z = functional.normalize(losses.wide(z_BD), dim=1)
         gram = z @ z.T if z.shape[0] <= z.shape[1] else z.T @ z
-        singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+        # Embeddings that are not finite are for the loop to stop at, with the names of the samples.
+        singular = torch.linalg.eigvalsh(gram.nan_to_num()).clamp_min(0).sqrt()
         p = singular / singular.sum()
         return {
             "embedding_std": z.std(0, unbiased=False).mean(),
