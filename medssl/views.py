@@ -63,6 +63,9 @@ def build(
     return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful, device=device)
 
 
+Batch = Views | Drafts
+
+
 class Drawn(NamedTuple):
     """All that is random in one view."""
 
@@ -78,7 +81,12 @@ class ViewMaker:
     """Draws the views of a sample; everything random comes from the generator it is given."""
 
     def __init__(
-        self, sizes: Sequence[tuple[int, ...]], preset: Preset, *, faithful: bool = False, device: str = "cpu"
+        self,
+        sizes: Sequence[tuple[int, ...]],
+        preset: Preset,
+        *,
+        faithful: bool = False,
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         self.sizes, self.preset, self.faithful, self.device = tuple(sizes), preset, faithful, device
 
@@ -97,7 +105,7 @@ class ViewMaker:
         """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
         return tuple(self._draft(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
 
-    def finish(self, batch: Drafts | Views, device: torch.device) -> Views:
+    def finish(self, batch: Batch, device: torch.device) -> Views:
         """Bring a batch to `device`, and make its views there if workers left that to it."""
         if isinstance(batch, Drafts):
             made = [finish(drafts, self.preset, device) for drafts in batch.x]
@@ -151,13 +159,19 @@ class ViewMaker:
 class Sample(NamedTuple):
     """One item of the data set."""
 
-    views: tuple[View, ...] | tuple[Draft, ...]
+    views: tuple[View, ...]
     number: int
     patient: int
+    drafts: tuple[Draft, ...] = ()  # in place of views
 
 
 class ViewsDataset(Dataset[Sample]):
-    """The views of the cases `ids` of a cache; an item is (epoch, index), and (seed, epoch, index) fixes every draw."""
+    """The views of the cases `ids` of a cache; an item is (epoch, index), and (seed, epoch, index) fixes every draw.
+
+    Where `drafted` is set, they are left for `ViewMaker.finish` to make.
+    """
+
+    drafted = False
 
     def __init__(self, cache: Cache, ids: Sequence[str], maker: ViewMaker, policy: CropPolicy, seed: int) -> None:
         self.cache, self.ids, self.maker, self.policy, self.seed = cache, list(ids), maker, policy, seed
@@ -172,24 +186,25 @@ class ViewsDataset(Dataset[Sample]):
         epoch, index = key
         name, rng = self.ids[index], np.random.default_rng([self.seed, epoch, index])
         try:
-            make = self.maker.drafts if self.maker.device == "cuda" else self.maker
-            views = make(self.cache.image(name), self.cache.cases[name], index, self.policy, rng)
+            given = self.cache.image(name), self.cache.cases[name], index, self.policy, rng
+            views = () if self.drafted else self.maker(*given)
+            drafts = self.maker.drafts(*given) if self.drafted else ()
         except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"case {name} of {self.cache.path} cannot be read ({error}): remove its array and prepare again"
             ) from error
-        return Sample(views, index, self.patients[index])
+        return Sample(views, index, self.patients[index], drafts)
 
 
-def collate(samples: Sequence[Sample]) -> Views | Drafts:
+def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples to a batch; target and mask are those of view 0."""
     number = torch.tensor([sample.number for sample in samples])
     patient = torch.tensor([sample.patient for sample in samples])
-    by_view: list[Any] = [list(views) for views in zip(*(sample.views for sample in samples), strict=True)]
-    if isinstance(by_view[0][0], Draft):
-        return Drafts(tuple(by_view), torch.stack([draft.mask for draft in by_view[0]]), number, patient)
-    x = tuple(_stack([view.x for view in views]) for views in by_view)
-    first = by_view[0]
+    if samples[0].drafts:
+        drafts = tuple(list(of_view) for of_view in zip(*(sample.drafts for sample in samples), strict=True))
+        return Drafts(drafts, torch.stack([draft.mask for draft in drafts[0]]), number, patient)
+    x = tuple(_stack([v.x for v in views]) for views in zip(*(sample.views for sample in samples), strict=True))
+    first = [sample.views[0] for sample in samples]
     return Views(x, _stack([view.target for view in first]), _stack([view.mask for view in first]), number, patient)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medssl.recipe import Options, PretrainRecipe
-    from medssl.types import Views
+    from medssl.views import Batch
 
 
 def pretrain(recipe: PretrainRecipe, options: Options) -> None:
@@ -164,7 +164,7 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
     metrics.close()
 
 
-def _batches(run: Run, start: int, stop: int) -> Iterator[Views]:
+def _batches(run: Run, start: int, stop: int) -> Iterator[Batch]:
     """The batches of this rank, steps `start` to `stop`. A new loader a stage, so that no worker has old boxes."""
     parts = run.recipe.train.accumulate
     stream = BatchStream(
@@ -176,8 +176,10 @@ def _batches(run: Run, start: int, stop: int) -> Iterator[Views]:
         rank=ranks.rank(),
         world=ranks.world(),
     )
+    data = run.views()
+    data.drafted = run.maker.device == "cuda"
     loader = DataLoader(
-        run.views(),
+        data,
         batch_sampler=stream,
         num_workers=run.recipe.data.workers,
         collate_fn=views.collate,
@@ -190,12 +192,12 @@ def _batches(run: Run, start: int, stop: int) -> Iterator[Views]:
         raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
 
-def _step(run: Run, module: _FabricModule, batches: Iterator[Views], step: int, *, asked: bool) -> dict[str, float]:
+def _step(run: Run, module: _FabricModule, batches: Iterator[Batch], step: int, *, asked: bool) -> dict[str, float]:
     """One step of every player; returns losses and diagnostics, averaged over ranks and accumulated parts."""
     parts, values, samples = run.recipe.train.accumulate, [], []
     players.set_rates(run.optimizers, run.recipe.optimizers, step, run.steps)
     for part in range(parts):
-        batch: Views = run.fabric.to_device(next(batches))
+        batch = run.maker.finish(next(batches), run.fabric.device)
         waits = part < parts - 1 and ranks.world() > 1
         with run.fabric.no_backward_sync(module, enabled=waits):
             losses = module(batch)

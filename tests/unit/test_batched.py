@@ -122,7 +122,7 @@ def both(array, values, **arguments):
     for seed in range(4):
         given = array, case(array, values), 0, random.build()
         samples.append(views.Sample(maker(*given, rng(seed)), seed, 0))
-        drafts.append(views.Sample(maker.drafts(*given, rng(seed)), seed, 0))
+        drafts.append(views.Sample((), seed, 0, maker.drafts(*given, rng(seed))))
     cpu = torch.device("cpu")
     return maker.finish(views.collate(samples), cpu), maker.finish(views.collate(drafts), cpu)
 
