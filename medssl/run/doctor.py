@@ -14,7 +14,7 @@ from medssl import __version__
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from medssl.pretext import Pretext
     from medssl.recipe import PretrainRecipe
@@ -84,9 +84,10 @@ def _estimate(name: str) -> None:
     recipe, _ = load("pretrain", name, [])
     if not isinstance(recipe, PretrainRecipe):
         raise InputError(f"{name} is not a recipe of `medssl pretrain`, which is all that doctor can estimate")
-    pretext = pretrain_parts(recipe).pretext
+    parts = pretrain_parts(recipe)
+    pretext = parts.pretext
     count = sum(parameter.numel() for parameter in pretext.parameters())
-    seconds, batch, memory = _one_step(recipe, pretext)
+    seconds, batch, memory = _one_step(recipe, pretext, parts.views.sizes)
     whole = seconds * recipe.train.batch / batch * recipe.train.steps / 3600
     print(f"\nrecipe {name}: {count / 1e6:.2f} M parameters ({4 * count / GIB:.2f} GiB, and as much again for moments)")
     print(
@@ -97,7 +98,7 @@ def _estimate(name: str) -> None:
     )
 
 
-def _one_step(recipe: PretrainRecipe, pretext: Pretext) -> tuple[float, int, float]:
+def _one_step(recipe: PretrainRecipe, pretext: Pretext, sizes: Sequence[tuple[int, ...]]) -> tuple[float, int, float]:
     """Seconds, batch and peak memory of a forward and backward pass on random views, after one to warm up."""
     import torch
 
@@ -106,23 +107,21 @@ def _one_step(recipe: PretrainRecipe, pretext: Pretext) -> tuple[float, int, flo
     pretext.to(device)
     wait = pretext.method.starts(batch) if pretext.method is not None else {}
     pretext.activate(set(pretext.names()) - set(wait))  # all but the rivals that cannot play at the first step
-    views = _views(recipe, batch, device)
+    views = _views(recipe.channels, sizes, batch, device)
     _timed(lambda: _pass(pretext, views), device)
     seconds = _timed(lambda: _pass(pretext, views), device)
     return seconds, batch, _peak(device)
 
 
-def _views(recipe: PretrainRecipe, batch: int, device: Any) -> Any:
+def _views(channels: int, sizes: Sequence[tuple[int, ...]], batch: int, device: Any) -> Any:
     import torch
 
     from medssl.types import Views
 
-    shape = (batch, recipe.channels, *recipe.views["size"])
-    count = recipe.views.get("count", 2)
     index = torch.arange(batch, device=device)
-    images = tuple(torch.rand(shape, device=device) for _ in range(count))
-    mask = torch.zeros((batch, 1, *shape[2:]), dtype=torch.bool, device=device)
-    return Views(images, torch.rand(shape, device=device), mask, index, index)
+    images = tuple(torch.rand(batch, channels, *size, device=device) for size in sizes)
+    mask = torch.zeros((batch, 1, *sizes[0]), dtype=torch.bool, device=device)
+    return Views(images, torch.rand_like(images[0]), mask, index, index)
 
 
 def _pass(pretext: Pretext, views: Any) -> None:

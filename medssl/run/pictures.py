@@ -40,7 +40,7 @@ def draw(run: Run) -> None:
 
 
 def _heat(run: Run, numbers: list[int]) -> dict[int, Tensor]:
-    wholes = Wholes(run.cache, run.ids, run.maker, tuple(run.recipe.views["size"]))
+    wholes = Wholes(run.cache, run.ids, run.maker, run.maker.sizes[0])
     level = run.policy.level if isinstance(run.policy, ContrastiveCrop) else "auto"
     maps = {}
     for number in numbers:

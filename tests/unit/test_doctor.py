@@ -72,6 +72,12 @@ def test_the_estimate_counts_the_parameters_of_the_recipe_and_multiplies_its_ste
     assert hours == pytest.approx(seconds * batch / 2 * steps / 3600, abs=0.06)
 
 
+def test_views_of_several_sizes_are_timed_as_they_are():
+    views = doctor._views(2, [(8, 6), (4, 4)], 3, torch.device("cpu"))
+    assert [x.shape for x in views.x] == [(3, 2, 8, 6), (3, 2, 4, 4)]
+    assert (views.target.shape, views.mask.shape) == ((3, 2, 8, 6), (3, 1, 8, 6))
+
+
 def test_only_pretraining_recipes_are_estimated(asked, capsys):
     with pytest.raises(InputError, match="no pretrain recipe is called 'segment_3d'"):
         doctor.doctor("segment_3d")
