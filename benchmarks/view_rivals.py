@@ -57,7 +57,7 @@ def monai(size: tuple[int, ...], shape: tuple[int, ...], moves: list[m.Transform
 
 def elastic(n: int, mean: float, size: tuple[int, ...]) -> list[m.Transform]:
     """MONAI's elastic, which rotates and zooms in the same interpolation."""
-    turn = {"rotate_range": ANGLE, "scale_range": ZOOM}
+    turn = {"rotate_range": _angles(n), "scale_range": (ZOOM,) * n}
 
     def make(magnitude: float, **more: float) -> m.Transform:
         if n == 2:
@@ -69,7 +69,12 @@ def elastic(n: int, mean: float, size: tuple[int, ...]) -> list[m.Transform]:
 
 def affine(n: int, mean: float, size: tuple[int, ...]) -> list[m.Transform]:
     """MONAI's affine alone: `mean` is not used."""
-    return [m.RandAffined(KEY, prob=1.0, rotate_range=ANGLE, scale_range=ZOOM, padding_mode="border")]
+    return [m.RandAffined(KEY, prob=1.0, rotate_range=_angles(n), scale_range=(ZOOM,) * n, padding_mode="border")]
+
+
+def _angles(n: int) -> tuple[float, ...]:
+    """One range an angle: MONAI takes a single number for the first axis alone."""
+    return (ANGLE,) * (1 if n == 2 else 3)
 
 
 def affine_grid(n: int, mean: float, size: tuple[int, ...]) -> list[m.Transform]:

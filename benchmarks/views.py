@@ -2,9 +2,7 @@
 
 One table; every row is a ratio between two things run in turn. One-thread rows count the processor time of that thread,
 so that other work on the machine counts for neither; the two-thread row counts the clock.
-The list of one view, all pipelines: crop (a share of 0.2 to 1) + resize, flips p .5 an axis, rotation +-15 degrees,
-zoom +-10%, elastic of 1.5 mm mean displacement, gamma, blur p .5, fresh noise p .5, one erased block. Ours starts from
-stored int16 or uint8 and scales it; the others are given float32 in [0,1].
+The list that every pipeline works through is printed with the table, and each has it with the same probabilities.
 """
 
 from __future__ import annotations
@@ -33,6 +31,12 @@ from medssl.views import ViewMaker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LIST = """One view, whichever the pipeline: crop of a share of 0.2 to 1 and resize, always; flip of each axis, p 0.5;
+rotation within 15 degrees about every axis and zoom within 10%, always; elastic of 1.5 mm mean displacement, always
+(rows without elastic: never); gamma 0.8 to 1.25, always; blur of sigma 0.3 to 1 voxels, p 0.5; fresh Gaussian noise of
+standard deviation 0 to 0.03, p 0.5; one block erased, sides 1/6 to 1/3, always. medssl starts from stored int16 or
+uint8, scales it, checks it for NaN and keeps the target too; the others are given float32 in [0,1] without meta data.
+Equal maths: the same map, results compared. Equal purpose: the same list, each by its own means."""
 MEAN = 1.5  # mm: our mean displacement is uniform in [0, 3], the others' is 1.5
 
 
@@ -51,6 +55,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
     print(f"{_machine()}, torch {torch.__version__}, 1 thread; medians of {repeats}, warp alone: minima of 15 or more")
+    print(f"{LIST}\n")
     print("| what | medssl ms | against | ms | ratio | bar | compares |\n|---|---|---|---|---|---|---|")
     for rows in (same_map(max(repeats, 15)), volumes(repeats), images(repeats)):
         for row in rows:

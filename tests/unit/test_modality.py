@@ -26,6 +26,7 @@ def test_promises_of_the_modalities() -> None:
     assert "RandWindowJitterd" in kinds("ct", 3)
     for name in PRESETS:
         assert PRESETS[name].__doc__
+        assert preset(name, 2).warp.fill == ("reflect" if name == "pathology" else "edge")
         for transform in preset(name, 2).intensity:
             if isinstance(transform, RandBezierIntensityd):
                 assert transform.invert == 0  # what is bright stays bright
