@@ -36,8 +36,7 @@ def made(method: str = "moco_v2", parts: int = 2, **settings: Any) -> Pretext:
         )
         branches["restore"] = restore.build(spatial_dims=2, in_channels=4, out_channels=1)
     if parts == 2:
-        # Without norm: the gradient of a bias before instance norm is rounding, which Adam turns into full steps.
-        judge = PatchDiscriminator(2, 1, base_channels=4, norm="none")
+        judge = PatchDiscriminator(2, 1, base_channels=4)
         branches["adversary"] = adversary.Adversary(judge, "least_squares")
     return Pretext(net, method=base, **branches).double()
 
