@@ -273,3 +273,23 @@ def test_every_type_gives_what_its_numbers_give(dtype: type) -> None:
     np.testing.assert_array_equal(warp(x, w), warp(x.astype(np.float32), w))
     assert warp(x, w, order=0).dtype == dtype
     assert set(np.unique(warp(x, w, order=0))) <= set(np.unique(x))
+
+
+@pytest.mark.parametrize("shape", [(1, 20), (20, 1), (1, 1), (2, 3)])
+@pytest.mark.parametrize("fill", ["edge", "reflect"])
+def test_thin_images_give_what_they_hold(shape: tuple[int, ...], fill: str) -> None:
+    x = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
+    for seed in range(3):
+        w, _ = draw_warp(np.random.default_rng(seed), whole(shape), (9, 7), (1.0, 1.0), ALL_2D)
+        expected = warp_torch(torch.from_numpy(x), w, fill=fill).numpy()
+        np.testing.assert_allclose(warp(x, w, fill=fill), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(30, 34), (16, 20, 22)])
+def test_both_backends_take_the_same_nearest_labels(shape: tuple[int, ...]) -> None:
+    label = np.random.default_rng(0).integers(0, 9, (1, *shape)).astype(np.int16)
+    for seed in range(4):
+        settings = ALL_2D if len(shape) == 2 else ALL
+        w, _ = draw_warp(np.random.default_rng(seed), whole(shape), (24,) * len(shape), (1.0,) * len(shape), settings)
+        there = warp_torch(torch.from_numpy(label).float(), w, order=0).numpy()
+        assert (there == warp(label, w, order=0)).mean() > 0.999  # float32 positions may fall on either side of a half
