@@ -80,7 +80,7 @@ class AdCo(base.Method):
             if playing:
                 played = losses.cosines(q.detach(), own, candidates, mask)
                 rival = rival - pair.weight * losses.first_of(played, self.bank_temperature)
-        self._diagnose(cosines, q, -rival if playing else None)
+        self._diagnose(cosines, q, sum(pair.weight for pair in pairs), -rival if playing else None)
         if filling and self.training:
             self._fresh.append(k[pairs[0].key].k)
         return Losses({"discrimination": main}, {"bank": rival} if playing else {})
@@ -126,8 +126,8 @@ class AdCo(base.Method):
         return torch.cat([rest, learned.masked_fill(learned > self.prune, -torch.inf)], 1)
 
     @torch.no_grad()
-    def _diagnose(self, cosines_BM: Tensor, q_BD: Tensor, info_nce: Tensor | None) -> None:
-        self.diagnostics = base.contrast(cosines_BM, len(self.bank)) | base.spread(q_BD)
+    def _diagnose(self, cosines_BM: Tensor, q_BD: Tensor, weight: float, info_nce: Tensor | None) -> None:
+        self.diagnostics = base.contrast(cosines_BM, len(self.bank), weight) | base.spread(q_BD)
         self.diagnostics["bank_norm"] = self.bank.norm(dim=1).mean()
         if info_nce is not None:  # in its natural sign, the bank raises it
             self.diagnostics["bank_info_nce"] = info_nce.detach()

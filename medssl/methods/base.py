@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -79,11 +78,16 @@ def spread(z_BD: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def contrast(cosines_BM: Tensor, learned: int) -> dict[str, Tensor]:
-    """Top-1 of picking column 0, the largest cosine in the last `learned` columns, and the loss of a guess, log M."""
+def contrast(cosines_BM: Tensor, learned: int, weight: float = 1.0) -> dict[str, Tensor]:
+    """Top-1 of picking column 0, the largest cosine in the last `learned` columns, and the loss of a guess.
+
+    A guess costs the log of the number of candidates, those that are masked not counted, for each pair of views;
+    `weight` is the sum of the pairs' weights.
+    """
     positive, negative = cosines_BM[:, 0], cosines_BM[:, 1:]
+    candidates = cosines_BM.isfinite().sum(1).to(positive)
     return {
         "top1": (positive > negative.amax(1)).to(positive).mean(),
         "max_cosine": cosines_BM[:, -learned:].amax().clamp_min(-1),
-        "chance": cosines_BM.new_tensor(log(cosines_BM.shape[1])),
+        "chance": weight * candidates.log().mean(),
     }

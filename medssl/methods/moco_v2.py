@@ -58,7 +58,8 @@ class MoCoV2(base.Method):
             q = keys.embed(self.head, encode(pair.query))
             cosines = losses.cosines(q, k[pair.key].own(len(q)), self.queue, mask)
             loss = loss + pair.weight * losses.first_of(cosines, self.temperature)
-        self.diagnostics = base.contrast(cosines, len(self.queue)) | base.spread(q)
+        weight = sum(pair.weight for pair in pairs)
+        self.diagnostics = base.contrast(cosines, len(self.queue), weight) | base.spread(q)
         if self.training:
             self._fresh.append(k[pairs[0].key])
         return Losses({"discrimination": loss}, {})

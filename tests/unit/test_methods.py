@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from math import sqrt
+from math import log, sqrt
 
 import pytest
 import torch
@@ -318,7 +318,8 @@ def test_contrastive_diagnostics() -> None:
     found = base.contrast(cosines, learned=1)
     assert float(found["top1"]) == 0.5
     assert float(found["max_cosine"]) == pytest.approx(0.8)
-    assert float(found["chance"]) == pytest.approx(1.098612, abs=1e-6)
+    assert float(found["chance"]) == pytest.approx((log(3) + log(2)) / 2, abs=1e-6)  # what is masked is no candidate
+    assert float(base.contrast(cosines, 1, weight=5.0)["chance"]) == pytest.approx(2.5 * log(6), abs=1e-6)
     net = encoder()
     method = bank(net)
     forward(method, net, batch())
