@@ -144,8 +144,10 @@ class ViewMaker:
         return self.preset.corrupt.mask(shape, drawn.corrupt)
 
     def _named(self, drawn: Drawn) -> dict[str, Any]:
-        names = [type(transform).__name__ for transform in self.preset.intensity]
-        named = {"warp": drawn.moved, **dict(zip(names, drawn.changes, strict=True))}
+        named: dict[str, Any] = {"warp": drawn.moved}
+        for transform, params in zip(self.preset.intensity, drawn.changes, strict=True):
+            name = type(transform).__name__
+            named[f"{name} {len(named)}" if name in named else name] = params
         return named if self.preset.corrupt is None else {**named, "corrupt": drawn.corrupt}
 
     def _draft(self, source: Any, case: Case, drawn: Drawn) -> Draft:

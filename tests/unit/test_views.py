@@ -9,6 +9,8 @@ from medssl import views
 from medssl.crop import random
 from medssl.data.cache import Case
 from medssl.data.phantom import phantom_cache
+from medssl.transforms.modality import preset
+from medssl.transforms.warp import compose, warp
 from medssl.types import InputError, Window
 
 PLAIN = {"intensity": [], "corrupt": None, "warp": {"flip": 0, "rotate": 0, "zoom": 0, "elastic": 0}}
@@ -131,6 +133,18 @@ def test_intensity_changes_never_touch_the_target():
         loud = make(image, Fixed((0, 0), (40, 40)), preset="xray", seed=seed, warp=PLAIN["warp"])
         plain = make(image, Fixed((0, 0), (40, 40)), **PLAIN)
         assert np.array_equal(loud[0].target, plain[0].target)
+
+
+def test_what_was_drawn_makes_the_view_again_even_where_a_kind_comes_twice():
+    image = texture(40, 40)
+    twice = [{"kind": "gamma"}, {"kind": "blur_noise"}, {"kind": "gamma", "gamma": (2.0, 3.0)}]
+    view = make(image, intensity=twice, corrupt="dira", seed=1)[0]
+    assert list(view.drawn) == ["warp", "RandGammad", "RandBlurNoised", "RandGammad 3", "corrupt"]
+    made = preset("ct", 2, intensity=twice)
+    x = warp(image, compose(view.window, (16, 16), (1.0, 1.0), **view.drawn["warp"]), average=True)
+    for transform, params in zip([*made.intensity, made.corrupt], list(view.drawn.values())[1:], strict=True):
+        x = transform.apply(x, params)
+    np.testing.assert_array_equal(x, view.x)
 
 
 # Values
