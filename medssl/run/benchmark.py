@@ -7,13 +7,13 @@ import os
 import shutil
 import time
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from medssl import report
 from medssl.engine import log
-from medssl.run import dataset, grid, plan
+from medssl.run import dataset, grid, marks, plan
 from medssl.run import out as out_room
 from medssl.run.comparison import summarise, text
 from medssl.run.finetune import tune
@@ -26,20 +26,29 @@ if TYPE_CHECKING:
 
     from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
 
-RESULTS = "results.jsonl"
+RESULTS, SUMMARY = "results.jsonl", "summary.json"
+Line = dict[str, Any]  # of results.jsonl
+
+
+class Job(NamedTuple):
+    """A cell with all that its run needs."""
+
+    cell: Cell
+    recipe: FinetuneRecipe
+    init: str  # a path, or scratch
+    mark: dict[str, Any]
 
 
 def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     """Run what is not yet in results.jsonl, then compare; resume=true goes on, and takes new cells of a wider grid.
 
-    Raises `InputError`.
+    Raises `InputError`, also where a cell was run with other data, weights or settings than it would be now.
     """
     if options.devices * options.num_nodes > 1:
         raise InputError("a benchmark runs its cells one by one on one device: leave devices and num_nodes at 1")
     cells = [Cell(*c) for c in product(recipe.tasks, recipe.inits, map(str, recipe.fractions), recipe.seeds)]
-    settings = {cell: grid.settings(recipe, cell, []) for cell in cells}  # what is wrong is said before anything is run
-    for cell, found in settings.items():
-        plan.check(found)
+    for cell in cells:  # what is wrong is said before anything is run
+        plan.check(grid.settings(recipe, cell, []))
         grid.start(recipe, cell)
     if options.check:
         print(f"the recipe fits together: {len(cells)} runs")
@@ -47,48 +56,63 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     out = out_room.claim(options)
     if options.overwrite:
         shutil.rmtree(out / "runs", ignore_errors=True)
-    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     done = _finished(out / RESULTS)
-    for task in recipe.tasks:
-        _run_task(recipe, options, out, [cell for cell in cells if cell.task == task], done)
+    weights = marks.weights(grid.start(recipe, cell) for cell in cells)
+    jobs = [
+        job
+        for task in recipe.tasks
+        for job in _jobs(recipe, options, out, [cell for cell in cells if cell.task == task], weights, done)
+    ]
+    (out / SUMMARY).unlink(missing_ok=True)  # it does not speak of the grid that runs now
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
+    for number, job in enumerate(jobs, 1):
+        if job.cell not in done:
+            print(f"[{number} of {len(jobs)}] {job.cell.name}", flush=True)
+            done[job.cell] = _run(job, options, out)
     table = summarise([done[cell] for cell in cells], grid.baseline(recipe))
-    (out / "summary.json").write_text(json.dumps(plain(table), indent=1) + "\n")
+    (out / SUMMARY).write_text(json.dumps(plain(table), indent=1) + "\n")
     print(text(table))
     print(report.build([out], out / "report.html", pictures=options.pictures))
 
 
-def _run_task(
-    recipe: BenchmarkRecipe, options: Options, out: Path, cells: list[Cell], done: dict[Cell, dict[str, Any]]
-) -> None:
+def _jobs(
+    recipe: BenchmarkRecipe,
+    options: Options,
+    out: Path,
+    cells: list[Cell],
+    weights: dict[str, str],
+    done: dict[Cell, Line],
+) -> list[Job]:
+    """The jobs of one task, whose data is made where it must be. Raises `InputError` for cells run otherwise."""
     first = grid.settings(recipe, cells[0], [])
-    where = out / "data" / cells[0].task
+    where, splits = out / "data" / cells[0].task, out / f"splits_{cells[0].task}.json"
     dataset.provide(first.data, where, first.augment.get("preset", "ct"))
     cache = dataset.open_cache(first, where)
-    splits = out / f"splits_{cells[0].task}.json"
-    splits.write_text(json.dumps(grid.subsets(recipe, first, cells, cache), indent=1) + "\n")
+    chosen = grid.subsets(recipe, first, cache)
     source = [f"data.cache={dataset.folder(first.data, where)}", "data.manifest=null", f"data.splits={splits}"]
-    parts = ["data.val=val", "data.test=test"]
-    for number, cell in enumerate(cells, 1):
-        found = grid.settings(recipe, cell, [*source, *parts, f"data.train={cell.fraction}_seed{cell.seed}"])
+    jobs = []
+    for cell in cells:
+        parts = {"train": cell.subset, "val": "val", "test": "test"}
+        found = grid.settings(recipe, cell, [*source, *(f"data.{part}={name}" for part, name in parts.items())])
         init = grid.start(recipe, cell)
-        mark = {"hash": found.hash(), "init_from": init}
-        if cell in done:
-            _check_same(cell, done[cell], mark)
-            continue
-        print(f"[{number} of {len(cells)}] {cell.folder.removeprefix('runs/')}", flush=True)
-        done[cell] = _run(cell, found, options, init, out) | mark
-        with (out / RESULTS).open("a") as file:
-            file.write(json.dumps(plain(done[cell])) + "\n")
+        ids = {part: chosen[name] for part, name in parts.items()}
+        jobs.append(Job(cell, found, init, marks.mark(found, cache, ids, f"{cell.init}:{weights[init]}", options)))
+    for job in jobs:
+        _check_same(job, out, done)
+    splits.write_text(json.dumps(chosen, indent=1) + "\n")
+    return jobs
 
 
-def _run(cell: Cell, recipe: FinetuneRecipe, options: Options, init: str, out: Path) -> dict[str, Any]:
-    """Fine-tune one cell, going on where it was stopped; the line of results.jsonl."""
+def _run(job: Job, options: Options, out: Path) -> Line:
+    """Fine-tune one cell, going on where it was stopped; adds its line to results.jsonl."""
     began = time.monotonic()
-    places = {"out": str(out / cell.folder), "init": init, "resume": True}
-    results = tune(recipe, options.model_copy(update={**places, "overwrite": False, "check": False}))
+    folder = out / job.cell.folder
+    marks.write(folder, job.mark)
+    places = {"out": str(folder), "init": job.init, "resume": True}
+    results = tune(job.recipe, options.model_copy(update={**places, "overwrite": False, "check": False}))
     test, score = results["test"], results["score"]
-    return {
-        **cell._asdict(),
+    line = {
+        **job.cell._asdict(),
         "score": score,
         "value": test[score],
         "validation": results["validation"],
@@ -97,12 +121,16 @@ def _run(cell: Cell, recipe: FinetuneRecipe, options: Options, init: str, out: P
         "seconds": round(time.monotonic() - began, 1),
         "overlap": len(results["overlap"]["patients"]),
         "settings": results["settings"],
-        "spatial_dims": recipe.spatial_dims,
+        "spatial_dims": job.recipe.spatial_dims,
+        **job.mark,
         "rows": test["rows"],
     }
+    with (out / RESULTS).open("a") as file:
+        file.write(json.dumps(plain(line)) + "\n")
+    return line
 
 
-def _finished(file: Path) -> dict[Cell, dict[str, Any]]:
+def _finished(file: Path) -> dict[Cell, Line]:
     """The cells in results.jsonl; a last line that a kill cut short is taken out of the file."""
     lines = log.read(file)
     beside = file.with_name(f".{file.name}")
@@ -111,9 +139,8 @@ def _finished(file: Path) -> dict[Cell, dict[str, Any]]:
     return {Cell(line["task"], line["init"], line["fraction"], line["seed"]): line for line in lines}
 
 
-def _check_same(cell: Cell, line: dict[str, Any], mark: dict[str, str]) -> None:
-    if any(line[name] != value for name, value in mark.items()):
-        raise InputError(
-            f"{cell.folder} is finished, but with other settings than the recipe has now: undo the change, or start a "
-            "new benchmark with another out="
-        )
+def _check_same(job: Job, out: Path, done: dict[Cell, Line]) -> None:
+    """A finished cell is judged by its line, a begun one by the mark in its run directory."""
+    before = done.get(job.cell, marks.begun(out / job.cell.folder))
+    if before is not None:
+        marks.check(job.cell.name, before, job.mark)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from medssl.data.cache import Cache
 
-SHUFFLE = 0  # seed of the one order of patients that fractions are cut from, so that the smaller lies in the larger
-
 
 class Cell(NamedTuple):
     """One run of the grid."""
@@ -35,7 +33,17 @@ class Cell(NamedTuple):
     @property
     def folder(self) -> str:
         """Where its run directory lies in that of the benchmark."""
-        return f"runs/{self.task}/{self.init}/{self.fraction}/seed{self.seed}"
+        return f"runs/{self.name}"
+
+    @property
+    def name(self) -> str:
+        """What it is called where one line speaks of it."""
+        return f"{self.task}/{self.init}/{self.fraction}/seed{self.seed}"
+
+    @property
+    def subset(self) -> str:
+        """The name of the cases it trains on; all inits of a fraction and seed share them."""
+        return f"{self.fraction}_seed{self.seed}"
 
 
 def settings(recipe: BenchmarkRecipe, cell: Cell, more: list[str]) -> FinetuneRecipe:
@@ -85,7 +93,7 @@ def baseline(recipe: BenchmarkRecipe) -> str | None:
     return plain_scratch[0] if plain_scratch else None
 
 
-def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cells: list[Cell], cache: Cache) -> dict[str, list[str]]:
+def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dict[str, list[str]]:
     """The ids of val, test and of the training subset of each fraction and seed."""
     usable = plan.check(first).module.labelled
     whole = subset_room.subsets(cache, first.data, usable)
@@ -94,7 +102,7 @@ def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cells: list[Cell], c
         name = f"{fraction}_seed{seed}"
         share = _share(fraction)
         if share is not None:
-            chosen[name] = _part(whole["train"], share, cache)
+            chosen[name] = _part(whole["train"], share, cache, seed)
         else:
             chosen[name] = _named(first, cache, fraction, seed)
     return chosen
@@ -112,10 +120,14 @@ def _share(fraction: str) -> float | None:
     return share
 
 
-def _part(train: list[str], share: float, cache: Cache) -> list[str]:
-    """The cases of the first patients, in one order for all shares; one patient at least."""
+def _part(train: list[str], share: float, cache: Cache, seed: int) -> list[str]:
+    """The cases of the first patients in the order of `seed`; one patient at least.
+
+    Seeds differ in whose labels they have, so that the noise of that draw is in the results; within a seed the
+    smaller share lies in the larger.
+    """
     patients = sorted({cache.cases[name].patient for name in train})
-    order = np.random.default_rng(SHUFFLE).permutation(len(patients))
+    order = np.random.default_rng(seed).permutation(len(patients))
     kept = {patients[i] for i in order[: max(1, round(share * len(patients)))]}
     return [name for name in train if cache.cases[name].patient in kept]
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from medssl.data.phantom import phantom_cache
 from medssl.engine import log
 from medssl.recipe import BenchmarkRecipe, validate
 from medssl.run import benchmark as room
-from medssl.run import grid
+from medssl.run import grid, marks
 from medssl.run.benchmark import benchmark
 from medssl.run.comparison import summarise, text
 from medssl.run.grid import Cell
@@ -23,7 +25,7 @@ ROWS = {"settings": {"kind": "segment", "classes": ["lesion"]}, "spatial_dims": 
 
 def line(init, seed, dices):
     rows = [{"id": str(i), "patient": str(i), "dice": dice, "dice.lesion": dice} for i, dice in enumerate(dices)]
-    cell = {"task": "t", "init": init, "fraction": "n4", "seed": seed}
+    cell = {"task": "t", "init": init, "fraction": "n4", "seed": seed, "cases": 4, "subset": f"draw {seed}"}
     return {**cell, **ROWS, "value": float(np.mean(dices)), "rows": rows}
 
 
@@ -53,6 +55,9 @@ def test_a_known_difference_is_found_with_its_limits():
     assert better["n"] == 6
     assert better["sd"] == pytest.approx(np.std([x["value"] for x in lines[1::2]], ddof=1))
     assert "to scratch +0.0" in text([better])
+    assert better["mean_low"] < better["mean"] < better["mean_high"]
+    assert better["high"] - better["low"] < better["mean_high"] - better["mean_low"], "what both share cancels"
+    assert (better["cases"], better["draws"], better["to"]) == (4, 6, "scratch")
 
 
 def test_run_noise_widens_the_interval():
@@ -80,6 +85,14 @@ def test_missing_scores_are_left_out_of_means():
     assert better["difference"] == pytest.approx(0.1)
 
 
+def test_one_seed_has_no_interval_and_no_p():
+    table = summarise([line("scratch", 0, [0.5, 0.7]), line("better", 0, [0.6, 0.8])], "scratch")
+    (better,) = [entry for entry in table if entry["init"] == "better"]
+    assert better["difference"] == pytest.approx(0.1)
+    assert [better[key] for key in ("sd", "low", "high", "p", "mean_low", "mean_high")] == [None] * 6
+    assert text(table).splitlines()[1].endswith("better           dice 0.7000 (n=1)  to scratch +0.1000 -, p -")
+
+
 def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):
     phantom_cache(tmp_path / "cache", 6, (16, 16, 16), 0, "ct")
     data = {"data": {"cache": str(tmp_path / "cache")}}
@@ -98,24 +111,110 @@ def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):
     with (tmp_path / "out" / "results.jsonl").open("a") as file:
         file.write('{"task": "ct", "cut')  # what a kill leaves behind
     ran = []
-    monkeypatch.setattr(room, "_run", lambda cell, *_: ran.append(cell) or lines[0] | cell._asdict())
+    given = (tmp_path / "out" / "recipe.yaml").read_text()
+
+    def run(job, *_):
+        ran.append(job.cell)
+        return lines[0] | job.cell._asdict() | job.mark
+
+    monkeypatch.setattr(room, "_run", run)
     wider = made.model_copy(update={"seeds": [0, 1]})
     benchmark(wider, options(tmp_path / "out", resume=True))
     assert {cell.seed for cell in ran} == {1}
     assert len(ran) == 4
-    assert len(log.read(tmp_path / "out" / "results.jsonl")) == 8
+    assert len(log.read(tmp_path / "out" / "results.jsonl")) == 4, "the cut line is gone"
 
+    wider_recipe = (tmp_path / "out" / "recipe.yaml").read_text()
+    assert wider_recipe != given
     changed = bench(tmp_path, tasks={"ct": {**made.tasks["ct"], "train": {"steps": 3}}})
-    with pytest.raises(InputError, match="with other settings"):
+    with pytest.raises(InputError, match=r"ct/scratch/0.5/seed0 was run with other values of: the settings; undo"):
         benchmark(changed, options(tmp_path / "out", resume=True))
+    assert (tmp_path / "out" / "recipe.yaml").read_text() == wider_recipe, "a refusal leaves the record as it is"
 
 
-def test_fractions_are_nested_and_by_patient(tmp_path):
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A function that makes a benchmark run, with cells that cost nothing; what it ran, and how it is called."""
+    ran = []
+
+    def tune(recipe, options):
+        ran.append(options.out)
+        test = {"dice": 0.5, "rows": [{"id": "1", "patient": "1", "dice": 0.5, "dice.lesion": 0.5}]}
+        about = {"score": "dice", "validation": 0.5, "cases": {"train": 1}, "floor": None, "overlap": {"patients": []}}
+        return {**about, "test": test, "settings": ROWS["settings"]}
+
+    monkeypatch.setattr(room, "tune", tune)
+
+    def go(cache="cache", **more):
+        made = bench(tmp_path, inits={"scratch": "scratch", "pre": str(tmp_path / "Jane.pt")}, fractions=[0.5])
+        made.tasks["ct"]["data"] = {"cache": str(tmp_path / cache)}
+        benchmark(made, options(tmp_path / "out", **more))
+        return log.read(tmp_path / "out" / "results.jsonl")
+
+    phantom_cache(tmp_path / "cache", 6, (16, 16, 16), 0, "ct")
+    (tmp_path / "Jane.pt").write_bytes(b"weights")
+    return go, ran
+
+
+def test_cells_are_marked_by_data_and_weights_and_not_by_paths(finished, tmp_path):
+    go, ran = finished
+    scratch, pre = go()
+    assert scratch["cache"] == Cache(tmp_path / "cache").hash
+    assert scratch["init_from"] == "scratch:scratch"
+    assert pre["init_from"] == "pre:" + hashlib.sha256(b"weights").hexdigest()[:16]
+    assert scratch["subset"] == pre["subset"]
+    assert str(tmp_path) not in json.dumps([scratch, pre])
+    assert "Jane" not in (tmp_path / "out" / "results.jsonl").read_text()
+    shutil.copytree(tmp_path / "cache", tmp_path / "moved")
+    go(cache="moved", resume=True)
+    assert len(ran) == 2, "the same data in another place is the same"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("weights", "ct/pre/0.5/seed0 was run with other values of: the weights it starts from; .*overwrite=true"),
+        ("data", "ct/scratch/0.5/seed0 was run with other values of: the content of the cache, the cases"),
+        ("parts", "ct/pre/0.5/seed0 was run with other values of: init_parts;"),
+    ],
+)
+def test_a_cell_of_other_data_or_weights_is_not_kept(finished, tmp_path, change, message):
+    go, ran = finished
+    go()
+    if change == "weights":
+        (tmp_path / "Jane.pt").write_bytes(b"pretrained again")
+    phantom_cache(tmp_path / "other", 6, (16, 16, 16), 1, "ct")
+    more = {"cache": "other"} if change == "data" else {"init_parts": ["encoder"]} if change == "parts" else {}
+    with pytest.raises(InputError, match=message):
+        go(resume=True, **more)
+    assert len(ran) == 2
+
+
+def test_a_cell_that_was_only_begun_is_judged_as_well(finished, tmp_path):
+    go, ran = finished
+    go()
+    (tmp_path / "out" / "results.jsonl").unlink()
+    (tmp_path / "Jane.pt").write_bytes(b"pretrained again")
+    with pytest.raises(InputError, match=r"ct/pre/0.5/seed0 was run with other values of: the weights"):
+        go(resume=True)
+    go(overwrite=True)
+    assert len(ran) == 4
+    assert marks.begun(tmp_path / "out" / "runs" / "ct" / "pre" / "0.5" / "seed0")["init_from"].startswith("pre:")
+    (tmp_path / "without" / "checkpoints").mkdir(parents=True)
+    assert marks.begun(tmp_path / "without") == {}
+    assert marks.begun(tmp_path / "nowhere") is None
+
+
+def test_fractions_are_nested_by_patient_and_drawn_by_seed(tmp_path):
     phantom_cache(tmp_path / "cache", 12, (16, 16, 16), 0, "ct")
     cache = Cache(tmp_path / "cache")
-    parts = [set(grid._part(cache.ids, share, cache)) for share in (0.01, 0.25, 0.5, 1.0)]
-    assert [len(part) for part in parts] == [1, 3, 6, 12]
-    assert parts[0] < parts[1] < parts[2] < parts[3]
+    drawn = []
+    for seed in range(4):
+        parts = [set(grid._part(cache.ids, share, cache, seed)) for share in (0.01, 0.25, 0.5, 1.0)]
+        assert [len(part) for part in parts] == [1, 3, 6, 12]
+        assert parts[0] < parts[1] < parts[2] < parts[3]
+        drawn.append(frozenset(parts[1]))
+    assert len(set(drawn)) == 4, "each seed has other labels"
 
 
 def test_names_take_the_seed_of_the_run(tmp_path):
@@ -126,8 +225,7 @@ def test_names_take_the_seed_of_the_run(tmp_path):
     data = {"cache": str(tmp_path / "cache"), "splits": str(file), "train": "all", "val": None, "test": None}
     made = bench(tmp_path, fractions=["n1", "all"], seeds=[0, 1])
     made.tasks["ct"]["data"] = data
-    cells = [Cell("ct", "scratch", "n1", 0)]
-    chosen = grid.subsets(made, grid.settings(made, cells[0], []), cells, cache)
+    chosen = grid.subsets(made, grid.settings(made, Cell("ct", "scratch", "n1", 0), []), cache)
     assert chosen["n1_seed0"] == cache.ids[:1]
     assert chosen["n1_seed1"] == cache.ids[1:2]
     assert chosen["all_seed0"] == chosen["all_seed1"] == cache.ids[:4]
