@@ -6,6 +6,7 @@ BIN := .venv/bin
 .PHONY: demo test lint install clean
 
 demo: .venv/user
+	rm -rf demo
 	$(BIN)/medssl demo --out demo
 
 test: .venv/dev lint

@@ -38,9 +38,12 @@ def provide(data: Data, out: Path, preset: str) -> None:
         from medssl.data.prepare import prepare
 
         print(f"preparing {data.manifest} into {where} (preset {preset}); data.cache={where} uses it again", flush=True)
-        with progress() as update:
-            prepare(Path(data.manifest), where, preset=preset, progress=update)
-    elif data.phantom is not None and not (where / "cache.json").exists():
+        try:
+            with progress() as update:
+                prepare(Path(data.manifest), where, preset=preset, progress=update)
+        except InputError as error:
+            raise InputError(f"{error} (or run `medssl prepare` yourself and set data.cache=DIR)") from error
+    elif data.phantom is not None:
         from medssl.data.phantom import phantom_cache
 
         phantom = data.phantom

@@ -15,7 +15,7 @@ SIZE = (48, 64, 64)
 def demo(out: Path, *, short: bool = False) -> None:
     """Make phantom files under `out`, run the chain on them, and print where the report lies.
 
-    Raises `InputError` if `out` is taken or a step fails; what was written stays.
+    Raises `InputError` if `out` is taken. If a step fails the demo ends with its exit code, and what was written stays.
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: remove it, or name another folder with --out")
@@ -59,7 +59,8 @@ def _run(arguments: list[str]) -> None:
     _say(shlex.join(["medssl", *arguments]))
     done = subprocess.run([sys.executable, "-m", "medssl.cli", *arguments], check=False)
     if done.returncode:
-        raise InputError(f"the demo stopped: `medssl {arguments[0]}` ended with exit code {done.returncode}, see above")
+        print(f"the demo stopped: `medssl {arguments[0]}` ended with exit code {done.returncode}", file=sys.stderr)
+        sys.exit(done.returncode)
 
 
 def _say(text: str) -> None:

@@ -14,9 +14,9 @@ from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
-from medssl.engine.signals import stop_requests
+from medssl.engine.signals import leave_to_parent, stop_requests
 from medssl.engine.stream import BatchStream
-from medssl.run import dataset, labelled, launch, origin, plan, score
+from medssl.run import dataset, labelled, launch, origin, plan, resume, score
 from medssl.run import out as out_room
 from medssl.run.labelled import Held, Samples
 from medssl.run.subsets import leaks, subsets
@@ -25,7 +25,6 @@ from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
@@ -54,23 +53,34 @@ def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
     fabric = launch.fabric(options, recipe.train.precision)
     made = plan.check(recipe, fabric.world_size)
     out = out_room.path(options)
-    if fabric.is_global_zero:
-        out_room.claim(options)
-        dataset.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
-    fabric.launch()
-    fabric.barrier()
-    run = _open(recipe, options, made, fabric, out)
+    content = resume.last(out, "finetune") if options.resume else None
+    with out_room.replacing(options):
+        if fabric.is_global_zero:
+            out_room.claim(options)
+            dataset.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
+        fabric.launch()
+        fabric.barrier()
+        run = _open(recipe, options, made, fabric, content)
     _loop(run)
     return _finish(run)
 
 
-def _open(recipe: FinetuneRecipe, options: Options, made: plan.Plan, fabric: Fabric, out: Path) -> Tuning:
+def _open(
+    recipe: FinetuneRecipe, options: Options, made: plan.Plan, fabric: Fabric, content: dict[str, Any] | None
+) -> Tuning:
+    """The run at step 0, or where its last checkpoint `content` was written."""
+    out = out_room.path(options)
     cache = dataset.open_cache(recipe, out)
     chosen = subsets(cache, recipe.data, made.module.labelled)
     task, resolved = plan.task(recipe, made, cache, chosen["train"])
+    if content is not None:
+        resume.check_same(content, resolved, resume.data(cache, chosen))
     torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
     model = plan.network(recipe, task)
-    start = origin.start(model, options, task.parts)
+    if content is None:
+        start = origin.start(model, options, task.parts)
+    else:
+        start = origin.continued(content, model, options, task.parts)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
     held = Held(cache, task, labelled.HELD // (1 + recipe.data.workers))  # each worker keeps its own
@@ -78,9 +88,8 @@ def _open(recipe: FinetuneRecipe, options: Options, made: plan.Plan, fabric: Fab
     run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
     for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test
         held.check(name)
-    last = run.file(LAST)
-    if options.resume and last.is_file():
-        restore(run, checkpoint.load(last))
+    if content is not None:
+        restore(run, content)
         log.say(f"continuing at step {run.step} of {run.steps}")
     elif fabric.is_global_zero:
         out_room.describe(out, resolved, cache, chosen)
@@ -148,6 +157,7 @@ def _batches(run: Tuning) -> Iterator[tuple[Tensor, Tensor]]:
         samples,
         batch_sampler=stream,
         num_workers=run.recipe.data.workers,
+        worker_init_fn=leave_to_parent,
         collate_fn=labelled.collate,
         pin_memory=run.fabric.device.type == "cuda",
         generator=torch.Generator(),  # else the loader would draw from the global stream
@@ -180,6 +190,7 @@ def _step(
 
 def _validate(run: Tuning, module: nn.Module) -> dict[str, float]:
     """Score the validation cases; the best weights so far become best.pt."""
+    resume.agree(run.model)
     found = score.rows(run.task, module, run.held, run.subsets["val"], run.augment.size, run.fabric.device)
     summary = run.task.summary([score.scores(row) for row in found])
     value = summary[run.task.score]
@@ -194,6 +205,7 @@ def _validate(run: Tuning, module: nn.Module) -> dict[str, float]:
 def _finish(run: Tuning) -> dict[str, Any]:
     """Test the best weights, once, and write results.json and, for classes, predictions.csv."""
     if run.best is None:  # nothing was validated, or no score could be computed
+        resume.agree(run.model)
         run.best_step = run.steps
         save(run, BEST)
     run.fabric.barrier()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,17 @@ import medssl
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from medssl.data.cache import Cache
     from medssl.recipe import Options
 
-# What a run writes. `overwrite=true` removes these alone, so that a slip in out= costs nothing else.
-FILES = ("recipe.yaml", "manifest.lock", "metrics.jsonl", "train.log", "report.html", "results.json", "results.jsonl")
-FOLDERS = ("checkpoints", "tb", "data", "figures")
+# What a run writes: `overwrite=true` replaces these alone, so that a slip in out= costs nothing else.
+WRITTEN = (
+    "recipe.yaml manifest.lock metrics.jsonl train.log report.html results.json predictions.csv results.jsonl "
+    "summary.json splits_*.json checkpoints tb figures runs data"
+).split()
+REPLACED = ".replaced"  # where the run that is replaced waits until the new one has begun
 
 
 def path(options: Options) -> Path:
@@ -45,7 +49,7 @@ def claim(options: Options) -> Path:
         if used and not (options.resume or options.overwrite):
             raise InputError(f"out={out} is not empty: resume=true continues that run, overwrite=true replaces it")
         if used and options.overwrite:
-            _clear(out)
+            _set_aside(out)
         probe = out / ".probe"
         probe.touch()
         probe.unlink()
@@ -54,11 +58,54 @@ def claim(options: Options) -> Path:
     return out
 
 
-def _clear(out: Path) -> None:
-    for name in FILES:
-        (out / name).unlink(missing_ok=True)
-    for name in FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)
+@contextmanager
+def replacing(options: Options) -> Iterator[None]:
+    """Within it a run begins; if it cannot, the run that it would have replaced comes back."""
+    try:
+        yield
+    except Exception:
+        aside = Path(options.out or ".") / REPLACED
+        if aside.is_dir():
+            for entry in _own(aside.parent):
+                _remove(entry)
+            for entry in aside.iterdir():
+                entry.rename(aside.parent / entry.name)
+            aside.rmdir()
+        raise
+
+
+def settle(out: Path) -> None:
+    """The new run has begun: what it replaced goes."""
+    shutil.rmtree(out / REPLACED, ignore_errors=True)
+
+
+def _set_aside(out: Path) -> None:
+    own = _own(out)
+    if {entry.name for entry in out.iterdir()} - {entry.name for entry in own} and not (out / "recipe.yaml").is_file():
+        raise InputError(
+            f"out={out} holds files that no run wrote, so overwrite=true does not touch it: choose another"
+        )
+    aside = out / REPLACED
+    if aside.is_dir():  # a start that was killed: what waits there is the run to keep
+        for entry in own:
+            _remove(entry)
+        return
+    aside.mkdir()
+    for entry in own:
+        entry.rename(aside / entry.name)
+
+
+def _own(out: Path) -> list[Path]:
+    """What a run wrote there; a folder `data` counts only if it holds the cache that a run makes for itself."""
+    found = [entry for name in WRITTEN for entry in out.glob(name)]
+    return [entry for entry in found if entry.name != "data" or (entry / "cache" / "cache.json").is_file()]
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
 
 
 def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mapping[str, Sequence[str]]) -> None:
@@ -74,12 +121,14 @@ def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mappin
         "versions": {"medssl": medssl.__version__} | {name: version(name) for name in ("torch", "monai", "numpy")},
     }
     (out / "manifest.lock").write_text(json.dumps(lock, indent=2) + "\n")
+    settle(out)
 
 
 def radiographs(recipe: Mapping[str, Any], cache: Cache) -> bool:
     """Whether these are real images with text burned in, perhaps: what reports show only when asked to."""
-    own = recipe["data"]["phantom"] is not None and recipe["data"]["cache"] is None
-    return cache.preprocessing["preset"] in ("xray", "ultrasound") and not own
+    data = recipe["data"]
+    made = data["phantom"] is not None and data["cache"] is None and data["manifest"] is None
+    return cache.preprocessing["preset"] in ("xray", "ultrasound") and not made
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:

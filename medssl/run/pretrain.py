@@ -11,18 +11,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from medssl import ranks, report, views
-from medssl.engine import checkpoint, players
+from medssl.engine import players
 from medssl.engine.collapse import CollapseWatch
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
-from medssl.engine.signals import stop_requests
+from medssl.engine.signals import leave_to_parent, stop_requests
 from medssl.engine.stream import BatchStream
-from medssl.models import weights as weight_room
-from medssl.run import build, dataset, launch, pictures, stages
+from medssl.run import build, dataset, launch, origin, pictures, resume, stages
 from medssl.run import out as out_room
-from medssl.run.state import Run, check_same, restore, restore_optimizers, save
+from medssl.run.state import Run, restore, restore_optimizers, save
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ def pretrain(recipe: PretrainRecipe, options: Options) -> None:
 
         check(recipe, options)
     else:
-        run = train(recipe, options)
+        with out_room.replacing(options):
+            run = train(recipe, options)
         if run.fabric.is_global_zero:
             if options.pictures or not out_room.radiographs(run.resolved, run.cache):
                 pictures.draw(run)
@@ -59,25 +59,21 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     fabric = launch.fabric(options, recipe.train.precision)
     build.validate(recipe, world=fabric.world_size)
     out = out_room.path(options)
+    content = resume.last(out, "pretrain") if options.resume else None
     if fabric.is_global_zero:
         out_room.claim(options)
         dataset.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
     fabric.launch()
     fabric.barrier()
-    content = _last(out) if options.resume else None
     run = _open(recipe, fabric, out, few)
     if content is None:
         _begin(run, options)
     else:
-        check_same(run, content)
+        resume.check_same(content, run.resolved, resume.data(run.cache, {"train": run.ids}))
+        run.origin = origin.continued(content, run.pretext, options, ["all"])
         restore(run, content)
     _loop(run, content)
     return run
-
-
-def _last(out: Path) -> dict[str, Any] | None:
-    last = out / "checkpoints" / "last.pt"
-    return checkpoint.load(last) if last.is_file() else None
 
 
 def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) -> Run:
@@ -105,10 +101,8 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) ->
 
 def _begin(run: Run, options: Options) -> None:
     """Step 0: initial weights, and the files that say what this run is."""
-    if options.init not in (None, "scratch"):
-        parts = [options.init_parts] if isinstance(options.init_parts, str) else options.init_parts or ["all"]
-        weights = weight_room.read(checkpoint.find(options.init, "last"))
-        run.log.say(f"init={options.init}: {weight_room.load(run.pretext, weights, parts, source=options.init)}")
+    run.origin = origin.start(run.pretext, options, ["all"])
+    run.log.say(run.origin.sentence())
     run.pretext.begin()
     with torch.no_grad():
         for tensor in run.pretext.state_dict().values():
@@ -182,6 +176,7 @@ def _batches(run: Run, start: int, stop: int) -> Iterator[Batch]:
         data,
         batch_sampler=stream,
         num_workers=run.recipe.data.workers,
+        worker_init_fn=leave_to_parent,
         collate_fn=views.collate,
         pin_memory=run.fabric.device.type == "cuda",
         generator=torch.Generator(),  # else every new loader would draw from the global stream

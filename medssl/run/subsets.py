@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,12 @@ def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[st
 
 
 def leaks(chosen: dict[str, list[str]], cache: Cache) -> list[str]:
-    """Sentences about patients that train and also validate or test."""
+    """Sentences about patients that are in two subsets."""
     patients = {part: {cache.cases[name].patient for name in ids} for part, ids in chosen.items()}
-    shared = {part: len(patients["train"] & patients[part]) for part in ("val", "test")}
     return [
-        f"{count} of {len(patients[part])} {part} patients also train: split by patient"
-        for part, count in shared.items()
-        if count
+        f"{len(shared)} of {len(patients[other])} {other} patients are also in {one}: split by patient"
+        for one, other in combinations(PARTS, 2)
+        if (shared := patients[one] & patients[other])
     ]
 
 
@@ -60,8 +60,8 @@ def _check(chosen: dict[str, list[str]], cache: Cache) -> None:
             f"no labelled case to train on (splits in the cache: {splits}): scan with labels and --split, or set "
             "data.splits and data.train"
         )
-    for part in ("val", "test"):
-        if shared := set(chosen["train"]) & set(chosen[part]):
+    for one, other in combinations(PARTS, 2):
+        if shared := set(chosen[one]) & set(chosen[other]):
             raise InputError(
-                f"{len(shared)} case(s) are in train and in {part}, such as {min(shared)}: choose subsets that differ"
+                f"{len(shared)} case(s) are in {one} and in {other}, such as {min(shared)}: choose subsets that differ"
             )

@@ -228,7 +228,7 @@ def test_subsets_by_file_and_their_leaks(cache, tmp_path):
 def test_leaks_are_said():
     fake = SimpleNamespace(cases={n: SimpleNamespace(patient=p) for n, p in (("a", 1), ("b", 1), ("c", 2))})
     assert leaks({"train": ["a"], "val": [], "test": ["b", "c"]}, fake) == [
-        "1 of 2 test patients also train: split by patient"
+        "1 of 2 test patients are also in train: split by patient"
     ]
 
 

@@ -14,6 +14,7 @@ from medssl.types import InputError
 
 def used(folder):
     (folder / "checkpoints").mkdir(parents=True)
+    (folder / "recipe.yaml").write_text("seed: 0\n")
     (folder / "metrics.jsonl").write_text("{}\n")
     (folder / "notes.txt").write_text("mine")
     return folder
@@ -41,6 +42,7 @@ def test_resume_keeps_everything_and_overwrite_removes_only_what_runs_write(tmp_
     out.claim(Options(out=str(folder), resume=True))
     assert (folder / "metrics.jsonl").exists()
     out.claim(Options(out=str(folder), overwrite=True))
+    out.settle(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
@@ -80,3 +82,44 @@ def test_differences_are_named_by_key_with_both_values():
     now = {"train": {"steps": 40, "batch": 4}, "method": None, "seed": 0}
     assert out.differences(before, now) == ["train.steps is 40, was 20", "method is None, was {'kind': 'adco'}"]
     assert out.differences(before, before) == []
+
+
+def _old_run(out):
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "checkpoints/last.pt").write_text("old")
+    (out / "recipe.yaml").write_text("old")
+    (out / "notes.txt").write_text("mine")
+
+
+def test_what_is_replaced_comes_back_if_the_new_run_cannot_begin(tmp_path):
+    _old_run(tmp_path)
+    options = Options(out=str(tmp_path), overwrite=True)
+
+    def start():
+        with out.replacing(options):
+            out.claim(options)
+            assert not (tmp_path / "recipe.yaml").exists()
+            (tmp_path / "train.log").write_text("new")
+            raise InputError("no such weights")
+
+    with pytest.raises(InputError, match="no such weights"):
+        start()
+    assert (tmp_path / "checkpoints/last.pt").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "notes.txt", "recipe.yaml"]
+
+
+def test_what_is_replaced_goes_once_the_new_run_has_begun(tmp_path):
+    _old_run(tmp_path)
+    options = Options(out=str(tmp_path), overwrite=True)
+    with out.replacing(options):
+        out.claim(options)
+        out.settle(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_overwrite_leaves_folders_that_no_run_wrote(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/x.txt").write_text("mine")
+    with pytest.raises(InputError, match="no run wrote"):
+        out.claim(Options(out=str(tmp_path), overwrite=True))
+    assert (tmp_path / "data/x.txt").read_text() == "mine"
