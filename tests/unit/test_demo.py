@@ -14,7 +14,6 @@ import pytest
 
 from medssl.recipe import load
 from medssl.run import demo
-from medssl.types import InputError
 
 BAR = 100  # seconds of processor time for the short form
 
