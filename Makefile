@@ -30,6 +30,8 @@ install: .venv/user
 
 .venv/dev: .venv/user
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	# without its dependencies: they pull timm and torchvision, which break imports beside a CPU torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps dynamic-network-architectures
 	@touch $@
 
 clean:
