@@ -18,7 +18,7 @@ __all__ = ["build"]
 def build(runs: Sequence[Path], out: Path, *, pictures: bool = False) -> Path:
     """Write one HTML file about `runs`, with every picture inside; `pictures` allows real 2D radiographs in it.
 
-    Raises InputError if a run directory is none, or `out` cannot be written to.
+    Raises InputError if a run directory is none or damaged, or `out` cannot be written to.
     """
     import jinja2
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, FAINT, CHANCE = "#1f4e79", "#a9c1d9", "#b3541e"
+FEW = 12  # points that are marked: fewer make a line that hides how few they are
 
 
 def names(lines: list[dict[str, Any]], prefixes: Iterable[str]) -> list[str]:
@@ -48,7 +49,7 @@ def curves(lines: list[dict[str, Any]], prefixes: Iterable[str] = ("loss.", "met
 def _draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
     steps, values = series(lines, name)
     axes.plot(steps, values, color=FAINT, linewidth=0.8)
-    axes.plot(steps, smooth(values), color=INK, linewidth=1.4)
+    axes.plot(steps, smooth(values), color=INK, linewidth=1.4, marker="o" if len(steps) < FEW else None, markersize=3)
     if name == "loss.discrimination":
         chance_steps, chance = series(lines, "metric.chance")
         axes.plot(chance_steps, chance, color=CHANCE, linewidth=1, linestyle="--", label="chance")
@@ -56,17 +57,24 @@ def _draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
             axes.legend(frameon=False, fontsize=7)
     axes.set_title(name, loc="left", fontsize=8)
     axes.set_xlabel("step", fontsize=7)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
 
 
 def series(lines: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one name, where it was logged."""
+    """Steps and values of one name, where it was logged; what is not finite becomes NaN, a gap in the curve."""
     pairs = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
     array = np.array(pairs, dtype=float).reshape(-1, 2)
-    return array[:, 0], array[:, 1]
+    return array[:, 0], np.where(np.isfinite(array[:, 1]), array[:, 1], np.nan)
 
 
 def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """A centred mean over a window of `share` of the curve; the window shrinks at the ends, so ends stay honest."""
+    """A centred mean over a window of `share` of the curve; the window shrinks at the ends, so ends stay honest.
+
+    NaN stays NaN, and is left out of the means beside it.
+    """
     half = int(len(values) * share / 2)
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+    means = [
+        np.nan if np.isnan(v) else np.nanmean(values[max(0, i - half) : i + half + 1]) for i, v in enumerate(values)
+    ]
+    return np.array(means)

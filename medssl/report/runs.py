@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 VERBS = {"method": "pretrain", "task": "finetune", "inits": "benchmark"}  # a group that only this verb's recipe has
 
@@ -23,33 +26,67 @@ class Run(NamedTuple):
     metrics: list[dict[str, Any]]
     results: dict[str, Any] | None  # results.json of a fine-tuning
     cells: list[dict[str, Any]]  # results.jsonl of a benchmark
+    summary: list[dict[str, Any]]  # summary.json of a finished benchmark
     figures: list[Path]
 
 
 def read(path: Path) -> Run:
-    """Read a run directory. Raises `InputError` if it is none."""
+    """Read a run directory. Raises `InputError` if it is none, or a file in it is damaged."""
     if not (path / "recipe.yaml").is_file():
         raise InputError(f"{path} is not a run directory: it has no recipe.yaml")
-    recipe = yaml.safe_load((path / "recipe.yaml").read_text())
+    recipe = _object(path / "recipe.yaml", yaml.safe_load)
+    results = _object(path / "results.json", json.loads, ("test",))
+    if results is not None and "interval" not in _dictionary(path / "results.json", results["test"]):
+        raise _damaged(path / "results.json", "it has no test.interval")
     return Run(
         path=path,
-        verb=next((verb for group, verb in VERBS.items() if group in recipe), "unknown"),
-        recipe=recipe,
-        lock=_json(path / "manifest.lock") or {},
-        metrics=_lines(path / "metrics.jsonl"),
-        results=_json(path / "results.json"),
-        cells=_lines(path / "results.jsonl"),
+        verb=next((verb for group, verb in VERBS.items() if group in (recipe or {})), "unknown"),
+        recipe=recipe or {},
+        lock=_object(path / "manifest.lock", json.loads) or {},
+        metrics=_lines(path / "metrics.jsonl", ("step",)),
+        results=results,
+        cells=_lines(path / "results.jsonl", ()),
+        summary=_entries(path / "summary.json", ("task", "fraction", "init", "score", "mean", "n")),
         figures=sorted((path / "figures").glob("*.png")),
     )
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise _damaged(path, " ".join(str(error).split())) from error
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _object(path: Path, parse: Callable[[str], Any], keys: Collection[str] = ()) -> dict[str, Any] | None:
+    return _dictionary(path, _parsed(path, parse), keys) if path.is_file() else None
+
+
+def _entries(path: Path, keys: Collection[str]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    found = _parsed(path, json.loads)
+    if not isinstance(found, list):
+        raise _damaged(path, "it holds no list")
+    return [_dictionary(path, entry, keys) for entry in found]
+
+
+def _lines(path: Path, keys: Collection[str]) -> list[dict[str, Any]]:
     """The whole lines of a jsonl file; a last line cut off by a kill is left out."""
     if not path.is_file():
         return []
-    text = path.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return _parsed(
+        path,
+        lambda text: [_dictionary(path, json.loads(line), keys) for line in text[: text.rfind("\n") + 1].splitlines()],
+    )
+
+
+def _dictionary(path: Path, value: Any, keys: Collection[str] = ()) -> dict[str, Any]:
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if not isinstance(value, dict) or missing:
+        raise _damaged(path, f"it has no {missing[0]}" if missing else "it holds no groups")
+    return value
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"{path} is damaged ({why}): take it from a backup, or leave that run out of the report")

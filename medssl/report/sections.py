@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from medssl.report import benchmarked
 from medssl.report.curves import curves, names
+from medssl.report.parts import Picture, Table, encoded, limits, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,41 +34,27 @@ PICTURES = {  # file stem in the run's figures/ -> title, caption
 }
 
 
-class Table(NamedTuple):
-    """A small table."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    text: str = ""
-
-
-class Picture(NamedTuple):
-    """A picture, as base64 PNG."""
-
-    title: str
-    caption: str
-    png: str
+PLACES = ("cache", "manifest", "splits", "init")  # keys of a recipe that name files
+PATH = re.compile(r"[/\\]|\.(yaml|yml|json|csv|pt|safetensors)$")
 
 
 def section(run: Run, *, pictures: bool) -> dict[str, Any]:
     """What the page says about one run."""
     warnings: list[str] = []
-    shown = _pictures(run, pictures, warnings)
+    shown = benchmarked.figures(run.summary) + _pictures(run, pictures, warnings)
     for title, prefixes in (("Loss curves", ["loss."]), ("Measures", ["metric."]), ("Learning rates", ["lr."])):
         png = curves(run.metrics, prefixes)
         if png is not None:
-            listed = ", ".join(names(run.metrics, prefixes))
-            shown.append(Picture(title, f"Faint: every logged step; strong: smoothed. {listed}.", _base64(png)))
-    tables = [table for table in (_data(run), _left_out(run), _course(run), _scores(run), _overlap(run)) if table]
-    recipe = yaml.safe_dump(_without_paths(run.recipe), sort_keys=False)
+            shown.append(Picture(title, "Faint: every logged step; strong: smoothed.", encoded(png)))
+    said = (_scores(run), _overlap(run), _data(run), _left_out(run), _course(run), _losses(run))
     return {
         "name": run.path.name,
         "verb": run.verb,
-        "tables": [*tables, *_cells(run)],
+        "tables": benchmarked.tables(run.summary) + [table for table in said if table],
         "figures": shown,
+        "folded": benchmarked.runs(run.cells),
         "warnings": warnings,
-        "recipe": recipe,
+        "recipe": yaml.safe_dump(without_paths(run.recipe), sort_keys=False),
     }
 
 
@@ -76,7 +64,7 @@ def comparison(runs: Sequence[Run]) -> Table | None:
     if len(scored) < 2:
         return None
     rows = [
-        [run.path.name, _number(value), _interval(run), str(run.results["test"]["patients"]), _init(run)]
+        [run.path.name, number(value), _interval(run), str(run.results["test"].get("patients")), _init(run)]
         for run, _, value in scored
         if run.results
     ]
@@ -90,7 +78,7 @@ def _pictures(run: Run, pictures: bool, warnings: list[str]) -> list[Picture]:
         warnings.append(BURNED_IN if pictures else HIDDEN)
     if radiographs and not pictures:
         return []
-    return [Picture(*PICTURES.get(p.stem, (p.stem, "")), _base64(p.read_bytes())) for p in run.figures]
+    return [Picture(*PICTURES.get(p.stem, (p.stem, "")), encoded(p.read_bytes())) for p in run.figures]
 
 
 def _data(run: Run) -> Table | None:
@@ -99,84 +87,83 @@ def _data(run: Run) -> Table | None:
         return None
     rows = [["cases", str(lock.get("cases"))], ["patients", str(lock.get("patients"))]]
     rows += [[f"subset {name}", str(number)] for name, number in lock.get("subsets", {}).items()]
-    return Table("Data", ["", ""], rows, f"cache {lock.get('cache')}")
+    return Table("Data", ["", ""], rows, f"cache {str(lock.get('cache'))[:12]}")
 
 
 def _left_out(run: Run) -> Table | None:
     reasons = run.lock.get("left_out", {})
     if not reasons:
         return None
-    text = "The files themselves are named in rejected.csv, which stays with the data."
+    text = "They are named in rejected.csv, beside the manifest."
     return Table("Left out", ["reason", "files"], [[reason, str(number)] for reason, number in reasons.items()], text)
 
 
 def _course(run: Run) -> Table | None:
     if not run.metrics:
         return None
-    last, seconds = run.metrics[-1], sum(line.get("time", 0) for line in run.metrics)
-    waited = sum(line.get("data_wait", 0) for line in run.metrics)
+    last, seconds = run.metrics[-1], _sum(run, "time")
     rows = [
         ["steps", str(last["step"])],
         ["samples", str(last.get("samples", "")) or "-"],
         ["seconds", f"{seconds:.0f}"],
     ]
-    rows += [["waiting for data", f"{waited / seconds:.1%}"]] if seconds else []
-    rows += [["peak memory", f"{last['memory']:.0f} MiB"]] if "memory" in last else []
-    rows += [[name, _number(last[name])] for name in names([last], ["loss."])]
-    return Table("Course of the run", ["", ""], rows, "Losses are those of the last step.")
+    rows += [["waiting for data", f"{_sum(run, 'data_wait') / seconds:.1%}"]] if seconds else []
+    rows += [["peak memory", f"{last['memory']:.0f} MiB"]] if last.get("memory") else []
+    return Table("Course of the run", ["", ""], rows)
+
+
+def _losses(run: Run) -> Table | None:
+    found = names(run.metrics[-1:], ["loss."])
+    rows = [[name, number(run.metrics[-1][name])] for name in found]
+    return Table("Losses of the last step", ["", ""], rows) if found else None
+
+
+def _sum(run: Run, name: str) -> float:
+    return sum(line.get(name) or 0 for line in run.metrics)
 
 
 def _scores(run: Run) -> Table | None:
     if not run.results:
         return None
     test, (score, value) = run.results["test"], _score(run)
-    rows = [[f"{score} (mean over {test['cases']} cases)", _number(value), _interval(run)]]
-    rows += [[name, _number(entry), ""] for name, entry in test.get("summary", {}).items() if name != score]
-    rows += [[f"floor: {name}", _number(entry), ""] for name, entry in (run.results.get("floor") or {}).items()]
+    rows = [[f"{score} ({test.get('cases')} cases)", number(value), _interval(run)]]
+    rows += [[name, number(entry), ""] for name, entry in test.get("summary", {}).items() if name != score]
+    rows += [[f"floor: {name}", number(entry), ""] for name, entry in (run.results.get("floor") or {}).items()]
     return Table("Test", ["measure", "value", "95% interval over patients"], rows)
 
 
 def _overlap(run: Run) -> Table | None:
-    overlap = (run.results or {}).get("overlap")
-    return Table("Was the test seen before?", ["", ""], [["overlap", overlap["sentence"]]]) if overlap else None
-
-
-def _cells(run: Run) -> list[Table]:
-    """The finished cells of a benchmark, and their summary."""
-    if not run.cells:
-        return []
-    head = [name for name in run.cells[0] if isinstance(run.cells[0][name], str | int | float)]
-    return [Table("Runs", head, [[_number(cell.get(name)) for name in head] for cell in run.cells])]
+    said = str(((run.results or {}).get("overlap") or {}).get("sentence", ""))
+    return Table("Was the test seen before?", [], [], said[:1].upper() + said[1:]) if said else None
 
 
 def _score(run: Run) -> tuple[str, Any]:
     """The name and value of what the task is judged by: the key of the test table that its validation is kept by."""
     test = (run.results or {})["test"]
-    name = next(name for name in test if name not in ("cases", "patients", "interval", "summary", "rows"))
-    return name, test[name]
+    others = ("cases", "patients", "interval", "summary", "rows")
+    name = next((name for name in test if name not in others), "score")
+    return name, test.get(name)
 
 
 def _interval(run: Run) -> str:
-    limits = (run.results or {})["test"]["interval"]
-    return f"{_number(limits['low'])} to {_number(limits['high'])}"
+    found = (run.results or {})["test"]["interval"]
+    return limits(found.get("low"), found.get("high"), ".4g")
 
 
 def _init(run: Run) -> str:
     return str((run.results or {}).get("init", ""))
 
 
-def _without_paths(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Paths may hold names: the report shows none."""
-    data = {
-        key: "(given)" if key in ("cache", "manifest", "splits") and value else value
-        for key, value in recipe.get("data", {}).items()
-    }
-    return {**recipe, **({"data": data} if data else {})}
+def without_paths(value: Any, key: str = "") -> Any:
+    """A recipe in which what names files says `(given)`: paths may hold names, and the report shows none."""
+    if isinstance(value, dict):
+        return {name: without_paths(inner, _key(key, str(name), inner)) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_paths(inner, key) for inner in value]
+    place = key in PLACES or (isinstance(value, str) and PATH.search(value))
+    return "(given)" if place and value not in (None, "scratch") else value
 
 
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
-
-
-def _base64(png: bytes) -> str:
-    return base64.b64encode(png).decode()
+def _key(group: str, name: str, value: Any) -> str:
+    """Where `value` stands: `inits` names what `init=` would be, and overrides may be written `data.cache`."""
+    return "init" if group == "inits" and not isinstance(value, dict) else name.rpartition(".")[2]

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from medssl import report
+from medssl import cli, report
+from medssl.report import benchmarked
 from medssl.report import curves as curve_room
-from medssl.report.sections import BURNED_IN, HIDDEN
+from medssl.report.sections import BURNED_IN, HIDDEN, without_paths
 from medssl.types import InputError
 
 STEPS = 10
@@ -95,6 +96,136 @@ def test_a_page_shows_no_path(make_run, tmp_path):
     assert "Jane_Doe" not in page
     assert str(tmp_path) not in page
     assert "(given)" in page
+
+
+MARKER = "Jane_Doe"
+RECIPES = {
+    "benchmark": {
+        "inits": {
+            "scratch": "scratch",
+            "plain": MARKER,
+            "more": {"init": f"runs/{MARKER}", "overrides": {"data.splits": MARKER, "data": {"cache": MARKER}}},
+        },
+        "tasks": {"ct": {"recipe": f"{MARKER}.yaml", "data": {"cache": f"/data/{MARKER}", "manifest": None}}},
+        "fractions": [1.0],
+        "seeds": [0],
+    },
+    "finetune": {"data": {"cache": MARKER, "manifest": MARKER, "splits": MARKER}, "task": {"kind": f"{MARKER}/x"}},
+}
+
+
+@pytest.mark.parametrize("verb", RECIPES)
+def test_no_recipe_shows_where_files_lie(verb, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text(yaml.safe_dump(RECIPES[verb]))
+    page = page_of([run], tmp_path)
+    assert f"{verb}: run" in page
+    assert MARKER not in page
+    assert "(given)" in page
+    masked = without_paths(RECIPES["benchmark"])
+    assert masked["inits"]["scratch"] == "scratch"
+    assert masked["tasks"]["ct"]["data"] == {"cache": "(given)", "manifest": None}
+    assert masked["inits"]["more"]["overrides"] == {"data.splits": "(given)", "data": {"cache": "(given)"}}
+
+
+def entry(init: str, fraction: str, cases: float, mean: float, **more):
+    found = {"task": "ct", "fraction": fraction, "init": init, "score": "dice", "mean": mean, "sd": 0.01, "n": 3}
+    limits = {"mean_low": mean - 0.1, "mean_high": mean + 0.2}
+    return found | limits | {"cases": cases, "draws": 3, "floor": None} | more
+
+
+PAIRED = {"difference": 0.05, "to": "scratch", "low": -0.01, "high": 0.11, "p": 0.25}
+SUMMARY = [
+    entry("scratch", "1.0", 9.0, 0.5),
+    entry("scratch", "0.25", 2.0, 0.3, floor=0.125),
+    entry("pre", "1.0", 9.0, 0.55, **PAIRED),
+    entry("pre", "0.25", 2.0, 0.35, **PAIRED | {"low": None, "high": None, "p": None}),
+]
+
+
+def test_a_benchmark_shows_its_differences_first_and_its_runs_last(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text(yaml.safe_dump(RECIPES["benchmark"]))
+    lines = [{"task": "ct", "init": "pre", "seed": seed, "value": 0.5, "init_from": "pre:12ab"} for seed in range(3)]
+    (run / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "Scores" not in page_of([run], tmp_path), "not finished"
+    (run / "summary.json").write_text(json.dumps(SUMMARY))
+    page = page_of([run], tmp_path)
+    rows = cells(page)
+    head = ["labels", "cases", "init", "dice", "sd", "95% interval", "n", "draws"]
+    assert rows[0] == [*head, "difference to scratch", "95% interval", "p"]
+    assert rows[1:6] == [
+        ["0.25", "2", "scratch", "0.3000", "0.0100", "0.2000 to 0.5000", "3", "3", "", "", ""],
+        ["0.25", "2", "pre", "0.3500", "0.0100", "0.2500 to 0.5500", "3", "3", "+0.0500", "-", "-"],
+        ["0.25", "", "floor, no image", "0.1250", "", "", "", "", "", "", ""],
+        ["1.0", "9", "scratch", "0.5000", "0.0100", "0.4000 to 0.7000", "3", "3", "", "", ""],
+        ["1.0", "9", "pre", "0.5500", "0.0100", "0.4500 to 0.7500", "3", "3", "+0.0500", "-0.0100 to +0.1100", "0.250"],
+    ]
+    assert rows[6:] == [["task", "init", "seed", "value"], *(["ct", "pre", str(seed), "0.5000"] for seed in range(3))]
+    order = [page.index(word) for word in ("Scores: ct", "draw of labels", "Label efficiency: ct", "<img", "Every run")]
+    assert order == sorted(order)
+    assert re.search(r"<details><summary>Every run \(3\)</summary>.*0\.5.*</details>", page, re.S)
+
+
+def test_label_efficiency_draws_means_and_limits():
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    broken = [found | {"mean": None, "mean_low": None} if found["mean"] == 0.5 else found for found in SUMMARY]
+    benchmarked.draw(axes, broken)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.25\n2 cases", "1.0\n9 cases"]
+    assert axes.get_legend_handles_labels()[1] == ["floor, no image", "scratch", "pre"]
+    scratch, pre = axes.containers
+    np.testing.assert_array_equal(pre.lines[0].get_ydata(), [0.35, 0.55])
+    np.testing.assert_allclose([bar[:, 1] for bar in pre.lines[2][0].get_segments()], [[0.25, 0.55], [0.45, 0.75]])
+    np.testing.assert_array_equal(scratch.lines[0].get_ydata(), [0.3, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("recipe.yaml", "data: [unclosed"),
+        ("recipe.yaml", "no groups"),
+        ("recipe.yaml", b"\xff\xfe"),
+        ("results.json", '{"test": {'),
+        ("results.json", "[]"),
+        ("results.json", '{"score": "dice"}'),
+        ("results.json", '{"test": {"dice": 1}}'),
+        ("manifest.lock", "{"),
+        ("metrics.jsonl", '{"loss.x": 1}\n'),
+        ("metrics.jsonl", '{"st\n{"step": 2}\n'),
+        ("results.jsonl", "3\n"),
+        ("summary.json", "{}"),
+        ("summary.json", '[{"task": "ct"}]'),
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_sentence(make_run, tmp_path, file, content, capsys, monkeypatch):
+    run = make_run("damaged", dice=0.5)
+    (run / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=rf"{file} is damaged \(.*\): ") as raised:
+        page_of([run], tmp_path)
+    assert "\n" not in str(raised.value)
+    monkeypatch.setattr("sys.argv", ["medssl", "report", str(run)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_curves_bear_what_is_not_a_number(make_run, tmp_path):
+    lines = [line(step + 1) for step in range(STEPS)]
+    for step, value in ((3, None), (5, float("nan")), (7, float("inf")), (9, float("nan"))):
+        lines[step]["loss.restoration"] = value
+    lines[-1] |= {"memory": None, "time": None}
+    _, values = curve_room.series(lines, "loss.restoration")
+    np.testing.assert_array_equal(np.isnan(values), [False, False, False, False, True, False, True, False, True])
+    smoothed = curve_room.smooth(values, share=0.5)
+    np.testing.assert_array_equal(smoothed, np.where(np.isnan(values), np.nan, 0.25))
+    run = make_run("broken")
+    (run / "metrics.jsonl").write_text("".join(json.dumps(found) + "\n" for found in lines))
+    assert ["loss.restoration", "-"] in cells(page_of([run], tmp_path))
 
 
 def test_radiographs_are_hidden_unless_asked_for(make_run, tmp_path):

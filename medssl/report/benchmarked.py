@@ -1,0 +1,138 @@
+"""The benchmark on the page: means and differences first, their figure, then the runs behind them."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+
+from medssl.report.parts import Picture, Table, encoded, limits, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from matplotlib.axes import Axes
+
+Entry = dict[str, Any]  # of summary.json
+COLOURS = ("#1f4e79", "#b3541e", "#2e7d5b", "#7b4ea3", "#b08a1e", "#3a8fb7")
+SCRATCH, FLOOR = "#6b7785", "#a9b4bf"
+DODGE = 0.08  # between inits at one amount of labels, of the distance between amounts
+RUNS = ("task", "init", "fraction", "seed", "score", "value", "validation", "cases", "floor", "overlap", "seconds")
+HELD = (
+    "n: seeds. draws: different sets of labelled cases among them. Intervals are 95% bootstraps over seeds and test "
+    "patients together. A seed sets the course of a run and, where draws is above 1, whose labels it has; so an "
+    "interval holds the noise of runs, of the draw of labels, and of the choice of test patients. It does not hold "
+    "another split into training and test, nor another pretraining, unless the init has one for each seed. One "
+    "seed has no interval (-). "
+)
+PAIRED = (
+    "Differences are paired by seed and test case; p is a sign-flip test over seeds, which n seeds cannot bring below "
+    "2 / 2^n."
+)
+CAPTION = (
+    "Mean over seeds; bars: 95% interval over seeds and test patients. Inits whose bars overlap may still differ: the "
+    "difference in the table is paired."
+)
+
+
+def tables(summary: Sequence[Entry]) -> list[Table]:
+    """One table a task: each init at each amount of labels."""
+    return [_table(task, entries) for task, entries in _by_task(summary)]
+
+
+def figures(summary: Sequence[Entry]) -> list[Picture]:
+    """One figure a task: score over the amount of labels, one line an init."""
+    return [
+        Picture(f"Label efficiency: {task}", CAPTION, encoded(_png(entries))) for task, entries in _by_task(summary)
+    ]
+
+
+def runs(cells: Sequence[dict[str, Any]]) -> list[Table]:
+    """The lines of results.jsonl."""
+    if not cells:
+        return []
+    head = [name for name in RUNS if any(cell.get(name) is not None for cell in cells)]
+    form = dict.fromkeys(("value", "validation", "floor"), ".4f") | {"seconds": ".0f"}
+    rows = [[number(cell.get(name), form.get(name, ".4g")) for name in head] for cell in cells]
+    return [Table("Every run", head, rows)]
+
+
+def _table(task: str, entries: Sequence[Entry]) -> Table:
+    to = next((entry["to"] for entry in entries if "to" in entry), None)
+    head = ["labels", "cases", "init", entries[0]["score"], "sd", "95% interval", "n", "draws"]
+    head += [f"difference to {to}", "95% interval", "p"] if to else []
+    rows = []
+    for fraction in fractions(entries):
+        here = [entry for entry in entries if entry["fraction"] == fraction]
+        rows += [_row(entry, difference=to is not None) for entry in here]
+        floor = next((entry["floor"] for entry in here if entry.get("floor") is not None), None)
+        if floor is not None:
+            rows.append([fraction, "", "floor, no image", number(floor, ".4f"), *[""] * (len(head) - 4)])
+    return Table(f"Scores: {task}", head, rows, HELD + (PAIRED if to else ""))
+
+
+def _row(entry: Entry, *, difference: bool) -> list[str]:
+    row = [entry["fraction"], number(entry.get("cases")), entry["init"], number(entry["mean"], ".4f")]
+    row += [number(entry.get("sd"), ".4f"), limits(entry.get("mean_low"), entry.get("mean_high"))]
+    row += [number(entry["n"]), number(entry.get("draws"))]
+    if difference and "difference" in entry:
+        row += [number(entry["difference"], "+.4f"), limits(entry["low"], entry["high"], "+.4f")]
+        row += [number(entry["p"], ".3f")]
+    elif difference:
+        row += ["", "", ""]
+    return row
+
+
+def fractions(entries: Iterable[Entry]) -> list[str]:
+    """The amounts of labels, from few to many cases."""
+    cases: dict[str, float] = {}
+    for entry in entries:
+        cases.setdefault(entry["fraction"], entry.get("cases") or 0)
+    return sorted(cases, key=lambda name: cases[name])
+
+
+def _by_task(summary: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    names = dict.fromkeys(entry["task"] for entry in summary)
+    return [(name, [entry for entry in summary if entry["task"] == name]) for name in names]
+
+
+def _png(entries: Sequence[Entry]) -> bytes:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no window
+
+    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        draw(figure.add_subplot(), entries)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def draw(axes: Axes, entries: Sequence[Entry]) -> None:
+    """Draw one task; entries without a mean are left out, those without limits have no bar."""
+    order = fractions(entries)
+    inits = list(dict.fromkeys(entry["init"] for entry in entries))
+    baseline = next((entry["to"] for entry in entries if "to" in entry), None)
+    colours = iter(COLOURS * len(inits))
+    for place_of, init in enumerate(inits):
+        found = {entry["fraction"]: entry for entry in entries if entry["init"] == init}
+        mean, low, high = (_values(found, order, key) for key in ("mean", "mean_low", "mean_high"))
+        place = np.arange(len(order)) + DODGE * (place_of - (len(inits) - 1) / 2)
+        bars = np.nan_to_num(np.maximum([mean - low, high - mean], 0))
+        colour = SCRATCH if init == baseline else next(colours)
+        axes.errorbar(place, mean, bars, label=init, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.4)
+    floor = _values({e["fraction"]: e for e in entries if e.get("floor") is not None}, order, "floor")
+    if np.isfinite(floor).any():
+        axes.plot(np.arange(len(order)), floor, ":", color=FLOOR, label="floor, no image")
+    cases = {entry["fraction"]: entry.get("cases") for entry in entries}
+    axes.set_xticks(range(len(order)), [f"{name}\n{number(cases[name])} cases" for name in order])
+    axes.set_xlim(-0.4, len(order) - 0.6)
+    axes.set_xlabel("labels to train on")
+    axes.set_ylabel(f"test {entries[0]['score']}")
+    axes.grid(axis="y", color="#e6ebf0", linewidth=0.8)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+
+
+def _values(found: dict[str, Entry], order: Sequence[str], key: str) -> np.ndarray:
+    return np.array([found.get(name, {}).get(key) for name in order], dtype=float)  # None becomes NaN

@@ -1,0 +1,50 @@
+"""What a section of the page is put together from."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from typing import Any, NamedTuple
+
+NUMBER = re.compile(r"-$|[+-]?\d[\d.e+-]*( to [+-]?\d[\d.e+-]*|%| MiB)?$")
+
+
+class Table(NamedTuple):
+    """A small table; a head without words is not shown."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    text: str = ""
+
+    @property
+    def right(self) -> list[bool]:
+        """Which columns are set to the right: those of numbers alone, but not the first, which names the row."""
+        filled = [[cell for cell in column if cell] for column in zip(*self.rows, strict=True)]
+        return [bool(i and cells and all(map(NUMBER.match, cells))) for i, cells in enumerate(filled)]
+
+
+class Picture(NamedTuple):
+    """A picture, as base64 PNG."""
+
+    title: str
+    caption: str
+    png: str
+
+
+def number(value: Any, form: str = ".4g") -> str:
+    """A value in a cell; what is not known is a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return format(value, form) if isinstance(value, float) else str(value)
+
+
+def limits(low: Any, high: Any, form: str = ".4f") -> str:
+    """An interval in a cell, a dash where there is none."""
+    return "-" if number(low) == "-" or number(high) == "-" else f"{low:{form}} to {high:{form}}"
+
+
+def encoded(png: bytes) -> str:
+    """A PNG as base64 text."""
+    return base64.b64encode(png).decode()
