@@ -72,8 +72,8 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def find(where: str | Path, prefer: str = "last") -> Path:
-    """The checkpoint of a run directory (`prefer`, else the other of last and best), or the file itself."""
+def find(where: str | Path, prefer: str = "best") -> Path:
+    """The weights that count in a run directory (the best of a fine-tuning, else the last), or the file itself."""
     where = Path(where)
     if where.is_file():
         return where

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl; a last line that a kill cut short is left out."""
+    """The records of a metrics.jsonl, None for what was not finite; a last line that a kill cut short is left out."""
     if not path.is_file():
         return []
     records = []
     for line in path.read_text().splitlines():
         try:
-            records.append(json.loads(line))
+            records.append(json.loads(line, parse_constant=lambda _: None))
         except json.JSONDecodeError:
             break
     return records
@@ -42,26 +44,54 @@ class MetricsLog:
         self._file = self._board = None
         if folder is None:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed by one rank alone
-
         cut_back(folder / "metrics.jsonl", step)
         self._file = (folder / "metrics.jsonl").open("a", buffering=1)  # by line: a kill loses the last one at most
-        self._board = SummaryWriter(folder / "tb", purge_step=step + 1)
+        self._board = Board(folder / "tb", step=step)
 
     def write(self, record: Mapping[str, float]) -> None:
-        """Append one record: `step` and whatever was measured at it."""
+        """Append one record: `step` and whatever was measured at it; null, as JSON has no NaN, where not finite."""
         if self._file is None or self._board is None:
             return
-        self._file.write(json.dumps(dict(record)) + "\n")
-        for name, value in record.items():
-            if name != "step":
-                self._board.add_scalar(name.replace(".", "/", 1), value, int(record["step"]))
+        plain = {name: value if math.isfinite(value) else None for name, value in record.items()}
+        self._file.write(json.dumps(plain) + "\n")
+        self._board.write(record)
 
     def close(self) -> None:
         """Flush and close both."""
         if self._file is not None and self._board is not None:
             self._file.close()
             self._board.close()
+
+
+class Board:
+    """A TensorBoard event file; TensorBoard's own writer would put the name of the host into that of the file."""
+
+    def __init__(self, folder: Path, *, step: int = 0) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog  # needed by one rank alone
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._records = RecordWriter((folder / f"events.out.tfevents.{time.time():.6f}").open("xb"))
+        self._add(file_version="brain.Event:2")
+        self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))  # hides what came after `step` before
+
+    def write(self, record: Mapping[str, float]) -> None:
+        """Append one record as scalars."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        names = [name for name in record if name != "step"]
+        scalars = [Summary.Value(tag=name.replace(".", "/", 1), simple_value=record[name]) for name in names]
+        self._add(step=int(record["step"]), summary=Summary(value=scalars))
+
+    def _add(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._records.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()
 
 
 class TrainLog:

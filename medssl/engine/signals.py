@@ -1,8 +1,10 @@
-"""Signals of a scheduler: they ask for a checkpoint and a stop between two steps."""
+"""Signals of a scheduler, and Ctrl-C: they ask for a checkpoint and a stop between two steps."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,19 +12,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STOP = (signal.SIGTERM, signal.SIGUSR1)
+STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SAID = b"medssl: stopping after this step, with a checkpoint; Ctrl-C again stops at once\n"
 
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within, SIGTERM and SIGUSR1 only set what the yielded function tells: whether a stop was asked for."""
+    """Within, a signal of STOP only sets what the yielded function tells: whether a stop was asked for.
+
+    A second Ctrl-C raises KeyboardInterrupt, as ever.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
         yield asked.is_set
         return
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in STOP}
+
+    def ask(number: int, _: object) -> None:
+        asked.set()
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+            os.write(2, SAID)  # standard error; `print` is not for signal handlers
+
+    before = {number: signal.signal(number, ask) for number in STOP}
     try:
         yield asked.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_to_parent(worker: int) -> None:
+    """For workers of a DataLoader: a signal to the whole job must not end them before the checkpoint is written.
+
+    SIGTERM by the parent, which is how Python ends children that are left at its exit, still does.
+    """
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere a worker cannot tell who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

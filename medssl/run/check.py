@@ -15,7 +15,7 @@ from medssl.engine.collapse import CollapseWatch
 from medssl.models import heads
 from medssl.run import build
 from medssl.run.refresh import evaluating
-from medssl.types import InputError
+from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,7 +38,10 @@ def check(recipe: PretrainRecipe, options: Options) -> None:
     small = shortened(recipe)
     with TemporaryDirectory() as folder:
         alone = {"out": folder, "check": False, "resume": False, "overwrite": False, "devices": 1, "num_nodes": 1}
-        run = train(small, options.model_copy(update=alone), few=small.train.batch)
+        try:
+            run = train(small, options.model_copy(update=alone), few=small.train.batch)
+        except Interrupted as stop:
+            raise Interrupted("stopped before the check had a verdict: nothing of it is kept") from stop
         lines = verdicts(run, log.read(Path(folder) / "metrics.jsonl"))
     print(f"after {STEPS} steps on {len(run.ids)} samples:")
     for _, line in lines:

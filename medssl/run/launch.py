@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,16 @@ def fabric(options: Options, precision: str) -> Fabric:
     # Bank and queue are equal on all ranks by construction: to broadcast them would cost 64 MiB a forward. And a new
     # wrapper, of a stage or a resumed run, must not make the batch statistics of all ranks those of the first.
     strategy = DDPStrategy(broadcast_buffers=False, init_sync=False) if several else "auto"
-    return Fabric(
+    made = Fabric(
         accelerator=device,
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=strategy,
         precision=PRECISION[precision],
     )
+    if device == "cpu" and precision == "bf16" and made.is_global_zero:
+        print("precision bf16 on a CPU is slow (train.precision=32 is faster)", file=sys.stderr)
+    return made
 
 
 def _device(asked: str) -> str:

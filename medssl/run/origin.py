@@ -1,16 +1,19 @@
-"""Where a fine-tuning starts: the weights that `init=` names, and whether the test patients were seen before."""
+"""Where a run starts: the weights that `init=` names, and whether the test patients were seen before."""
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 from medssl.engine import checkpoint
 from medssl.models import weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from torch import nn
 
@@ -30,6 +33,7 @@ class Origin(NamedTuple):
     patients: list[str]  # keyed hashes of those it was trained on
     cache: str | None  # hash of the cache they came from
     preprocessing: dict[str, Any] | None
+    digest: str = ""  # of the tensors that were loaded
 
     def sentence(self) -> str:
         """What was loaded and left out."""
@@ -39,13 +43,16 @@ class Origin(NamedTuple):
         return f"starting from {self.init}: loaded {self.loaded} tensors of {', '.join(self.parts)}{left}"
 
 
+FRESH = Origin(SCRATCH, [], 0, [], [], None, None)
+
+
 def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     """Load what `init=` and `init_parts=` ask for into `model`, which was made as for scratch. Raises `InputError`."""
     if options.init is None or options.init == SCRATCH:
-        return Origin(SCRATCH, [], 0, [], [], None, None)
+        return FRESH
     asked = options.init_parts or list(default)
     parts = [asked] if isinstance(asked, str) else list(asked)
-    path = checkpoint.find(options.init, prefer="best")
+    path = checkpoint.find(options.init)
     content, tensors = _about(path), weights.read(path)
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
@@ -54,8 +61,34 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     data, made = content.get("data", {}), content.get("verb", "weights of another tool")
     step = content.get("state", {}).get("step")
     name = made if step is None else f"{made}, step {step}"
-    patients, cache = data.get("patients", []), data.get("cache")
-    return Origin(name, parts, len(report.loaded), left_out, patients, cache, content.get("preprocessing"))
+    patients, cache, digest = data.get("patients", []), data.get("cache"), _digest(model, report.loaded)
+    return Origin(name, parts, len(report.loaded), left_out, patients, cache, content.get("preprocessing"), digest)
+
+
+def continued(content: Mapping[str, Any], model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
+    """The origin of a run that goes on from checkpoint `content`; its weights need not be there any more.
+
+    Raises `InputError` where `init=` now names others than the run started from. It may overwrite `model`.
+    """
+    before = Origin(**content["state"]["origin"])
+    if options.init is None or (options.init != SCRATCH and not Path(options.init).exists()):
+        return before
+    now = start(model, options, default)
+    if now.digest != before.digest:
+        raise InputError(
+            f"resume=true continues a run that started from {before.init}, but init={options.init} gives other weights "
+            f"({now.init}): leave init= out to continue, or choose another out="
+        )
+    return before
+
+
+def _digest(model: nn.Module, names: Iterable[str]) -> str:
+    """SHA-256 of tensors of `model`, by name."""
+    found, tensors = hashlib.sha256(), model.state_dict()
+    for name in sorted(names):
+        found.update(name.encode())
+        found.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _parts(names: Iterable[str]) -> list[str]:

@@ -60,6 +60,8 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     build.validate(recipe, world=fabric.world_size)
     out = out_room.path(options)
     content = resume.last(out, "pretrain") if options.resume else None
+    if content is not None:
+        resume.check_recipe(content, build.resolved(recipe))
     if fabric.is_global_zero:
         out_room.claim(options)
         dataset.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
@@ -69,7 +71,7 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     if content is None:
         _begin(run, options)
     else:
-        resume.check_same(content, run.resolved, resume.data(run.cache, {"train": run.ids}))
+        resume.check_data(content, resume.data(run.cache, {"train": run.ids}))
         run.origin = origin.continued(content, run.pretext, options, ["all"])
         restore(run, content)
     _loop(run, content)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medssl import ranks
 from medssl.crop.heat import heat_map
+from medssl.engine.signals import leave_to_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,6 +47,7 @@ def refresh(
         wholes,
         batch_sampler=_shares(len(wholes), batch),
         num_workers=workers,
+        worker_init_fn=leave_to_parent,
         generator=torch.Generator(),  # else the loader would draw from the global one
     )
     with evaluating(encoder), torch.no_grad(), fabric.autocast():

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from medssl import ranks
 from medssl.engine import checkpoint
-from medssl.run import out as out_room
-from medssl.types import InputError
+from medssl.run import resume
+from medssl.run.origin import FRESH, Origin
 from medssl.views import Sample, ViewsDataset
 
 if TYPE_CHECKING:
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from medssl.pretext import Pretext
     from medssl.recipe import PretrainRecipe
     from medssl.views import ViewMaker
-
-ELSEWHERE = ("data.cache", "data.manifest", "data.splits", "data.workers")  # where data lies does not change a run
 
 
 class SameViews(ViewsDataset):
@@ -54,6 +47,7 @@ class Run:
     policy: Any  # a CropPolicy with `state`, `load` and `statistics`
     weights: dict[str, Weight]
     log: TrainLog
+    origin: Origin = FRESH
     optimizers: dict[str, Optimizer] = field(default_factory=dict)
     fixed: bool = False  # each sample shows the same views at every step
     on: set[str] = field(default_factory=set)  # losses of the running stage
@@ -76,7 +70,7 @@ def save(run: Run) -> None:
     if run.fabric.is_global_zero:
         folder = run.out / "checkpoints"
         checkpoint.save(folder / f"step_{run.step}.pt", content)
-        checkpoint.copy(folder / f"step_{run.step}.pt", folder / "last.pt")
+        checkpoint.copy(folder / f"step_{run.step}.pt", folder / resume.LAST)
     run.fabric.barrier()
 
 
@@ -86,7 +80,7 @@ def restore(run: Run, content: dict[str, Any]) -> None:
     run.step = state["step"]
     run.pretext.load_state_dict(content["weights"])
     run.policy.load(state["crop"])
-    _set_own(run, state["ranks"][ranks.rank()])
+    resume.take(run.pretext, run.fabric.device, state["ranks"])
 
 
 def restore_optimizers(run: Run, content: dict[str, Any]) -> None:
@@ -96,80 +90,19 @@ def restore_optimizers(run: Run, content: dict[str, Any]) -> None:
             run.optimizers[name].load_state_dict(state)
 
 
-def check_same(run: Run, content: dict[str, Any]) -> None:
-    """Refuse to continue another run: InputError naming what differs in recipe, data or ranks."""
-    lines = out_room.differences(content["recipe"], run.resolved)
-    lines = [line for line in lines if not line.startswith(ELSEWHERE)]
-    before, world = len(content["state"]["ranks"]), ranks.world()
-    if before != world:
-        lines.append(f"the number of devices is {world}, was {before}")
-    if content["data"]["cache"] != run.cache.hash:
-        lines.append("the cache holds other data than it did")
-    elif content["data"]["ids"] != _digest(run.ids):
-        lines.append(f"the training subset has {len(run.ids)} samples, had {content['data']['samples']} or others")
-    if lines:
-        raise InputError(
-            f"resume=true continues the same run only, but {'; '.join(lines[:3])}: "
-            "undo that, or start a new run with init= and another out="
-        )
-
-
 def _content(run: Run) -> dict[str, Any]:
-    cases = [run.cache.cases[name] for name in run.ids]
     return {
         "format": checkpoint.FORMAT,
         "verb": "pretrain",
         "weights": dict(run.pretext.state_dict()),
         "optimizers": {name: player.state_dict() for name, player in run.optimizers.items()},
-        "state": {"step": run.step, "crop": run.policy.state(), "ranks": _gathered(_own(run))},
-        "recipe": run.resolved,
+        "state": {
+            "step": run.step,
+            "crop": run.policy.state(),
+            "origin": run.origin._asdict(),
+            "ranks": resume.of_ranks(run.pretext, run.fabric.device),
+        },
+        "recipe": resume.portable(run.resolved),
         "preprocessing": run.cache.preprocessing,
-        "data": {
-            "patients": sorted({case.patient for case in cases}),
-            "cache": run.cache.hash,
-            "ids": _digest(run.ids),
-            "samples": len(run.ids),
-        },
+        "data": resume.data(run.cache, {"train": run.ids}, run.origin.patients),
     }
-
-
-def _own(run: Run) -> dict[str, Any]:
-    """What differs between ranks: random streams, and running statistics of batch norms, which see a rank's share."""
-    device = run.fabric.device
-    return {
-        "generators": {
-            "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        },
-        "norms": {name: buffer.cpu().clone() for name, buffer in _norms(run.pretext).items()},
-    }
-
-
-def _set_own(run: Run, own: dict[str, Any]) -> None:
-    torch.set_rng_state(own["generators"]["cpu"])
-    if own["generators"]["cuda"] is not None and run.fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(own["generators"]["cuda"], run.fabric.device)
-    for name, buffer in _norms(run.pretext).items():
-        buffer.copy_(own["norms"][name])
-
-
-def _norms(pretext: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{key}": buffer
-        for name, module in pretext.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for key, buffer in module.named_buffers(recurse=False)
-    }
-
-
-def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
-    """One entry a rank, in rank order."""
-    if ranks.world() == 1:
-        return [own]
-    every: list[Any] = [None] * ranks.world()
-    torch.distributed.all_gather_object(every, own)
-    return every
-
-
-def _digest(ids: list[str]) -> str:
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()

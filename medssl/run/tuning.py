@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-
 from medssl.engine import checkpoint
-from medssl.run import out as out_room
-from medssl.run.origin import Origin
-from medssl.run.state import ELSEWHERE
-from medssl.types import InputError
+from medssl.run import resume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +19,10 @@ if TYPE_CHECKING:
     from medssl.engine.log import TrainLog
     from medssl.recipe import FinetuneRecipe
     from medssl.run.labelled import Augment, Held
+    from medssl.run.origin import Origin
     from medssl.tasks.task import Task
 
-BEST, LAST = "best.pt", "last.pt"
+BEST, LAST = "best.pt", resume.LAST
 
 
 @dataclass
@@ -62,28 +57,19 @@ class Tuning:
 
 
 def save(run: Tuning, name: str) -> None:
-    """Write last.pt or best.pt; the first rank alone does."""
+    """Write last.pt or best.pt; all ranks call it, the first writes."""
+    content = _content(run)
     if run.fabric.is_global_zero:
-        checkpoint.save(run.file(name), _content(run))
+        checkpoint.save(run.file(name), content)
 
 
 def restore(run: Tuning, content: dict[str, Any]) -> None:
-    """Continue where `content` was written. Raises `InputError` if that was another run."""
-    lines = [x for x in out_room.differences(content["recipe"], run.resolved) if not x.startswith(ELSEWHERE)]
-    if content["data"]["cache"] != run.cache.hash:
-        lines.append("the cache holds other data than it did")
-    elif content["data"]["ids"] != _digest(run.subsets):
-        lines.append("train, val and test are not the cases they were")
-    if lines:
-        raise InputError(
-            f"resume=true continues the same run only, but {'; '.join(lines[:3])}: undo that, or choose another out="
-        )
+    """Continue where `content` was written."""
     state = content["state"]
     run.step, run.best, run.best_step = state["step"], state["best"], state["best_step"]
-    run.origin = Origin(**state["origin"])
     run.model.load_state_dict(content["weights"])
     run.optimizers["main"].load_state_dict(content["optimizers"]["main"])
-    torch.set_rng_state(state["generator"])
+    resume.take(run.model, run.fabric.device, state["ranks"])
 
 
 def leave(run: Tuning, error: Exception) -> NoReturn:
@@ -94,7 +80,6 @@ def leave(run: Tuning, error: Exception) -> NoReturn:
 
 
 def _content(run: Tuning) -> dict[str, Any]:
-    patients = {run.cache.cases[name].patient for name in run.subsets["train"]} | set(run.origin.patients)
     return {
         "format": checkpoint.FORMAT,
         "verb": "finetune",
@@ -105,18 +90,9 @@ def _content(run: Tuning) -> dict[str, Any]:
             "best": run.best,
             "best_step": run.best_step,
             "origin": run.origin._asdict(),
-            "generator": torch.get_rng_state(),
+            "ranks": resume.of_ranks(run.model, run.fabric.device),
         },
-        "recipe": run.resolved,
+        "recipe": resume.portable(run.resolved),
         "preprocessing": run.cache.preprocessing,
-        "data": {
-            "patients": sorted(patients),  # also those of the weights it started from
-            "cache": run.cache.hash,
-            "ids": _digest(run.subsets),
-            "samples": len(run.subsets["train"]),
-        },
+        "data": resume.data(run.cache, run.subsets, run.origin.patients),
     }
-
-
-def _digest(subsets: dict[str, list[str]]) -> str:
-    return hashlib.sha256(repr(sorted(subsets.items())).encode()).hexdigest()

@@ -70,12 +70,11 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(tmp_path, broken, caps
     assert capsys.readouterr().out == ""
 
 
-def test_find_prefers_and_falls_back(tmp_path):
-    checkpoint.save(tmp_path / "checkpoints" / "best.pt", content(1))
-    assert checkpoint.find(tmp_path, "last").name == "best.pt"
+def test_find_takes_the_best_of_a_fine_tuning_and_the_last_of_a_pretraining(tmp_path):
     checkpoint.save(tmp_path / "checkpoints" / "last.pt", content(1))
-    assert checkpoint.find(tmp_path, "last").name == "last.pt"
-    assert checkpoint.find(tmp_path, "best").name == "best.pt"
+    assert checkpoint.find(tmp_path).name == "last.pt"
+    checkpoint.save(tmp_path / "checkpoints" / "best.pt", content(1))
+    assert checkpoint.find(tmp_path).name == "best.pt"
     assert checkpoint.find(tmp_path / "checkpoints" / "best.pt").name == "best.pt"
 
 

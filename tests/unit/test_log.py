@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+import socket
+
+import pytest
 
 from medssl.engine import log
 from medssl.engine.signals import stop_requests
@@ -60,3 +64,47 @@ def test_a_signal_asks_and_the_old_handlers_come_back():
         os.kill(os.getpid(), signal.SIGUSR1)
         assert asked()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_first_ctrl_c_asks_and_the_second_ends_the_run(capfd):
+    before = signal.getsignal(signal.SIGINT)
+    with stop_requests() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_is_not_finite_is_null_in_the_file(tmp_path):
+    metrics = log.MetricsLog(tmp_path)
+    metrics.write({"step": 1, "loss.a": 2.0, "metric.rank": math.nan, "metric.norm": math.inf})
+    metrics.close()
+
+    def refuse(name):
+        raise ValueError(name)  # JSON has no such number
+
+    path = tmp_path / "metrics.jsonl"
+    expected = {"step": 1, "loss.a": 2.0, "metric.rank": None, "metric.norm": None}
+    assert json.loads(path.read_text(), parse_constant=refuse) == expected
+    path.write_text('{"step": 1, "metric.rank": NaN}\n')  # of an earlier version
+    log.cut_back(path, 1)
+    assert log.read(path) == [{"step": 1, "metric.rank": None}]
+    json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_tensorboard_reads_the_curves_and_no_file_name_holds_the_host(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for step, until in ((0, 6), (4, 8)):  # killed after 6 with a checkpoint of 4, then resumed
+        metrics = log.MetricsLog(tmp_path, step=step)
+        for number in range(step + 1, until + 1):
+            metrics.write({"step": number, "loss.restoration": 10.0 * number + step})
+        metrics.close()
+    files = list((tmp_path / "tb").iterdir())
+    assert len(files) == 2
+    assert not any(socket.gethostname() in file.name for file in files)
+    found = EventAccumulator(str(tmp_path / "tb")).Reload().Scalars("loss/restoration")
+    expected = [(1, 10), (2, 20), (3, 30), (4, 40), (5, 54), (6, 64), (7, 74), (8, 84)]
+    assert [(event.step, event.value) for event in found] == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,24 +69,26 @@ def train(recipe, out, *overrides):
     pretrain.train(*recipes.load("pretrain", recipe, [f"out={out}", *overrides]))
 
 
-def child(recipe, out, *overrides):
-    """What a process of its own runs: the command line."""
+def child(recipe, out, *overrides, group=False):
+    """What a process of its own runs: the command line; `group` makes it the first of a process group."""
     from medssl.cli import main
 
+    if group:
+        os.setpgid(0, 0)
     multiprocessing.set_start_method("fork", force=True)  # this process came from a server, its workers shall not
     torch.set_num_threads(1)
     sys.argv = ["medssl", "pretrain", recipe, f"out={out}", *overrides]
     main()
 
 
-def signalled(recipe, out, step, number, *overrides):
-    """Start or resume the run, send it a signal once `step` steps are logged; its exit code."""
-    process = server.Process(target=child, args=(recipe, out, "resume=true", *overrides))
+def signalled(recipe, out, step, number, *overrides, group=False):
+    """Start or resume the run, send it (or it and its workers) a signal once `step` steps are logged; its exit code."""
+    process = server.Process(target=child, args=(recipe, out, "resume=true", *overrides), kwargs={"group": group})
     process.start()
     until = time.monotonic() + 60
     while len(log.read(out / "metrics.jsonl")) < step and process.is_alive() and time.monotonic() < until:
         time.sleep(0.02)
-    os.kill(process.pid, number)
+    (os.killpg if group else os.kill)(process.pid, number)
     process.join(60)
     return process.exitcode
 
@@ -153,6 +156,49 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
     assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 1))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_process_group_lets_the_workers_live_until_the_checkpoint(recipe, straight, tmp_path, number):
+    assert signalled(recipe, tmp_path, 5, number, "data.workers=2", group=True) == 75
+    assert 5 <= last(tmp_path)["state"]["step"] < 40
+    train(recipe, tmp_path, "resume=true", "data.workers=2")
+    assert records(tmp_path) == records(straight)
+    assert_same(last(tmp_path)["weights"], last(straight)["weights"])
+
+
+def test_no_path_is_in_any_file_of_a_run_but_its_recipe(recipe, straight, tmp_path):
+    named = tmp_path / "Doe_Jane_1960"
+    shutil.copytree(straight / "data" / "cache", named / "cache")
+    shutil.copytree(straight / "checkpoints", named / "run" / "checkpoints")
+    given = (f"data.cache={named / 'cache'}", f"init={named / 'run'}", "train.steps=2")
+    train(recipe, tmp_path / "out", *given)
+    train(recipe, tmp_path / "out", *given, "resume=true")  # where data lies is not compared
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "recipe.yaml"]
+    assert {"last.pt", "step_2.pt", "train.log", "metrics.jsonl", "manifest.lock"} <= {path.name for path in files}
+    assert [path.name for path in files if named.name.encode() in path.read_bytes()] == []
+    assert "starting from pretrain, step 40: loaded" in (tmp_path / "out" / "train.log").read_text()
+
+
+def test_a_fine_tuning_is_not_resumed_as_a_pretraining(recipe, tmp_path):
+    checkpoint.save(tmp_path / "checkpoints" / "last.pt", {"format": 1, "verb": "finetune", "weights": {}})
+    with pytest.raises(InputError, match="holds a finetune run, which pretrain cannot continue"):
+        train(recipe, tmp_path, "resume=true")
+
+
+def test_resuming_with_another_init_is_refused(recipe, straight, tmp_path):
+    few = ("train.steps=2", "optimizers.main.lr=1e-3")
+    train(recipe, tmp_path, f"init={straight}", *few)
+    assert last(tmp_path)["state"]["origin"]["init"] == "pretrain, step 40"
+    with pytest.raises(InputError, match=r"started from pretrain, step 40, but init=scratch gives other weights"):
+        train(recipe, tmp_path, "init=scratch", "resume=true", *few)
+
+
+def test_bf16_on_a_cpu_is_said_to_be_slow_once(recipe, capsys):
+    _, options = recipes.load("pretrain", recipe, ["out=run", "device=cpu"])
+    for precision, times in (("32", 0), ("bf16", 1)):
+        launch.fabric(options, precision)
+        assert capsys.readouterr().err.count("bf16 on a CPU is slow (train.precision=32 is faster)") == times
+
+
 def test_a_complete_run_says_so_and_changes_nothing(recipe, straight, capsys):
     before = (straight / "metrics.jsonl").read_bytes()
     train(recipe, straight, "resume=true")
@@ -186,7 +232,9 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(recipe, tmp_path
 
 def test_init_takes_weights_and_starts_at_step_0(recipe, straight, tmp_path, capsys):
     train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "train.steps=1", "optimizers.main.lr=1e-12")
-    assert "loaded encoder" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "tensors of encoder; left out: method, decoder, restore, adversary" in said
+    assert str(straight) not in said
     ours, theirs = last(tmp_path), last(straight)
     assert ours["state"]["step"] == 1
     for name in (name for name in theirs["weights"] if name.startswith("encoder.")):
