@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
+import shutil
+import socket
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +24,9 @@ from medssl.run.labelled import Held, Samples, part_window, patch_window
 from medssl.run.subsets import leaks, subsets
 from medssl.tasks import segment
 from medssl.types import InputError, Interrupted
+
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["medssl.run.pretrain", "medssl.run.finetune"])
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +147,87 @@ def test_interrupted_and_resumed_equals_straight(cache, straight, tmp_path, monk
         for f in (tmp_path / "run", out)
     ]
     assert lines[0] == lines[1]
+
+
+def one_of_two(made, out, rank, port, stop_at, resume):
+    """What each of two processes runs, as torchrun starts them."""
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    rank_zero_only.rank = rank  # which Lightning took from the environment of the server
+    torch.set_num_threads(1)
+    step = room._step
+    room._step = lambda run, *rest, asked: step(run, *rest, asked=run.step + 1 == stop_at)
+    try:
+        tune(made, options(out, devices=2, strategy="ddp", resume=resume))
+    except Interrupted:
+        sys.exit(75)
+
+
+def on_two_ranks(made, out, stop_at=None, resume=False):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = [server.Process(target=one_of_two, args=(made, out, rank, port, stop_at, resume)) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    return [process.exitcode for process in both]
+
+
+def test_two_ranks_go_on_exactly_and_score_the_same_network(cache, tmp_path):
+    """Batch norms see the share of their rank, so each rank has its own until all score together."""
+    made = recipe(SEGMENT, data={"cache": str(cache)}, encoder={"norm": "batch"}, train={"checkpoint_every": 6})
+    assert on_two_ranks(made, tmp_path / "straight") == [0, 0]
+    assert on_two_ranks(made, tmp_path / "resumed", stop_at=4) == [75, 0]
+    one, other = (rank["norms"] for rank in last(tmp_path / "resumed")["state"]["ranks"])
+    assert not any(torch.equal(one[name], other[name]) for name in one if name.endswith("running_mean"))
+    assert on_two_ranks(made, tmp_path / "resumed", resume=True) == [0, 0]
+    ours, theirs = last(tmp_path / "resumed"), last(tmp_path / "straight")
+    assert all(torch.equal(ours["weights"][name], tensor) for name, tensor in theirs["weights"].items())
+    one, other = (rank["norms"] for rank in ours["state"]["ranks"])
+    assert all(torch.equal(one[name], other[name]) for name in one)  # the last step was validated
+    scores = [
+        [r.get("metric.val_dice") for r in log.read(tmp_path / n / "metrics.jsonl")] for n in ("straight", "resumed")
+    ]
+    assert scores[0] == scores[1]
+    with pytest.raises(InputError, match="the number of devices is 1, was 2"):
+        tune(made, options(tmp_path / "resumed", resume=True))
+
+
+def last(out):
+    return checkpoint.load(out / "checkpoints" / "last.pt")
+
+
+def test_a_pretraining_is_not_resumed_as_a_fine_tuning(cache, tmp_path):
+    checkpoint.save(tmp_path / "checkpoints" / "last.pt", {"format": 1, "verb": "pretrain", "weights": {}})
+    with pytest.raises(InputError, match="holds a pretrain run, which finetune cannot continue"):
+        tune(recipe(SEGMENT, data={"cache": str(cache)}), options(tmp_path, resume=True))
+
+
+def test_resume_needs_no_init_but_refuses_another_one(cache, straight, tmp_path):
+    shutil.copytree(straight[0], tmp_path / "first")
+    made = recipe(SEGMENT, data={"cache": str(cache)}, train={"steps": 2})
+    run, first = tmp_path / "run", str(tmp_path / "first")
+    results = tune(made, options(run, init=first))
+    assert tune(made, options(run, init=first, resume=True)) == results
+    for other in ("scratch", str(run)):
+        with pytest.raises(InputError, match=rf"started from finetune, step \d, but init={other} gives other weights"):
+            tune(made, options(run, init=other, resume=True))
+    shutil.rmtree(first)
+    assert tune(made, options(run, init=first, resume=True)) == results
+    assert tune(made, options(run, resume=True)) == results
+
+
+def test_no_path_is_in_any_file_of_a_run_but_its_recipe(cache, straight, tmp_path):
+    named, out = tmp_path / "Doe_Jane_1960", tmp_path / "out"
+    shutil.copytree(cache, named / "cache")
+    shutil.copytree(straight[0], named / "run")
+    tune(recipe(SEGMENT, data={"cache": str(named / "cache")}), options(out, init=str(named / "run")))
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != "recipe.yaml"]
+    assert {"last.pt", "best.pt", "train.log", "results.json", "manifest.lock"} <= {path.name for path in files}
+    assert [path.name for path in files if named.name.encode() in path.read_bytes()] == []
 
 
 def test_resume_of_another_recipe_is_refused(cache, straight):
