@@ -159,6 +159,7 @@ def build(
     beyond the number of samples hold, for which the data has no keys; keys refuses such a bank (InputError). prune:
     cosine above which a learned negative leaves the encoder's denominator (Hosseinzadeh Taher et al. 2023: 0.8).
     """
+    keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
     size = keys.largest_memory(samples) if negatives == "auto" else negatives
     spare = init == "gaussian" or fill == "gaussian"
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")

@@ -144,5 +144,12 @@ def check_memory(size: int, samples: int | None, key: str, way_out: str = "") ->
         raise InputError(f"{key} is {size} but {samples} samples fill {samples} at most: set {key}={samples}{way_out}")
 
 
+def check_temperatures(**temperatures: float) -> None:
+    """Raises InputError unless all are above 0."""
+    for name, value in temperatures.items():
+        if not value > 0:
+            raise InputError(f"method.{name} is {value}: give a number above 0")
+
+
 def _local_batch_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, norm.SyncBatchNorm)

@@ -106,6 +106,7 @@ def build(
     Raises InputError for a queue longer than the data: it would hold several keys of each sample, older copies of what
     it already has, and the query's own among them.
     """
+    keys.check_temperatures(temperature=temperature)
     size = keys.largest_memory(samples) if queue == "auto" else queue
     keys.check_memory(size, samples, "method.queue")
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -99,8 +100,15 @@ def weights(recipe: PretrainRecipe) -> dict[str, Weight]:
 def validate(recipe: PretrainRecipe, *, world: int = 1) -> None:
     """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights."""
     crop(recipe, samples=1)
-    with torch.device("meta"):
-        pretrain_parts(recipe, world=world)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
+            pretrain_parts(recipe, world=world)
+    except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(
+            f"the networks of this recipe cannot be built ({said}): look at its widths and sizes"
+        ) from error
 
 
 def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:

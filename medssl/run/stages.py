@@ -32,6 +32,12 @@ def enter(run: Run, step: int) -> None:
     on |= {rival for rival, first in _rival_starts(run).items() if step >= first}
     run.pretext.activate(on)
     run.optimizers = players.rebuild(run.pretext.players(), run.recipe.optimizers, run.optimizers)
+    if step == 0:
+        for name, first in _rival_starts(run).items():
+            if first >= run.steps:
+                run.log.say(
+                    f"warning: {name} would first play at step {first}, after the run: more steps, or fewer of it"
+                )
     if on != run.on:
         run.log.say(f"from step {step}: {', '.join(sorted(on))}; players: {', '.join(run.optimizers)}")
     run.on = on

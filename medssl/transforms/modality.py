@@ -176,18 +176,32 @@ def _tilts(n: int, in_plane: float, tilt: float) -> tuple[float, ...]:
     return (in_plane,) if n == 2 else (in_plane, tilt, tilt)
 
 
+HIGHEST = {"flip": 1.0, "rotate": 180.0, "zoom": 0.9, "elastic": 1000.0}  # of each setting; the lowest is 0
+
+
 def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSettings:
     for key in warp:
         _known("warp", key, geometry._asdict())
-    for key, count in (("flip", n), ("rotate", 1 if n == 2 else 3)):
+    found = dict(warp)
+    for key, count in (("flip", n), ("rotate", 1 if n == 2 else 3), ("zoom", 1), ("elastic", 1)):
         if key in warp:
-            value = warp[key]
-            warp[key] = tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),) * count
-            if len(warp[key]) != count:
-                raise InputError(f"warp: {key} is {value}, in {n}D give one number or {count}")
+            values = _numbers(key, warp[key], count)
+            found[key] = values if key in ("flip", "rotate") else values[0]
     if warp.get("fill", "edge") not in ("edge", "reflect"):
         raise InputError(f"warp: fill is {warp['fill']}, give edge or reflect")
-    return geometry._replace(**warp)
+    if not isinstance(warp.get("turn", False), bool):
+        raise InputError(f"warp: turn is {warp['turn']}, give true or false")
+    return geometry._replace(**found)
+
+
+def _numbers(key: str, value: Any, count: int) -> tuple[float, ...]:
+    """One number for all `count` places, or one for each."""
+    values = list(value) if isinstance(value, (list, tuple)) else [value] * count
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if len(values) != count or not numbers or not all(0 <= v <= HIGHEST[key] for v in values):
+        places = "" if count == 1 else f", or {count} of them"
+        raise InputError(f"warp: {key} is {value}, give a number from 0 to {HIGHEST[key]:g}{places}")
+    return tuple(float(v) for v in values)
 
 
 def _made(group: str, kinds: Mapping[str, Callable[..., Any]], spec: dict[str, Any], **supplied: Any) -> Any:

@@ -83,7 +83,7 @@ def test_every_kind_can_be_named() -> None:
     [
         ({"name": "xary"}, "did you mean xray"),
         ({"warp": {"rotat": 5}}, "did you mean rotate"),
-        ({"warp": {"rotate": [5, 5]}}, "in 3D give one number or 3"),
+        ({"warp": {"rotate": [5, 5]}}, "give a number from 0 to 180, or 3 of them"),
         ({"intensity": [{"kind": "gama"}]}, "did you mean gamma"),
         ({"intensity": [{"kind": "gamma", "gamm": 1}]}, "did you mean gamma"),
         ({"intensity": [{"prob": 1}]}, "has no kind"),
