@@ -25,7 +25,10 @@ finetune() { # name fraction seed init [key=value ...]
 seeds="0 1 2"
 if [[ $part == *a* ]]; then
   pretrain dira_adco_ccrop_tiny_3d
-  for s in $seeds; do for f in n4 n8; do finetune dira $f $s "$OUT/dira_adco_ccrop_tiny_3d"; done; done
+  for s in $seeds; do for f in n4 n8; do
+    finetune dira $f $s "$OUT/dira_adco_ccrop_tiny_3d"
+    finetune dira-tuned $f $s "$OUT/dira_adco_ccrop_tiny_3d" optimizers.main.lr=1e-2
+  done; done
   for name in moco_v2 simsiam barlow_twins; do
     pretrain ${name}_tiny_3d train.steps=313
     for s in $seeds; do finetune $name n4 $s "$OUT/${name}_tiny_3d"; done
