@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import torch
 from medssl import recipe as recipes
 from medssl.engine import checkpoint, log
 from medssl.run import check, launch, pretrain
-from medssl.types import InputError
+from medssl.types import InputError, Interrupted
 
 TIMES = ("time", "data_wait", "memory")
 RECIPE = """
@@ -190,6 +191,19 @@ def test_resuming_with_another_init_is_refused(recipe, straight, tmp_path):
     assert last(tmp_path)["state"]["origin"]["init"] == "pretrain, step 40"
     with pytest.raises(InputError, match=r"started from pretrain, step 40, but init=scratch gives other weights"):
         train(recipe, tmp_path, "init=scratch", "resume=true", *few)
+
+
+def test_patients_of_the_init_count_as_seen(recipe, straight, tmp_path):
+    train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "data.train=test", "train.steps=1")
+    before, now = last(straight)["data"], last(tmp_path)["data"]
+    assert set(before["patients"]) < set(now["patients"])
+    assert len(now["patients"]) == before["samples"] + now["samples"]  # one sample a patient, no test patient seen
+
+
+def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
+    monkeypatch.setattr(pretrain, "stop_requests", lambda: nullcontext(lambda: True))
+    with pytest.raises(Interrupted, match="nothing of it is kept"):
+        pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true"]))
 
 
 def test_bf16_on_a_cpu_is_said_to_be_slow_once(recipe, capsys):
