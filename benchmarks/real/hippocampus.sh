@@ -22,6 +22,9 @@ finetune() { # name fraction seed init [key=value ...]
   medssl finetune segment_tiny_3d $data data.train="seed${seed}_$fraction" data.val=val data.test=test \
     task.classes=3 optimizers.main.lr=2.5e-2 seed="$seed" init="$init" out="$out" resume=true "$@"
 }
+parts() { # what a base without restoration has to give
+  case $1 in models_genesis) ;; *) echo "init_parts=[encoder]" ;; esac
+}
 seeds="0 1 2"
 if [[ $part == *a* ]]; then
   pretrain dira_adco_ccrop_tiny_3d
@@ -31,7 +34,7 @@ if [[ $part == *a* ]]; then
   done; done
   for name in moco_v2 simsiam barlow_twins; do
     pretrain ${name}_tiny_3d train.steps=313
-    for s in $seeds; do finetune $name n4 $s "$OUT/${name}_tiny_3d"; done
+    for s in $seeds; do finetune $name n4 $s "$OUT/${name}_tiny_3d" $(parts $name); done
   done
 fi
 if [[ $part == *b* ]]; then
@@ -41,6 +44,6 @@ if [[ $part == *b* ]]; then
   for s in $seeds; do for f in n4 n8; do finetune scratch3x $f $s scratch train.steps=1800; done; done
   for name in models_genesis adco; do
     pretrain ${name}_tiny_3d train.steps=313
-    for s in $seeds; do finetune $name n4 $s "$OUT/${name}_tiny_3d"; done
+    for s in $seeds; do finetune $name n4 $s "$OUT/${name}_tiny_3d" $(parts $name); done
   done
 fi

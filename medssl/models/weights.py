@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -23,9 +22,6 @@ class LoadReport(NamedTuple):
 
     loaded: list[str]
     left_out: list[str]
-
-    def __str__(self) -> str:
-        return f"loaded {_by_part(self.loaded)}; left out {_by_part(self.left_out)}"
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -104,8 +100,3 @@ def _with_channels(found: Tensor, wanted: Tensor, before: int, after: int) -> Te
         return found
     by_channel = found.unflatten(1, (before, -1))  # a space-to-depth stem holds several inputs a channel
     return (by_channel.sum(1) / after).repeat(1, after, *[1] * (found.ndim - 2))
-
-
-def _by_part(names: list[str]) -> str:
-    counts = Counter(name.split(".")[0] for name in names)
-    return ", ".join(f"{part} ({count})" for part, count in counts.items()) or "nothing"
