@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import blosc2
 import numpy as np
 
+from medssl.data import atomic
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -141,24 +141,19 @@ def label_file(cache: Path, name: str) -> Path:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write JSON aside, then rename."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, file)
+    """Write JSON, whole or not at all."""
+    atomic.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def write_array(file: Path, array: np.ndarray) -> str:
-    """Write (C,*S) compressed, aside, then rename; the digest of its content."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name.removesuffix('.b2nd')}.partial.b2nd")
+    """Write (C,*S) compressed, whole or not at all; the digest of its content."""
     dims = array.ndim - 1
     array = np.ascontiguousarray(array)
     chunks = (array.shape[0], *(min(CHUNK[dims], n) for n in array.shape[1:]))
     blocks = (array.shape[0], *(min(BLOCK[dims], n) for n in array.shape[1:]))
     cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1)
-    blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
-    os.replace(partial, file)
+    with atomic.writing(file) as partial:
+        blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
     return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.data import manifest, nifti, reader
+from medssl.data import atomic, manifest, nifti, reader
 from medssl.data.reject import Rejected
 from medssl.types import InputError
 
@@ -54,7 +54,7 @@ def _write(found: Manifest, row: Row, out: Path) -> Path:
 
 
 def _save(file: Path, volume: Volume) -> Path:
-    """Write aside, then rename, so that a stopped run leaves no half file."""
-    partial = file.with_name(f".{file.name}")
-    nifti.write(partial, volume.array[0], volume.affine)
-    return partial.replace(file)
+    """A stopped run leaves no half file."""
+    with atomic.writing(file) as partial:
+        nifti.write(partial, volume.array[0], volume.affine)
+    return file

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl.data import atomic
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -99,11 +100,11 @@ def write(
     """Write the manifest and its companions, each one whole or not at all; the manifest itself comes last."""
     path = Path(path)
     text = [json.dumps({"id": row.id, **entries[row.id]}) for row in rows]
-    atomic(path.with_suffix(".files.jsonl"), "\n".join([*text, ""]))
+    atomic.write(path.with_suffix(".files.jsonl"), "\n".join([*text, ""]))
     rejected_path = rejected_beside(path)
     write_table(rejected_path, ["source", "reason", "detail"], rejected)
     facts = {"root": os.path.relpath(root, path.parent), "rejected": rejected_path.name, **(about or {})}
-    atomic(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+    atomic.write(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     write_table(path, COLUMNS, (_format(row) for row in rows))
     return Manifest(list(rows), Path(root), path, {case: dict(entry) for case, entry in entries.items()})
 
@@ -155,20 +156,10 @@ def keyed_hash(key: bytes, kind: str, text: str) -> str:
     return hmac.new(key, f"{kind}|{text}".encode(), hashlib.sha256).hexdigest()[:12]
 
 
-def atomic(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-
-
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([columns, *rows])
-    os.replace(aside, path)
+    with atomic.writing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([columns, *rows])
 
 
 def _format(row: Row) -> list[str]:

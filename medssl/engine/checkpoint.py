@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medssl.data import atomic
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -19,20 +20,16 @@ FORMAT = 1
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside `path`, then rename: whoever looks sees the old file or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write atomically, and onto the disk: a checkpoint is what is left after a power cut."""
     try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        with atomic.writing(path) as beside:
+            write(beside)
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
     except OSError as error:
         raise InputError(
             f"cannot write checkpoint {path}: {error.strerror}; make room or choose another out="
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -72,15 +69,14 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def find(where: str | Path, prefer: str = "best") -> Path:
+def find(where: str | Path) -> Path:
     """The weights that count in a run directory (the best of a fine-tuning, else the last), or the file itself."""
     where = Path(where)
     if where.is_file():
         return where
     if not where.is_dir():
         raise InputError(f"{where} does not exist: give a run directory, a .pt or a .safetensors file")
-    names = [prefer, *({"last", "best"} - {prefer})]
-    found = [path for name in names if (path := where / "checkpoints" / f"{name}.pt").is_file()]
+    found = [path for name in ("best", "last") if (path := where / "checkpoints" / f"{name}.pt").is_file()]
     if not found:
-        raise InputError(f"{where} holds no checkpoint ({prefer}.pt in checkpoints/): did that run write one?")
+        raise InputError(f"{where} holds no checkpoint (best.pt in checkpoints/): did that run write one?")
     return found[0]

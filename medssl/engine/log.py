@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from medssl.data import atomic
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -29,12 +30,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Keep the records up to `step`: written aside, then renamed, so that a kill here loses nothing."""
-    if not path.is_file():
-        return
-    aside = path.with_name(f".{path.name}")
-    aside.write_text("".join(json.dumps(record) + "\n" for record in read(path) if record["step"] <= step))
-    os.replace(aside, path)
+    """Keep the records up to `step`; a kill here loses nothing."""
+    if path.is_file():
+        rewrite(path, [record for record in read(path) if record["step"] <= step])
+
+
+def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Let a jsonl file hold exactly these records; a kill here loses nothing."""
+    atomic.write(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 class MetricsLog:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 
 from medssl import __version__
+from medssl.data import atomic
 from medssl.engine import checkpoint
 from medssl.types import InputError
 
@@ -45,7 +45,7 @@ def export(run: Path, out: Path) -> Path:
 
     A pretraining gives its last weights, a fine-tuning its best. Raises `InputError` if `out` is taken.
     """
-    content = checkpoint.load(checkpoint.find(run, prefer="best"))
+    content = checkpoint.load(checkpoint.find(run))
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not empty: name another folder")
@@ -70,9 +70,8 @@ def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    beside = path.with_name(f".{path.name}")
-    beside.write_bytes(save(tensors, metadata={"format": "pt", "medssl": __version__}))
-    os.replace(beside, path)
+    with atomic.writing(path) as beside:
+        beside.write_bytes(save(tensors, metadata={"format": "pt", "medssl": __version__}))
 
 
 def _config(content: dict[str, Any], parts: dict[str, dict[str, Tensor]]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl import __version__
+from medssl.data import atomic
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ def build(runs: Sequence[Path], out: Path, *, pictures: bool = False) -> Path:
         comparison=comparison(read),
         runs=[section(run, pictures=pictures) for run in read],
     )
-    beside = out.with_name(f".{out.name}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(page)
-        os.replace(beside, out)
+        atomic.write(out, page)
     except OSError as error:
         raise InputError(f"{out} cannot be written to ({error.strerror}): choose another place with --out") from error
     return out

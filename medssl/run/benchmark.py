@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from itertools import product
@@ -133,9 +132,7 @@ def _run(job: Job, options: Options, out: Path) -> Line:
 def _finished(file: Path) -> dict[Cell, Line]:
     """The cells in results.jsonl; a last line that a kill cut short is taken out of the file."""
     lines = log.read(file)
-    beside = file.with_name(f".{file.name}")
-    beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(beside, file)
+    log.rewrite(file, lines)
     return {Cell(line["task"], line["init"], line["fraction"], line["seed"]): line for line in lines}
 
 

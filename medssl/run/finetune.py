@@ -6,16 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from medssl import ranks, report
-from medssl.engine import checkpoint, players
+from medssl.engine import checkpoint, loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
-from medssl.engine.signals import leave_to_parent, stop_requests
-from medssl.engine.stream import BatchStream
+from medssl.engine.signals import stop_requests
 from medssl.run import dataset, labelled, launch, origin, plan, resume, score
 from medssl.run import out as out_room
 from medssl.run.labelled import Held, Samples
@@ -143,27 +141,18 @@ def _loop(run: Tuning) -> None:
 
 
 def _batches(run: Tuning) -> Iterator[tuple[Tensor, Tensor]]:
-    parts = run.recipe.train.accumulate
-    samples = Samples(run.held, run.subsets["train"], run.augment, run.recipe.seed)
-    stream = BatchStream(
-        samples=len(samples),
-        batch=run.recipe.train.batch // parts,
+    train = run.recipe.train
+    return loader.steps(
+        Samples(run.held, run.subsets["train"], run.augment, run.recipe.seed),
+        labelled.collate,
+        batch=train.batch,
+        parts=train.accumulate,
         seed=run.recipe.seed,
-        start=run.step * parts,
-        stop=run.steps * parts,
-        rank=ranks.rank(),
-        world=ranks.world(),
+        start=run.step,
+        stop=run.steps,
+        workers=run.recipe.data.workers,
+        device=run.fabric.device,
     )
-    loader: DataLoader = DataLoader(
-        samples,
-        batch_sampler=stream,
-        num_workers=run.recipe.data.workers,
-        worker_init_fn=leave_to_parent,
-        collate_fn=labelled.collate,
-        pin_memory=run.fabric.device.type == "cuda",
-        generator=torch.Generator(),  # else the loader would draw from the global stream
-    )
-    return iter(loader)
 
 
 def _step(

@@ -83,7 +83,7 @@ def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
     """What `init=` of a cell is: a path, or scratch. Raises `InputError` where there is no such run."""
     path = str(init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
     if path != SCRATCH:
-        checkpoint.find(path, prefer="best")
+        checkpoint.find(path)
     return path
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
+from medssl.data import atomic
 from medssl.engine import checkpoint
 from medssl.run.origin import SCRATCH
 from medssl.types import InputError
@@ -67,13 +67,10 @@ def begun(folder: Path) -> dict[str, Any] | None:
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the mark into the run directory of a cell, atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{FILE}"
-    beside.write_text(json.dumps(content) + "\n")
-    os.replace(beside, folder / FILE)
+    """Write the mark into the run directory of a cell."""
+    atomic.write(folder / FILE, json.dumps(content) + "\n")
 
 
 def _digest_of_file(start: str) -> str:
-    with checkpoint.find(start, prefer="best").open("rb") as file:
+    with checkpoint.find(start).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

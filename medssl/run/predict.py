@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from medssl.data import dicom, grid, nifti, reader
+from medssl.data import atomic, dicom, grid, nifti, reader
 from medssl.data.reject import Rejected
 from medssl.data.split import stem_of
 from medssl.engine import checkpoint
@@ -93,7 +92,7 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
 
 def load(run: Path) -> Trained:
     """The network of a fine-tuning, with its best weights. Raises `InputError` if `run` is none."""
-    content = checkpoint.load(checkpoint.find(run, prefer="best"))
+    content = checkpoint.load(checkpoint.find(run))
     if content.get("verb") != "finetune":
         made = content.get("verb", "another tool")
         raise InputError(f"{run} was made by {made}, but predict needs a fine-tuned network: run `medssl finetune`")
@@ -148,9 +147,8 @@ def _write_mask(path: Path, mask: np.ndarray, geometry: dict[str, Any], source: 
     if path.resolve() in {file.resolve() for file in source.files}:
         raise InputError(f"the mask of {path} would replace the image itself: choose another --out")
     volume = grid.to_source(mask, geometry)
-    beside = path.with_name(f".{path.name}")
-    nifti.write(beside, volume.array[0], volume.affine)
-    os.replace(beside, path)
+    with atomic.writing(path) as beside:
+        nifti.write(beside, volume.array[0], volume.affine)
 
 
 def _report(out: Path, lines: list[Line], rejected: dict[str, str]) -> None:

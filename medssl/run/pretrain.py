@@ -8,17 +8,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch.utils.data import DataLoader
 
 from medssl import ranks, report, views
-from medssl.engine import players
+from medssl.engine import loader, players
 from medssl.engine.collapse import CollapseWatch
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
-from medssl.engine.signals import leave_to_parent, stop_requests
-from medssl.engine.stream import BatchStream
+from medssl.engine.signals import stop_requests
 from medssl.run import build, dataset, launch, origin, pictures, resume, stages
 from medssl.run import out as out_room
 from medssl.run.state import Run, restore, restore_optimizers, save
@@ -162,31 +160,19 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
 
 def _batches(run: Run, start: int, stop: int) -> Iterator[Batch]:
     """The batches of this rank, steps `start` to `stop`. A new loader a stage, so that no worker has old boxes."""
-    parts = run.recipe.train.accumulate
-    stream = BatchStream(
-        samples=len(run.ids),
-        batch=run.recipe.train.batch // parts,
-        seed=run.recipe.seed,
-        start=start * parts,
-        stop=stop * parts,
-        rank=ranks.rank(),
-        world=ranks.world(),
-    )
-    data = run.views()
+    data, train = run.views(), run.recipe.train
     data.drafted = run.maker.device == "cuda"
-    loader = DataLoader(
+    return loader.steps(
         data,
-        batch_sampler=stream,
-        num_workers=run.recipe.data.workers,
-        worker_init_fn=leave_to_parent,
-        collate_fn=views.collate,
-        pin_memory=run.fabric.device.type == "cuda",
-        generator=torch.Generator(),  # else every new loader would draw from the global stream
+        views.collate,
+        batch=train.batch,
+        parts=train.accumulate,
+        seed=run.recipe.seed,
+        start=start,
+        stop=stop,
+        workers=run.recipe.data.workers,
+        device=run.fabric.device,
     )
-    try:
-        yield from loader
-    except InputError as error:  # from a worker it comes with its traceback in the message
-        raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
 
 def _step(run: Run, module: _FabricModule, batches: Iterator[Batch], step: int, *, asked: bool) -> dict[str, float]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medssl import ranks
 from medssl.crop.heat import heat_map
-from medssl.engine.signals import leave_to_parent
+from medssl.engine.loader import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,16 +43,10 @@ def refresh(
     fabric: Fabric, encoder: nn.Module, policy: ContrastiveCrop, wholes: Wholes, *, batch: int, workers: int
 ) -> list[str]:
     """Give `policy` new boxes; returns what it warns of. No weight, statistic, mode or random stream is changed."""
-    loader = DataLoader(
-        wholes,
-        batch_sampler=_shares(len(wholes), batch),
-        num_workers=workers,
-        worker_init_fn=leave_to_parent,
-        generator=torch.Generator(),  # else the loader would draw from the global one
-    )
+    batches = load(wholes, _shares(len(wholes), batch), workers=workers)
     with evaluating(encoder), torch.no_grad(), fabric.autocast():
         like = next(encoder.parameters())
-        maps = ((index, heat_map(encoder(x.to(like)), policy.level).cpu()) for index, x in loader)
+        maps = ((index, heat_map(encoder(x.to(like)), policy.level).cpu()) for index, x in batches)
         index, boxes = policy.boxes_of(maps, wholes.size, _foreground(wholes))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

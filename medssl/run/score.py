@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from medssl import ranks
+from medssl.data import atomic
 from medssl.metrics.statistics import grouped_interval
 from medssl.run.labelled import network_input
 
@@ -102,10 +102,8 @@ def _shown(value: float | None) -> str:
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
-    """Write results.json, atomically."""
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(beside, path)
+    """Write results.json."""
+    atomic.write(path, json.dumps(results, indent=1) + "\n")
 
 
 def write_predictions(path: Path, classes: Sequence[str], found: Sequence[Row]) -> None:
