@@ -36,8 +36,8 @@ def test_until_the_end_the_old_file_is_seen_and_the_name_keeps_its_suffix(tmp_pa
 def test_what_a_kill_left_behind_is_overwritten(tmp_path):
     path = tmp_path / "a.csv"
     with atomic.writing(path) as partial:
-        left = partial
-    left.write_text("left by a kill, longer than what follows")
+        partial.write_text("first")
+    partial.write_text("left by a kill, longer than what follows")
     atomic.write(path, "new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
