@@ -11,6 +11,8 @@ from medssl import losses
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.types import Losses
 
+WIDTHS = {2: 64, 3: 32}  # channels of the first layer
+
 
 class Adversary(nn.Module):
     """Main loss "adversarial" reaches the reconstruction alone, rival loss "discriminator" the discriminator alone."""
@@ -54,8 +56,13 @@ def build(
     spatial_dims: int,
     in_channels: int,
     loss: losses.AdversarialKind = "least_squares",
-    base_channels: int = 64,
+    base_channels: int | Literal["auto"] = "auto",
     norm: Literal["instance", "group", "none"] = "instance",
 ) -> Adversary:
-    """DiRA's patch discriminator and least-squares game, as released; the paper writes the log form."""
-    return Adversary(PatchDiscriminator(spatial_dims, in_channels, base_channels, norm), loss)
+    """DiRA's patch discriminator and least-squares game, as released; the paper writes the log form.
+
+    base_channels: auto is 64 in 2D, as released, and 32 in 3D, which was never released: a kernel of 3^3 has three
+    times the weights of 3^2, and with half the channels judge and cost keep their size beside the restoration.
+    """
+    width = WIDTHS[spatial_dims] if base_channels == "auto" else base_channels
+    return Adversary(PatchDiscriminator(spatial_dims, in_channels, width, norm), loss)

@@ -66,14 +66,15 @@ def _facts(index: int, cases: int, seed: int, phantom: Phantom, salt: str) -> di
     return {
         "id": f"{phantom.volume.modality.lower()}-{sha256(f'phantom image {seed} {index}'.encode())[:12]}",
         "patient": sha256(f"phantom patient {seed} {index}".encode())[:12],
-        "split": _split(index, cases),
+        "split": split(index, cases),
         "classes": (phantom.name,) if phantom.name else (),
         "boxes": phantom.boxes,
         "stem": stem_hash(salt, stem),
     }
 
 
-def _split(index: int, cases: int) -> str:
+def split(index: int, cases: int) -> str:
+    """The split of phantom `index` of `cases`."""
     test, val = max(1, round(0.2 * cases)), max(1, round(0.1 * cases))
     return "train" if index < cases - test - val else "val" if index < cases - test else "test"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medssl import losses
+from medssl import losses, ranks
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ def width(encoder: nn.Module) -> int:
 
 @torch.no_grad()
 def spread(z_BD: Tensor) -> dict[str, Tensor]:
-    """How far embeddings are from collapse: both numbers are of unit vectors, of this rank's batch.
+    """How far embeddings are from collapse: both numbers are of unit vectors, of the batch of all ranks.
 
     embedding_std: deviation over the batch, averaged over D (0 collapsed, 1/sqrt(D) spread; Chen and He 2021, 4.1);
     effective_rank: exp of the entropy of the normalised singular values (1 collapsed, min(B,D) spread; Roy and
     Vetterli 2007).
     """
     with torch.autocast(z_BD.device.type, enabled=False):
-        z = functional.normalize(losses.wide(z_BD), dim=1)
+        z = ranks.gather(functional.normalize(losses.wide(z_BD), dim=1))
         gram = z @ z.T if z.shape[0] <= z.shape[1] else z.T @ z
         # Embeddings that are not finite are for the loop to stop at, with the names of the samples.
         singular = torch.linalg.eigvalsh(gram.nan_to_num()).clamp_min(0).sqrt()
@@ -88,6 +88,6 @@ def contrast(cosines_BM: Tensor, learned: int, weight: float = 1.0) -> dict[str,
     candidates = cosines_BM.isfinite().sum(1).to(positive)
     return {
         "top1": (positive > negative.amax(1)).to(positive).mean(),
-        "max_cosine": cosines_BM[:, -learned:].amax().clamp_min(-1),
+        "max_cosine": ranks.gather(cosines_BM[:, -learned:].amax()[None]).amax().clamp_min(-1),
         "chance": weight * candidates.log().mean(),
     }

@@ -31,7 +31,9 @@ def _kind(group: dict[str, Any]) -> dict[str, Any]:
 
 Time = Annotated[int | float, AfterValidator(_time)]
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
-Precision = Annotated[Literal["32", "bf16"], BeforeValidator(lambda value: "32" if value == 32 else value)]
+Precision = Annotated[
+    Literal["32", "bf16", "64"], BeforeValidator(lambda value: str(value) if type(value) is int else value)
+]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

@@ -97,13 +97,13 @@ def weights(recipe: PretrainRecipe) -> dict[str, Weight]:
     return {loss: _weight(recipe, group) for group, loss in LOSSES.items() if getattr(recipe, group) is not None}
 
 
-def validate(recipe: PretrainRecipe, *, world: int = 1) -> None:
+def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> None:
     """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights."""
     crop(recipe, samples=1)
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
-            pretrain_parts(recipe, world=world)
+            pretrain_parts(recipe, samples=samples, world=world)
     except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
         said = str(error).splitlines()[0]
         raise InputError(

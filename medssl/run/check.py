@@ -109,7 +109,7 @@ def paired(run: Run, encoder: nn.Module) -> float:
     """
     data = run.views()
     batch = run.fabric.to_device(views.collate([data[0, index] for index in range(len(run.ids))]))
-    with evaluating(encoder):
+    with evaluating(encoder.float()):
         first, second = (_centred(heads.pool(encoder(x)[-1])) for x in batch.x[:2])
     cosines = torch.cat([first @ second.T, second @ first.T])
     own = torch.arange(len(first), device=first.device).repeat(2)

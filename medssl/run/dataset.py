@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medssl.data import manifest
 from medssl.data.cache import Cache
 from medssl.engine.progress import progress
 from medssl.types import InputError
@@ -50,6 +51,23 @@ def provide(data: Data, out: Path, preset: str) -> None:
         if min(phantom.size) < SMALLEST or len(phantom.size) not in (2, 3):
             raise InputError(f"data.phantom.size={phantom.size}: give 2 or 3 sides of at least {SMALLEST} voxels")
         phantom_cache(where, phantom.cases, tuple(phantom.size), phantom.seed, preset)
+
+
+def expected(data: Data, out: Path) -> int | None:
+    """At most how many cases a run will learn from, told without reading an image; None where it will have none."""
+    where = folder(data, out)
+    if data.cache is not None:
+        return len(training_ids(Cache(where), data))
+    if data.manifest is not None:
+        splits = [row.split for row in manifest.read(Path(data.manifest)).rows]
+    else:
+        from medssl.data.phantom import split
+
+        cases = data.phantom.cases if data.phantom is not None else 0
+        splits = [split(index, cases) for index in range(cases)]
+    if data.splits is not None:
+        return len(splits) or None
+    return sum(name == data.train if data.train is not None else name != "test" for name in splits) or None
 
 
 def open_cache(recipe: Recipe, out: Path) -> Cache:

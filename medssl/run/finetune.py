@@ -72,7 +72,7 @@ def _open(
     chosen = subsets(cache, recipe.data, made.module.labelled)
     task, resolved = plan.task(recipe, made, cache, chosen["train"])
     if content is not None:
-        resume.check_recipe(content, resolved)
+        resume.check_recipe(content, resolved, fabric.world_size)
         resume.check_data(content, resume.data(cache, chosen))
     torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
     model = plan.network(recipe, task)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import DoublePrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from medssl.types import InputError
@@ -15,7 +16,20 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from medssl.recipe import Options
 
-PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
+
+class Double(DoublePrecision):
+    """Everything in float64, for comparisons that rounding must not blur."""
+
+    def convert_output(self, data: Any) -> Any:
+        """Losses as they are; Fabric's own precision rounds them to float32."""
+        return data
+
+
+PRECISION: dict[str, Any] = {
+    "32": {"precision": "32-true"},
+    "bf16": {"precision": "bf16-mixed"},
+    "64": {"plugins": [Double()]},
+}
 
 
 def fabric(options: Options, precision: str) -> Fabric:
@@ -36,7 +50,7 @@ def fabric(options: Options, precision: str) -> Fabric:
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=strategy,
-        precision=PRECISION[precision],
+        **PRECISION[precision],
     )
     if device == "cpu" and precision == "bf16" and made.is_global_zero:
         print("precision bf16 on a CPU is slow (train.precision=32 is faster)", file=sys.stderr)

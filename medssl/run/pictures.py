@@ -29,7 +29,7 @@ def draw(run: Run) -> None:
     data = views.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
     numbers = list(range(min(SHOWN, len(run.ids))))
     epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the views that training saw last
-    with evaluating(run.pretext):
+    with evaluating(run.pretext.float()):  # images are float32, whatever the precision of training was
         sheet = figures.contact_sheet(data, numbers, epoch=epoch, heat=_heat(run, numbers), title="views and crops")
         sheet.savefig(folder / "views.png", dpi=110)
         if run.pretext.restore is not None:

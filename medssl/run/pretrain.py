@@ -57,9 +57,10 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     fabric = launch.fabric(options, recipe.train.precision)
     build.validate(recipe, world=fabric.world_size)
     out = out_room.path(options)
+    build.validate(recipe, world=fabric.world_size, samples=dataset.expected(recipe.data, out))
     content = resume.last(out, "pretrain") if options.resume else None
     if content is not None:
-        resume.check_recipe(content, build.resolved(recipe))
+        resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
     if fabric.is_global_zero:
         out_room.claim(options)
         dataset.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
@@ -82,7 +83,7 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) ->
     torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
     parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
     torch.manual_seed(recipe.seed + ranks.rank())
-    fabric.to_device(parts.pretext)
+    fabric.to_device(parts.pretext.double() if recipe.train.precision == "64" else parts.pretext)
     return Run(
         recipe=recipe,
         resolved=build.resolved(recipe),

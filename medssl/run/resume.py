@@ -38,18 +38,18 @@ def last(out: Path, verb: str) -> dict[str, Any] | None:
     return content
 
 
-def check_recipe(content: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
-    """Refuse to continue with another recipe: `InputError` naming what differs."""
+def check_recipe(content: Mapping[str, Any], recipe: Mapping[str, Any], world: int) -> None:
+    """Refuse to continue with another recipe or on another number of ranks: `InputError` naming what differs."""
     lines = out_room.differences(content["recipe"], dict(recipe))
-    _refuse([line for line in lines if not line.startswith(ELSEWHERE)])
+    lines = [line for line in lines if not line.startswith(ELSEWHERE)]
+    if (before := len(content["state"]["ranks"])) != world:
+        lines.append(f"the number of devices is {world}, was {before}")
+    _refuse(lines)
 
 
 def check_data(content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Refuse to continue with other data or on another number of ranks: `InputError`."""
+    """Refuse to continue with other data: `InputError`."""
     lines = []
-    before, world = len(content["state"]["ranks"]), ranks.world()
-    if before != world:
-        lines.append(f"the number of devices is {world}, was {before}")
     if content["data"]["cache"] != data["cache"]:
         lines.append("the cache holds other data than it did")
     elif content["data"]["ids"] != data["ids"]:

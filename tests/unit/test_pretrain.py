@@ -301,13 +301,6 @@ def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
     assert small.optimizers["main"].warmup == 10
 
 
-DOUBLE = """
-import sys
-from medssl.recipe import load
-from medssl.run import launch, pretrain
-launch.PRECISION["32"] = "64-true"
-pretrain.train(*load("pretrain", sys.argv[1], sys.argv[2:]))
-"""
 TWO = ("devices=2", "strategy=ddp", "device=cpu")
 
 
@@ -319,31 +312,49 @@ def beside(command, work):
     assert other.returncode == 0, errors
 
 
+BASES = {
+    "adco": {},
+    "moco_v2": {"method": "{kind: moco_v2, dim: 8, hidden: 16}"},
+    "simsiam": {"method": "{kind: simsiam, dim: 8, hidden: 16}"},
+    "barlow_twins": {"method": "{kind: barlow_twins, dim: 8, hidden: 16}"},
+}
+# At published rates the games amplify rounding, and Adam makes a full step of an element whose gradient is rounding
+# alone; docs/methods/ranks.md has the figures. In float64 nothing of this is left.
+GENTLE = {
+    "main": "{kind: sgd, lr: 1e-2, clip: 1.0}",
+    "bank": "{kind: sgd, lr: 1e-2}",
+    "discriminator": "{kind: sgd, lr: 1e-3}",
+}
+SHARP = {
+    "main": "{kind: adamw, lr: 2e-3, warmup: 0.1, clip: 1.0}",
+    "bank": "{kind: sgd, lr: 3.0, momentum: 0.9, weight_decay: 1e-4, schedule: constant}",
+    "discriminator": "{kind: adam, lr: 2e-4, betas: [0.5, 0.999], schedule: constant}",
+}
+
+
 def assert_close(a, b, tolerance):
     ones, twos = last(a), last(b)
     for name, tensor in ones["weights"].items():
-        torch.testing.assert_close(tensor, twos["weights"][name], rtol=0, atol=tolerance, msg=name)
+        torch.testing.assert_close(
+            tensor, twos["weights"][name], rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
     torch.testing.assert_close(ones["state"]["crop"], twos["state"]["crop"], rtol=0, atol=tolerance)
     for one, both in zip(records(a), records(b), strict=True):
-        for name in (name for name in one if name.startswith(("loss.", "lr.", "metric.box"))):
-            assert one[name] == pytest.approx(both[name], abs=max(tolerance, 1e-6)), (one["step"], name)
+        names = set(one) - set(TIMES) - {"metric.effective_rank"}  # roots of singular values that are rounding alone
+        for name in names:
+            assert one[name] == pytest.approx(both[name], rel=tolerance, abs=tolerance), (one["step"], name)
 
 
-def test_two_ranks_equal_one_process_in_double_precision(recipe, tmp_path, monkeypatch):
-    (tmp_path / "double.py").write_text(DOUBLE)
-    steps = ("train.steps=12", "crop.start=0")
-    command = [sys.executable, str(tmp_path / "double.py"), recipe, f"out={tmp_path / 'two'}", *steps, *TWO]
-    monkeypatch.setitem(launch.PRECISION, "32", "64-true")
-    beside(command, lambda: train(recipe, tmp_path / "one", *steps))
-    assert_close(tmp_path / "one", tmp_path / "two", 1e-10)
-
-
-def test_two_ranks_of_the_command_line_equal_one_process(recipe, tmp_path):
-    # At the published bank rate the game doubles rounding errors each step; gentle rates keep float32 within 1e-5.
-    gentle = (
-        "optimizers={main: {kind: sgd, lr: 1e-2}, bank: {kind: sgd, lr: 1e-2}, discriminator: {kind: sgd, lr: 1e-3}}"
-    )
-    rest = ("train.steps=6", gentle)
+@pytest.mark.parametrize(
+    ("rates", "steps", "precision", "tolerance"), [(SHARP, 12, 64, 1e-10), (GENTLE, 6, 32, 1e-5)], ids=["64", "32"]
+)
+@pytest.mark.parametrize("base", BASES)
+def test_two_ranks_equal_one_process(recipe, tmp_path, base, rates, steps, precision, tolerance):
+    there = ["main", "discriminator", *(["bank"] if base == "adco" else [])]
+    optimizers = "{" + ", ".join(f"{name}: {rates[name]}" for name in there) + "}"
+    method = [f"{key}={value}" for key, value in BASES[base].items()]
+    rest = [f"train.steps={steps}", f"train.precision={precision}", f"optimizers={optimizers}", *method]
+    rest += ["train.batch=8", "data.phantom.cases=16", "crop.start=0", "pictures=false"]
     command = [sys.executable, "-m", "medssl.cli", "pretrain", recipe, f"out={tmp_path / 'two'}", *rest, *TWO]
     beside(command, lambda: train(recipe, tmp_path / "one", *rest))
-    assert_close(tmp_path / "one", tmp_path / "two", 1e-5)
+    assert_close(tmp_path / "one", tmp_path / "two", tolerance)

@@ -21,8 +21,8 @@ CONTENT = {"recipe": RECIPE, "state": {"ranks": [{}]}, "data": about()}
 
 
 def test_the_same_run_goes_on_wherever_its_data_lies():
-    resume.check_recipe(CONTENT, RECIPE)
-    resume.check_recipe(CONTENT, {**RECIPE, "data": {"cache": "/there", "workers": 4}})
+    resume.check_recipe(CONTENT, RECIPE, 1)
+    resume.check_recipe(CONTENT, {**RECIPE, "data": {"cache": "/there", "workers": 4}}, 1)
     resume.check_data(CONTENT, about())
 
 
@@ -35,7 +35,7 @@ def test_the_same_run_goes_on_wherever_its_data_lies():
 )
 def test_another_recipe_is_refused(changed, told):
     with pytest.raises(InputError, match=told):
-        resume.check_recipe(CONTENT, {**RECIPE, **changed})
+        resume.check_recipe(CONTENT, {**RECIPE, **changed}, 1)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,9 @@ def test_other_data_is_refused(data, told):
         resume.check_data(CONTENT, data)
 
 
-def test_another_number_of_ranks_is_refused(monkeypatch):
-    monkeypatch.setattr(resume.ranks, "world", lambda: 2)
+def test_another_number_of_ranks_is_refused():
     with pytest.raises(InputError, match=r"the number of devices is 2, was 1: undo that, or start a new run"):
-        resume.check_data(CONTENT, about())
+        resume.check_recipe(CONTENT, RECIPE, 2)
 
 
 def test_a_checkpoint_names_no_path():
