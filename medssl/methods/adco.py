@@ -11,7 +11,7 @@ from torch.nn import functional
 from medssl import losses, ranks
 from medssl.methods import base, keys
 from medssl.models import heads
-from medssl.types import Losses
+from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +160,9 @@ def build(
     cosine above which a learned negative leaves the encoder's denominator (Hosseinzadeh Taher et al. 2023: 0.8).
     """
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
+    keys.check_momentum(momentum)
+    if prune is not None and not -1 < prune < 1:
+        raise InputError(f"method.prune is {prune}: it is a cosine; give a number between -1 and 1 (0.8), or null")
     size = keys.largest_memory(samples) if negatives == "auto" else negatives
     spare = init == "gaussian" or fill == "gaussian"
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")

@@ -140,6 +140,13 @@ def test_the_resolved_recipe_holds_the_defaults_of_the_kinds_and_resolves_to_its
     [
         ({"method": {"temperatur": 0.1}}, "unknown key 'temperatur' in method .adco.; did you mean 'temperature'?"),
         ({"method": {"temperature": "cold"}}, "'temperature' in method .adco."),
+        ({"method": {"temperature": float("inf")}}, "'temperature' in method .adco. should be a finite number"),
+        ({"method": {"momentum": 1.5}}, "method.momentum is 1.5: give a number from 0 to 1"),
+        ({"method": {"momentum": -1.0}}, "method.momentum is -1.0"),
+        ({"method": {"momentum": float("nan")}}, "'momentum' in method .adco. should be a finite number"),
+        ({"method": {"prune": 2.0}}, "method.prune is 2.0: it is a cosine"),
+        ({"method": {"prune": -1.0}}, "method.prune is -1.0: it is a cosine"),
+        ({"method": {"prune": float("nan")}}, "'prune' in method .adco. should be a finite number"),
         ({"method": {"kind": "adcoo"}}, "there are: adco"),
         ({"views": {"sise": 3}}, "unknown key 'sise' in views; did you mean 'size'?"),
         ({"views": {"size": [33, 32, 32]}}, "not divisible"),

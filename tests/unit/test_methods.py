@@ -326,3 +326,10 @@ def test_contrastive_diagnostics() -> None:
     assert {"top1", "bank_norm", "max_cosine", "chance", "embedding_std", "effective_rank"} <= set(method.diagnostics)
     assert float(method.diagnostics["bank_norm"]) == pytest.approx(1, abs=1e-6)
     assert not any(value.requires_grad for value in method.diagnostics.values())
+
+
+@pytest.mark.parametrize("made", [moco, bank])
+def test_a_momentum_out_of_bounds_is_refused(made: object) -> None:
+    for momentum in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match=r"method.momentum is"):
+            made(encoder(), momentum=momentum)
