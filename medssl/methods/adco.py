@@ -49,7 +49,8 @@ class AdCo(base.Method):
         self.temperature, self.bank_temperature = temperature, bank_temperature
         self.in_batch_negatives, self.prune = in_batch_negatives, prune
         self.symmetric, self.exclude = symmetric, exclude
-        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        # Made where numbers are kept also in networks without any (the meta device): `starts` reads it.
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._fresh: list[Tensor] = []
 
     def check_views(self, count: int) -> None:
@@ -61,8 +62,8 @@ class AdCo(base.Method):
         return {"bank": [self.bank]}
 
     def starts(self, batch: int) -> dict[str, int]:
-        """The bank waits ceil(rows to fill / batch) steps, until keys have filled it."""
-        return {"bank": -(-self.keyed // batch)} if self.keyed else {}
+        """The bank waits ceil(rows yet to fill / batch) steps; loaded full, it plays at once."""
+        return {"bank": -(-max(0, self.keyed - int(self.filled)) // batch)} if self.keyed else {}
 
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
         """InfoNCE summed over the pairs of views, and minus InfoNCE for the bank if it plays; see `keys.pairs`."""

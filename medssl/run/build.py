@@ -97,13 +97,16 @@ def weights(recipe: PretrainRecipe) -> dict[str, Weight]:
     return {loss: _weight(recipe, group) for group, loss in LOSSES.items() if getattr(recipe, group) is not None}
 
 
-def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> None:
-    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights."""
+def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
+    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights.
+
+    The parts it returns have shapes and no numbers.
+    """
     crop(recipe, samples=1)
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
-            pretrain_parts(recipe, samples=samples, world=world)
+            return pretrain_parts(recipe, samples=samples, world=world)
     except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
         said = str(error).splitlines()[0]
         raise InputError(
@@ -159,6 +162,10 @@ def _weight(recipe: PretrainRecipe, group: str) -> Weight:
         raise InputError(f"{group}.start={start} is step {weight.start}, but the run has {steps}: start it earlier")
     if value < 0 or weight.warmup < 0:
         raise InputError(f"{group}.weight={value} and {group}.warmup={warmup} must not be negative")
+    if weight.warmup > steps:
+        raise InputError(
+            f"{group}.warmup={warmup} is longer than the run of {steps} steps: shorten it, or train longer"
+        )
     return weight
 
 
