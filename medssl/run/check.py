@@ -35,6 +35,7 @@ def check(recipe: PretrainRecipe, options: Options) -> None:
     """
     from medssl.run.pretrain import train
 
+    build.validate(recipe)  # what shortening would hide: a loss that starts after the run
     small = shortened(recipe)
     with TemporaryDirectory() as folder:
         alone = {"out": folder, "check": False, "resume": False, "overwrite": False, "devices": 1, "num_nodes": 1}
@@ -67,10 +68,13 @@ def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
         for name, spec in recipe.optimizers.items()
     }
     if "bank" in short:  # held still: learned negatives always catch up with so few samples
-        short["bank"] = short["bank"].model_copy(update={"lr": 1e-9})
+        short["bank"] = short["bank"].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
     few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
     train = recipe.train.model_copy(update={**few, "log_every": 1})
-    return recipe.model_copy(update={**now, "optimizers": short, "train": train})
+    # Steps of the whole run become the same share of the short one, as times written as shares do by themselves.
+    total = recipe.train.steps
+    shares = {key: min(1.0, t / total) for key in ("start", "every") if type(t := recipe.crop.get(key)) is int}
+    return recipe.model_copy(update={**now, "crop": {**recipe.crop, **shares}, "optimizers": short, "train": train})
 
 
 def verdicts(run: Run, records: list[dict[str, Any]]) -> list[tuple[bool, str]]:
