@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
 
 from medssl import views as view_room
 from medssl.branches import adversary as adversary_room
@@ -14,6 +13,7 @@ from medssl.branches import restore as restore_room
 from medssl.engine.schedule import Weight, steps_of
 from medssl.models import norm, sizes
 from medssl.pretext import Pretext
+from medssl.run import fit
 from medssl.run.kinds import call, check, filled, kinds, make, resolve
 from medssl.types import InputError
 
@@ -46,7 +46,6 @@ SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set 
     "crop": ("samples", "spatial_dims", "steps"),
     "views": ("spatial_dims",),
 }
-
 
 WEIGHTS = {"method": 1.0, "restore": 10.0, "adversary": 0.001}  # as published (DiRA's release)
 
@@ -130,8 +129,10 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     pretext = _pretext(recipe, net, samples)
     if pretext.adversary is not None:
         pretext.adversary.discriminator.check(maker.sizes[0])
+    fit.mask(recipe, pretext, maker)
     pretext.check_views(resolved(recipe)["views"]["count"])
-    _check_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
+    fit.batch_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
+    fit.warmup(recipe)
     _check_players(recipe, pretext)
     return Parts(pretext, maker, weights(recipe))
 
@@ -219,16 +220,6 @@ def _check_level(recipe: PretrainRecipe, net: Any) -> None:
     level, levels = recipe.crop.get("level"), len(net.channels)
     if isinstance(level, int) and not -levels <= level < levels:
         raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")
-
-
-def _check_norm(pretext: nn.Module, batch: int, world: int) -> None:
-    for name, module in pretext.named_modules():
-        together = isinstance(module, norm.SyncBatchNorm)
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and batch // (1 if together else world) == 1:
-            raise InputError(
-                f"a batch of 1 a device has no batch statistics, but {name} is a batch norm: "
-                "raise train.batch, or set the norm of encoder and decoder to group or instance"
-            )
 
 
 def _check_players(recipe: PretrainRecipe, pretext: Pretext) -> None:

@@ -117,6 +117,8 @@ def _begin(run: Run, options: Options) -> None:
         out_room.describe(run.out, run.resolved, run.cache, {"train": run.ids})
     if said := dataset.mismatch(run.cache, run.resolved["views"]["preset"]):
         run.log.say(said)
+    if said := stages.unguided(run):
+        run.log.say(said)
     run.log.say(
         f"pretraining on {len(run.ids)} samples for {run.steps} steps of {run.recipe.train.batch} "
         f"({run.fabric.world_size} x {run.fabric.device.type}, precision {run.recipe.train.precision})"

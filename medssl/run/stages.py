@@ -68,6 +68,13 @@ def enter(run: Run, step: int) -> None:
     run.on = on
 
 
+def unguided(run: Run) -> str | None:
+    """A sentence where a policy that makes boxes is never due to make one."""
+    if not run.policy.statistics() or any(run.policy.due(step) for step in range(run.steps)):
+        return None
+    return "no crop box will be made before the run ends (crop.start): all views are random crops, as for a baseline"
+
+
 def renew_boxes(run: Run) -> dict[str, float]:
     """Renew the boxes; returns what is to be logged of them."""
     batch = run.recipe.train.batch // (run.recipe.train.accumulate * run.fabric.world_size)

@@ -18,7 +18,7 @@ import torch
 from medssl import recipe as recipes
 from medssl.engine import checkpoint, log
 from medssl.engine.collapse import CollapseWatch
-from medssl.run import check, launch, pretrain
+from medssl.run import build, check, launch, pretrain
 from medssl.types import InputError, Interrupted
 
 TIMES = ("time", "data_wait", "memory")
@@ -207,11 +207,11 @@ def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
         pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true"]))
 
 
-def test_bf16_on_a_cpu_is_said_to_be_slow_once(recipe, capsys):
+def test_bf16_on_a_cpu_is_refused(recipe):
     _, options = recipes.load("pretrain", recipe, ["out=run", "device=cpu"])
-    for precision, times in (("32", 0), ("bf16", 1)):
-        launch.fabric(options, precision)
-        assert capsys.readouterr().err.count("bf16 on a CPU is slow (train.precision=32 is faster)") == times
+    launch.fabric(options, "32")
+    with pytest.raises(InputError, match=r"bf16 needs a CUDA device: .* set train.precision=32"):
+        launch.fabric(options, "bf16")
 
 
 def test_a_complete_run_says_so_and_changes_nothing(recipe, straight, capsys):
@@ -290,6 +290,13 @@ def test_a_collapse_is_told_in_train_log(recipe, tmp_path, monkeypatch):
         assert said.count("have become nearly the same") == said.count("warning at step 5: the embeddings") == 1
 
 
+@pytest.mark.parametrize(("start", "times"), [("2", 1), ("1.0", 1), ("1", 0)])
+def test_a_run_that_makes_no_box_says_so(recipe, tmp_path, start, times):
+    train(recipe, tmp_path, "train.steps=2", f"crop.start={start}", "crop.every=100")
+    assert (tmp_path / "train.log").read_text().count("no crop box will be made") == times
+    assert sum("metric.box_volume" in record for record in records(tmp_path)) == 1 - times
+
+
 def test_statistics_of_boxes_wait_for_the_next_record(recipe, tmp_path):
     few = ("train.steps=12", "train.log_every=3", "train.checkpoint_every=1", "crop.start=1", "crop.every=4")
     train(recipe, tmp_path / "straight", *few)
@@ -330,7 +337,7 @@ def test_a_bank_that_would_play_after_the_run_is_refused_before_data_is_read(rec
 
 def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(check, "STEPS", 60)
-    arguments = ("method=null", "adversary=null", "crop={kind: random}", "check=true")
+    arguments = ("method=null", "adversary=null", "restore.start=0", "crop={kind: random}", "check=true")
     rate = "optimizers={main: {kind: adamw, lr: %s}}"
     pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "5e-3"]))
     assert "restoration: learns" in capsys.readouterr().out
@@ -346,6 +353,18 @@ def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
     assert small.method["momentum"] == 0.9
     assert small.optimizers["bank"].lr < 1e-6
     assert small.optimizers["main"].warmup == 10
+
+
+def test_check_brings_the_times_of_the_crop_into_its_short_run(recipe):
+    for given, meant in ((("crop.start=30", "crop.every=8"), (0.75, 0.2)), (("crop.every=99",), (0.3, 1.0))):
+        small = check.shortened(recipes.load("pretrain", recipe, given)[0])
+        assert (small.crop["start"], small.crop["every"]) == meant
+        build.validate(small)
+
+
+def test_check_refuses_what_the_run_would(recipe):
+    with pytest.raises(InputError, match=r"restore.start=99 is step 99, but the run has 40"):
+        pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true", "restore.start=99"]))
 
 
 TWO = ("devices=2", "strategy=ddp", "device=cpu")
