@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from medssl.branches import adversary
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.types import InputError
 
@@ -75,3 +76,10 @@ def test_biases_that_an_instance_norm_takes_away_stay_as_they_are() -> None:
         for layer in (2, 5, 8):
             free[layer].bias.add_(1)
     torch.testing.assert_close(free(x), before, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spatial_dims", "width", "weights"), [(2, 64, 1_554_433), (3, 32, 1_169_473)])
+def test_in_3d_the_judge_of_a_recipe_keeps_its_size(spatial_dims: int, width: int, weights: int) -> None:
+    judge = adversary.build(spatial_dims=spatial_dims, in_channels=1).discriminator
+    assert judge[0].out_channels == width
+    assert sum(p.numel() for p in judge.parameters()) == weights

@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from medssl import recipe as recipes
+from medssl.data import manifest
 from medssl.engine import checkpoint, log
-from medssl.run import check, launch, pretrain
+from medssl.recipe.frame import Data
+from medssl.run import check, dataset, launch, pretrain
 from medssl.types import InputError, Interrupted
 
 TIMES = ("time", "data_wait", "memory")
@@ -358,3 +360,60 @@ def test_two_ranks_equal_one_process(recipe, tmp_path, base, rates, steps, preci
     command = [sys.executable, "-m", "medssl.cli", "pretrain", recipe, f"out={tmp_path / 'two'}", *rest, *TWO]
     beside(command, lambda: train(recipe, tmp_path / "one", *rest))
     assert_close(tmp_path / "one", tmp_path / "two", tolerance)
+
+
+PARTED = """
+import sys
+import torch
+from medssl import cli, ranks
+from medssl.methods.adco import AdCo
+after_step = AdCo.after_step
+def disturbed(self, encoder):
+    after_step(self, encoder)
+    self.steps = getattr(self, "steps", 0) + 1
+    if self.steps == 4 and ranks.rank() == 1:
+        self.bank.data[0, 0] = torch.nextafter(self.bank.data[0, 0], torch.tensor(9.0))
+AdCo.after_step = disturbed
+sys.exit(cli.main())
+"""
+
+
+def test_ranks_that_have_parted_are_found_at_the_next_checkpoint(recipe, tmp_path):
+    """One rank's bank is disturbed by a bit after the first checkpoint: the run stops, the checkpoint stays."""
+    (tmp_path / "parted.py").write_text(PARTED)
+    out, rest = tmp_path / "two", ("train.steps=4", "train.checkpoint_every=2", "crop={kind: random}", *TWO)
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "parted.py", "pretrain", recipe, f"out={out}", *rest],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "the ranks hold different method.bank after step 4" in ended.stderr
+    assert last(out)["state"]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("method.negatives=8",), "method.negatives is 8 but 7 samples fill 7 at most"),
+        (("resume=true", *TWO), "the number of devices is 2, was 1"),
+        (("resume=true", "train.steps=50"), "train.steps is 50, was 40"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_data_is_read(recipe, straight, monkeypatch, overrides, told):
+    monkeypatch.setattr(dataset, "provide", lambda *_: pytest.fail("data is made"))
+    monkeypatch.setattr(dataset, "open_cache", lambda *_: pytest.fail("data is opened"))
+    with pytest.raises(InputError, match=told):
+        train(recipe, straight, *overrides)
+
+
+def test_how_many_cases_a_run_will_have_is_told_from_the_manifest(tmp_path):
+    names = ["train", "train", "val", "test", "test", "test"]
+    rows = [manifest.Row(id=f"ct-{i}", image=f"{i}.nii", split=name) for i, name in enumerate(names)]
+    path = tmp_path / "manifest.csv"
+    manifest.write(path, rows, tmp_path, {row.id: {"files": [row.image]} for row in rows})
+    of = {"manifest": str(path)}
+    assert dataset.expected(Data(**of), tmp_path) == 3
+    assert dataset.expected(Data(**of, train="train"), tmp_path) == 2
+    assert dataset.expected(Data(**of, train="none"), tmp_path) is None
+    assert dataset.expected(Data(**of, splits="s.json", train="train"), tmp_path) == 6
