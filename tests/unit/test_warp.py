@@ -270,9 +270,16 @@ def test_averaging_covers_whole_blocks_up_to_the_border() -> None:
 def test_every_type_gives_what_its_numbers_give(dtype: type) -> None:
     x = np.random.default_rng(1).integers(0, 2 if dtype is np.bool_ else 100, (1, 9, 10, 11)).astype(dtype)
     w, _ = draw_warp(np.random.default_rng(0), whole((9, 10, 11)), (8, 8, 8), (1.0, 1.0, 1.0), ALL)
-    np.testing.assert_array_equal(warp(x, w), warp(x.astype(np.float32), w))
-    assert warp(x, w, order=0).dtype == dtype
-    assert set(np.unique(warp(x, w, order=0))) <= set(np.unique(x))
+    coarse = compose(whole((9, 10, 11)), (3, 4, 5), (1.0, 1.0, 1.0), angles=(5.0, 0.0, 0.0))
+    for swapped in (x, x.astype(x.dtype.newbyteorder())):  # as big-endian files give them
+        np.testing.assert_array_equal(warp(swapped, w), warp(x.astype(np.float32), w))
+        averaged = warp(swapped, coarse, average=True)
+        np.testing.assert_allclose(averaged, warp(x.astype(np.float32), coarse, average=True), rtol=1e-5)
+        assert not np.allclose(averaged, warp(swapped, coarse))
+        label = warp(swapped, w, order=0)
+        assert label.dtype == dtype
+        np.testing.assert_array_equal(label, warp(x, w, order=0))
+        assert set(np.unique(label)) <= set(np.unique(x))
 
 
 @pytest.mark.parametrize("shape", [(1, 20), (20, 1), (1, 1), (2, 3)])
