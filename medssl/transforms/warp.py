@@ -187,7 +187,8 @@ def draw_warp(
 ) -> tuple[Warp, dict[str, Any]]:
     """Draw a map from `window` of a source with `spacing` (mm, index order) to a view of `size`, and what made it.
 
-    `compose(window, size, spacing, **drawn)` gives the same map again.
+    `compose(window, size, spacing, **drawn)` gives the same map again. `elastic_mm` of `drawn` is the mean displacement
+    that the view really has: that drawn from `settings`, or less where it would fold.
     """
     n = len(size)
     flips = rng.random(n) < np.asarray(settings.flip)
@@ -195,11 +196,13 @@ def draw_warp(
     limit = np.asarray(settings.rotate or (0.0,) * (1 if n == 2 else 3))
     angles = rng.uniform(-1, 1, len(limit)) * limit
     zoom = 1 + rng.uniform(-1, 1) * settings.zoom
-    elastic = None
-    if settings.elastic:
-        extent = np.asarray(window.size) * np.asarray(spacing)
-        elastic = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
-    drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom, "elastic": elastic}
+    drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom}
+    drawn |= {"elastic": None, "elastic_mm": 0.0}
+    extent = np.asarray(window.size) * np.asarray(spacing) * (np.asarray(window.size) > 1)
+    if settings.elastic and extent.any():
+        elastic, drawn["elastic_mm"] = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
+        # The grid lies along the axes of the view: turned, these are as long as the other one of the window.
+        drawn["elastic"] = elastic.swapaxes(-2, -1) if turn % 2 else elastic
     return compose(window, size, spacing, **drawn), drawn
 
 
@@ -213,10 +216,12 @@ def compose(
     angles: tuple[float, ...] | list[float] = (),
     zoom: float = 1.0,
     elastic: np.ndarray | None = None,
+    elastic_mm: float = 1.0,
 ) -> Warp:
     """Compose the map of a view: window, zoom and rotation about its centre (in mm), quarter turns, flips, resize.
 
     Quarter turns and flips act on the view; where its sides differ in length a turn stretches it. `angles` in degrees.
+    `elastic` holds B-spline coefficients (n,*g) of a displacement of mean length 1 mm, `elastic_mm` the length it gets.
     """
     n = len(size)
     sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
@@ -229,5 +234,5 @@ def compose(
     half = 0.5 / np.asarray(size) - 0.5
     control = None
     if elastic is not None:
-        control = (evaluate(elastic) / mm.reshape(-1, *[1] * n)).astype(np.float32)
+        control = (evaluate(elastic) * elastic_mm / mm.reshape(-1, *[1] * n)).astype(np.float32)
     return Warp(matrix / np.asarray(size), centre + matrix @ half, control, tuple(size))
