@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from medssl.transforms.drafts import Draft, Drafts, finish, read, refuse_nan
+from medssl.transforms.drafts import Draft, Drafts, finish, read, region
 from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
 from medssl.transforms.warp import compose, draw_warp, warp
@@ -95,7 +95,7 @@ class ViewMaker:
     ) -> tuple[View, ...]:
         """Draw every view of `source` (C,*shape), stored units, anything that slices to numpy.
 
-        `index` is the number under which `policy` knows the sample. Raises InputError if there is a NaN in a view.
+        `index` is the number under which `policy` knows the sample. Raises InputError for a NaN where a view looks.
         """
         return tuple(self._view(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
 
@@ -222,10 +222,8 @@ def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]]) -> np.ndarra
 
 
 def _sample(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> np.ndarray:
-    # Point sampling aliases where it steps over voxels: average them first.
-    x = scaled(warp(source, map_, fill=fill, average=True), case.intensity)
-    refuse_nan(x, case)
-    return x
+    found, inner = region(source, map_, case, fill)
+    return scaled(warp(found, inner, fill=fill), case.intensity)
 
 
 def _stack(arrays: list[np.ndarray]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from monai.transforms.transform import MapTransform, Randomizable
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable
 
     from monai.config.type_definitions import KeysCollection
 
     Params = dict[str, Any]
+
+LARGEST = 1e38  # the difference of two such numbers still is one in float32
 
 
 class RandTransform(MapTransform, Randomizable):
@@ -54,11 +57,14 @@ class RandTransform(MapTransform, Randomizable):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Draw once for the first key's shape and apply to every key."""
-        first = next(iter(self.key_iterator(dict(data))), None)
-        if first is None:
-            return dict(data)
-        self.drawn = self.draw(self.generator(), tuple(data[first].shape))
+        self.randomize(data)
         return self.replay(data, self.drawn)
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw into `drawn` for the first key of the dictionary `data`; of anything else nothing can be drawn."""
+        given = dict(data) if isinstance(data, Mapping) else {}
+        first = next(iter(self.key_iterator(given)), None) if given else None
+        self.drawn = None if first is None else self.draw(self.generator(), tuple(given[first].shape))
 
     def generator(self) -> np.random.Generator:
         """A fresh generator seeded from MONAI's random state, which `set_random_state` sets."""
@@ -86,12 +92,38 @@ def to_numpy(image: Any) -> np.ndarray:
 
 def checked(image: np.ndarray, name: str) -> np.ndarray:
     """Return `image` as float32; refuse what has a wrong number of axes, is empty, or holds NaN or infinity."""
-    if image.ndim not in (3, 4) or 0 in image.shape:
-        raise InputError(f"{name}: the image has shape {image.shape}, give channel first (C,Y,X) or (C,Z,Y,X)")
-    image = image.astype(np.float32, copy=False)
-    if not np.isfinite(image.sum(dtype=np.float64)):
-        raise InputError(f"{name}: {int((~np.isfinite(image)).sum())} voxels are NaN or infinite, replace them first")
-    return image
+    refuse(image, name)
+    return image.astype(np.float32, copy=False)
+
+
+def refuse(image: np.ndarray, name: str) -> None:
+    """Raise InputError if `image` is not (C,Y,X) or (C,Z,Y,X), is empty, or holds what is not a finite number."""
+    refuse_shape(image.shape, name)
+    if image.dtype.kind not in "biuf" or image.dtype.itemsize > 8:
+        raise InputError(f"{name}: the image is of type {image.dtype}, give whole numbers or floats of at most 64 bits")
+    if bad := unusable(image):
+        raise InputError(f"{name}: the image holds values that are {bad}, replace them first")
+
+
+def refuse_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise InputError for a shape other than (C,Y,X) or (C,Z,Y,X), and for one of no voxels."""
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise InputError(f"{name}: the image has shape {tuple(shape)}, give channel first (C,Y,X) or (C,Z,Y,X)")
+
+
+def unusable(image: np.ndarray) -> str:
+    """Say which values of `image` float32 cannot interpolate, NaN, infinite or beyond 1e38; "" if there are none."""
+    if image.dtype.kind != "f":
+        return ""
+    flat = image.reshape(-1)
+    with np.errstate(all="ignore"):
+        if (
+            float(np.dot(flat, flat)) <= LARGEST**2
+        ):  # the quick way to know that all are small enough; never true of NaN
+            return ""
+        if (np.abs(flat) <= LARGEST).all():
+            return ""
+    return "NaN" if np.isnan(flat).any() else f"infinite or beyond {LARGEST:g}"
 
 
 def like(image: np.ndarray, original: Any) -> Any:
