@@ -13,10 +13,8 @@ from medssl.transforms import batched
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
-    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
-    RandPatchSwapd,
 )
 from medssl.transforms.distort import RandRemapd, dira, genesis, transvw
 from medssl.transforms.intensity import (
@@ -25,10 +23,12 @@ from medssl.transforms.intensity import (
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
-    RandWindowJitterd,
 )
-from medssl.transforms.modality import CORRUPT, INTENSITY, PRESETS
+from medssl.transforms.modality import PRESETS
+from medssl.transforms.named import CORRUPT, INTENSITY
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError, Window
 
 GRAY = [
