@@ -156,6 +156,14 @@ def test_a_constant_image_and_values_out_of_range_are_the_same() -> None:
     torch.testing.assert_close(worker.target, device.target, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("faithful", [False, True])
+def test_a_moved_window_shows_the_same_beyond_the_prepared_one(faithful) -> None:
+    stored = (smooth(1, 26, 44, 40) * 1000).astype(np.int16)
+    worker, device = both(stored, ((-160.0, 240.0),), preset="ct", faithful=faithful)
+    for a, b in zip([*worker.x, worker.target], [*device.x, device.target], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
+
+
 def test_workers_that_only_read_refuse_nan_too() -> None:
     array = np.full((1, 30, 30), np.nan, np.float32)
     maker = views.build(spatial_dims=2, size=[8, 8], device="cuda")
