@@ -14,7 +14,7 @@ from medssl.crop.contrastive import contrastive_window
 from medssl.crop.random import RandomCrop
 from medssl.transforms.spatial import RandAffineWarpd
 from medssl.transforms.warp import compose
-from medssl.types import InputError
+from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from medssl.transforms.base import Params
     from medssl.transforms.spatial import Mode
     from medssl.transforms.warp import Warp
-    from medssl.types import Window
 
 
 class RandResizedCropd(RandAffineWarpd):
@@ -68,7 +67,7 @@ class RandResizedCropd(RandAffineWarpd):
 
     def map(self, shape: tuple[int, ...], params: Params) -> Warp:
         """Return the map that `params` stand for."""
-        return compose(**params)
+        return compose(**{**params, "window": Window(*params["window"])})
 
 
 class ContrastiveCropd(RandResizedCropd):

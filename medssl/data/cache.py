@@ -125,6 +125,20 @@ class Cache:
         return array
 
 
+class Reading:
+    """An array (C,*S) that says what it is of where reading from it fails: only that is the data's fault."""
+
+    def __init__(self, array: Any, of: str) -> None:
+        self.array, self.of, self.shape = array, of, tuple(array.shape)
+
+    def __getitem__(self, box: Any) -> np.ndarray:
+        """Read a box. Raises InputError."""
+        try:
+            return np.asarray(self.array[box])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{self.of} cannot be read ({error}): remove its array and prepare again") from error
+
+
 def sha256(content: bytes) -> str:
     """SHA-256 as hex."""
     return hashlib.sha256(content).hexdigest()

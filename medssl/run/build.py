@@ -44,7 +44,7 @@ SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set 
     "restore": ("spatial_dims", "in_channels", "out_channels"),
     "adversary": ("spatial_dims", "in_channels"),
     "crop": ("samples", "spatial_dims", "steps"),
-    "views": ("spatial_dims",),
+    "views": ("spatial_dims", "channels"),
 }
 
 
@@ -81,7 +81,8 @@ def decoder(recipe: Recipe, on: Any) -> Any:
 
 def views(recipe: PretrainRecipe) -> ViewMaker:
     """What makes the views of a recipe."""
-    maker: ViewMaker = call(view_room.build, recipe.views, "views", {"spatial_dims": recipe.spatial_dims})
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
+    maker: ViewMaker = call(view_room.build, recipe.views, "views", supplied)
     return maker
 
 

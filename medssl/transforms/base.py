@@ -10,6 +10,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Randomizable
 
+from medssl.transforms.ranges import number
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -20,23 +21,23 @@ if TYPE_CHECKING:
     Params = dict[str, Any]
 
 LARGEST = 1e38  # the difference of two such numbers still is one in float32
+ANY = (-np.inf, np.inf)  # bounds of a transform that takes every image
 
 
 class RandTransform(MapTransform, Randomizable):
     """A random change of images (C,*S) float32, two or three dimensional, that keeps their geometry.
 
-    `draw` decides by a coin of `prob` whether anything happens (None: nothing), and gives plain numbers and small
-    arrays; `apply` with the same parameters gives the same image. In a MONAI pipeline the keys share one draw, which
-    stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with their affine.
+    `draw` decides by a coin of `prob` whether anything happens (None: nothing), and gives what JSON can hold: numbers,
+    words and lists; `apply` with the same parameters, also back from JSON, gives the same image. In a MONAI pipeline
+    the keys share one draw, which stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with
+    their affine. Raises InputError when keys differ in shape.
     """
 
-    bounds = (0.0, 1.0)  # values that an image may have
+    bounds: tuple[float, float] = (0.0, 1.0)  # values that an image may have
 
     def __init__(self, keys: KeysCollection = "image", prob: float = 1.0, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        if not 0 <= prob <= 1:
-            raise InputError(f"{type(self).__name__}: prob is {prob}, give a probability between 0 and 1")
-        self.prob = prob
+        self.prob = number(self, "prob", prob, 0, 1)
         self.drawn: Params | None = None
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params | None:
@@ -61,26 +62,39 @@ class RandTransform(MapTransform, Randomizable):
         return self.replay(data, self.drawn)
 
     def randomize(self, data: Any = None) -> None:
-        """Draw into `drawn` for the first key of the dictionary `data`; of anything else nothing can be drawn."""
-        given = dict(data) if isinstance(data, Mapping) else {}
-        first = next(iter(self.key_iterator(given)), None) if given else None
-        self.drawn = None if first is None else self.draw(self.generator(), tuple(given[first].shape))
+        """Draw into `drawn` for the images of the dictionary `data`; of anything else nothing can be drawn."""
+        shapes = self._shapes(data) if isinstance(data, Mapping) else {}
+        self.drawn = self.draw(self.generator(), next(iter(shapes.values()))) if shapes else None
 
     def generator(self) -> np.random.Generator:
         """A fresh generator seeded from MONAI's random state, which `set_random_state` sets."""
         return np.random.default_rng(self.R.randint(0, 2**32, size=4, dtype=np.uint32))
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
-        """Apply drawn parameters to every key; InputError for an image that is not in `bounds`."""
+        """Apply drawn parameters to every key; InputError for an image that cannot be changed."""
         changed: dict[Hashable, Any] = dict(data)
-        name, (least, most) = type(self).__name__, self.bounds
-        for key in self.key_iterator(changed):
-            image = checked(to_numpy(data[key]), name)
-            low, high = float(image.min()), float(image.max())
-            if low < least - 1e-4 or high > most + 1e-4:
-                raise InputError(f"{name}: {key} has values from {low:g} to {high:g}, scale it to {least:g}..{most:g}")
+        for key in self._shapes(data):
+            image = checked(to_numpy(data[key]), type(self).__name__)
+            self.check(image, key)  # even where the coin fell on no change: an error must not wait for it
             changed[key] = like(self.apply(image, params), data[key])
         return changed
+
+    def check(self, image: np.ndarray, key: Hashable) -> None:
+        """Raise InputError for an image (C,*S) float32 that is not in `bounds`."""
+        (least, most), low, high = self.bounds, float(image.min()), float(image.max())
+        if low < least - 1e-4 or high > most + 1e-4:
+            name = type(self).__name__
+            raise InputError(f"{name}: {key} has values from {low:g} to {high:g}, scale it to {least:g}..{most:g}")
+
+    def _shapes(self, data: Mapping[Hashable, Any]) -> dict[Hashable, tuple[int, ...]]:
+        """Shapes of the images of all keys that are there, which must be on one grid."""
+        name = type(self).__name__
+        shapes = {key: tuple(data[key].shape) for key in self.key_iterator(dict(data))}
+        for shape in shapes.values():
+            refuse_shape(shape, name)
+        if len({shape[1:] for shape in shapes.values()}) > 1:
+            raise InputError(f"{name}: the keys have shapes {shapes}, bring them to one grid first")
+        return shapes
 
 
 def to_numpy(image: Any) -> np.ndarray:
@@ -117,9 +131,7 @@ def unusable(image: np.ndarray) -> str:
         return ""
     flat = image.reshape(-1)
     with np.errstate(all="ignore"):
-        if (
-            float(np.dot(flat, flat)) <= LARGEST**2
-        ):  # the quick way to know that all are small enough; never true of NaN
+        if float(np.dot(flat, flat)) <= LARGEST**2:  # the quick way to know it; never true of NaN
             return ""
         if (np.abs(flat) <= LARGEST).all():
             return ""

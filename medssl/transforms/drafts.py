@@ -68,19 +68,19 @@ def _sampled(
     device: torch.device,
     fill: Literal["edge", "reflect"] = "edge",
 ) -> torch.Tensor:
-    """What `_sample` gives, of a region on `device`."""
+    """What a worker samples, of a region on `device`: each channel's (low, high) becomes (0, 1), nothing is cut."""
     x = warp_torch(region.to(device, non_blocking=True).float(), map_, fill=fill)
     low, high = torch.tensor(intensity, device=device).reshape(-1, 2, *[1] * (x.ndim - 1)).unbind(1)
-    return torch.where(high > low, (x - low) / (high - low), 0.0).clamp(0, 1)
+    return torch.where(high > low, (x - low) / (high - low), 0.0)
 
 
 def finish(drafts: list[Draft], preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Make one view of a batch on `device`: input and target (B,C,*S)."""
-    clean = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
-    target = clean
+    moved = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
+    target = clean = moved.clamp(0, 1)
     if len(drafts[0].parts) > 1:
-        target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts])
-    x = clean
+        target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts]).clamp(0, 1)
+    x = moved if preset.beyond else clean
     for number, transform in enumerate(preset.intensity):
         x = batched.apply(transform, x, [d.changes[number] for d in drafts])
     if preset.corrupt is not None:

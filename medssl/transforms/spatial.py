@@ -77,13 +77,16 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         mm = self._mm(n, spacing)
         params: Params = {"size": size, "spacing": mm}
         if rng.random() < self.prob:
-            params |= draw_warp(rng, Window((0,) * n, tuple(shape[1:])), size, mm, self._settings(n))[1]
+            drawn = draw_warp(rng, Window((0,) * n, tuple(shape[1:])), size, mm, self._settings(n))[1]
+            params |= {**drawn, "elastic": np.asarray(drawn["elastic"]).tolist()}  # as JSON keeps it, None too
         elif size == tuple(shape[1:]):
             return None
         return params
 
     def map(self, shape: tuple[int, ...], params: Params) -> Warp:
         """Return the map that `params` stand for on an image of `shape` (C,*S)."""
+        elastic = params.get("elastic")
+        params = params if elastic is None else {**params, "elastic": np.asarray(elastic)}
         return compose(Window((0,) * (len(shape) - 1), shape[1:]), **params)
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:

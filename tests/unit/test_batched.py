@@ -13,10 +13,8 @@ from medssl.transforms import batched
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
-    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
-    RandPatchSwapd,
 )
 from medssl.transforms.distort import RandRemapd, dira, genesis, transvw
 from medssl.transforms.intensity import (
@@ -25,10 +23,12 @@ from medssl.transforms.intensity import (
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
-    RandWindowJitterd,
 )
-from medssl.transforms.modality import CORRUPT, INTENSITY, PRESETS
+from medssl.transforms.modality import PRESETS
+from medssl.transforms.named import CORRUPT, INTENSITY
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError, Window
 
 GRAY = [
@@ -188,6 +188,14 @@ def test_both_refuse_the_same_values_by_the_same_name(value, said) -> None:
 def test_large_numbers_that_can_be_interpolated_are_no_nan() -> None:
     worker, device = both((smooth(1, 40, 40) * 3e20).astype(np.float32), ((-3e20, 3e20),), intensity=[], corrupt=None)
     torch.testing.assert_close(worker.target, device.target, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_a_moved_window_shows_the_same_beyond_the_prepared_one(faithful) -> None:
+    stored = (smooth(1, 26, 44, 40) * 1000).astype(np.int16)
+    worker, device = both(stored, ((-160.0, 240.0),), preset="ct", faithful=faithful)
+    for a, b in zip([*worker.x, worker.target], [*device.x, device.target], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
 
 
 def test_workers_that_only_read_refuse_nan_too() -> None:

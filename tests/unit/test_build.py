@@ -145,6 +145,9 @@ def test_the_resolved_recipe_holds_the_defaults_of_the_kinds_and_resolves_to_its
         ({"views": {"size": [33, 32, 32]}}, "not divisible"),
         ({"views": {"size": [32, 32]}}, "3 positive sizes"),
         ({"views": {"count": 1}}, "views.count is 1"),
+        ({"views": {"intensity": [{"kind": "gamma", "gamma": [0.5]}]}}, r"gamma is \[0.5\], give two numbers"),
+        ({"views": {"intensity": [{"kind": "stain_jitter"}]}}, "needs RGB images in 2D, but spatial_dims is 3"),
+        ({"views": {"channels": 3}}, "unknown key 'channels' in views"),
         (
             {"views": {"size": [[32, 32, 32], [32, 32, 32], [16, 16, 15]], "count": 3}},
             r"\[16, 16, 15\] is not divisible",

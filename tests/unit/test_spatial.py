@@ -14,10 +14,8 @@ from medssl.transforms.base import RandTransform
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
-    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
-    RandPatchSwapd,
 )
 from medssl.transforms.intensity import (
     RandBezierIntensityd,
@@ -25,10 +23,11 @@ from medssl.transforms.intensity import (
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
-    RandWindowJitterd,
 )
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
 from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 SPATIAL = [RandAffineWarpd, RandElasticWarpd]
@@ -48,12 +47,16 @@ OTHERS = [
     RandMaskBlocksd,
 ]
 EVERY = SPATIAL + STAIN + OTHERS
+ANY_VALUES = [RandWindowJitterd, RandCutoutd, RandPatchSwapd, RandLocalShuffled, RandMaskBlocksd]
 
 
 def image(make: type[RandTransform], dims: int = 3) -> np.ndarray:
     if make in STAIN or dims == 2:
-        return np.moveaxis(histology(np.random.default_rng(0), (48, 44))[0], -1, 0).astype(np.float32) / 255
+        tile = np.moveaxis(histology(np.random.default_rng(0), (48, 44))[0], -1, 0).astype(np.float32)
+        return tile if make is RandWindowJitterd else tile / 255
     volume = ct_case(np.random.default_rng(0), (16, 24, 20))[0][None].astype(np.float32)
+    if make is RandWindowJitterd:
+        return volume
     return np.clip((volume + 1000) / 2000, 0, 1)
 
 
@@ -97,7 +100,7 @@ def test_bad_images_are_refused_in_one_sentence(make) -> None:
     ]:
         with pytest.raises(InputError, match=said):
             transform({"x": bad})
-    if make not in [*SPATIAL, RandWindowJitterd]:
+    if make not in [*SPATIAL, *ANY_VALUES]:
         with pytest.raises(InputError, match=r"scale it to 0\.\.1"):
             transform({"x": x * 2000 - 1000})
 
