@@ -47,10 +47,10 @@ def refresh(
     with evaluating(encoder), torch.no_grad(), fabric.autocast():
         like = next(encoder.parameters())
         maps = ((index, heat_map(encoder(x.to(like)), policy.level).cpu()) for index, x in batches)
-        index, boxes = policy.boxes_of(maps, wholes.size, _foreground(wholes))
+        found = policy.boxes_of(maps, wholes.size, _foreground(wholes))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        policy.set_boxes(ranks.gather(fabric.to_device(index)), ranks.gather(fabric.to_device(boxes)))
+        policy.set_boxes(*(ranks.gather(fabric.to_device(part)) for part in found))
     return [str(warning.message) for warning in caught]
 
 

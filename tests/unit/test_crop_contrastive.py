@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medssl.crop import contrastive, random
 from medssl.crop.contrastive import contrastive_window
-from medssl.crop.heat import box_from_map, heat_map
+from medssl.crop.heat import box_from_map, covers, heat_map, largest_box
 from medssl.types import InputError
 
 
@@ -157,14 +157,49 @@ def test_one_nan_cell_makes_the_whole_map_say_nothing():
 def test_boxes_that_are_almost_all_full_are_warned_of():
     flat = torch.ones(2, 7, 7)
     flat[:, 3, 3] = 0.9  # only one cell is cold
-    with pytest.warns(UserWarning, match=r"100% of the crop boxes are the whole image.*threshold"):
+    with pytest.warns(UserWarning, match=r"100% of the crop boxes are the whole image or all.*threshold"):
         policy(samples=2).refresh([(torch.arange(2), flat)])
 
 
 def test_statistics():
     ours = policy(samples=2)
     ours.set_boxes(torch.arange(2), torch.tensor([[0, 0, 1, 1.0], [0, 0, 0.5, 0.5]]))
-    assert ours.statistics() == {"box_volume": 0.625, "full_boxes": 0.5, "box_fallbacks": 0.0}
+    expected = {"box_volume": 0.625, "box_share": 0.625, "full_boxes": 0.5, "box_fallbacks": 0.0}
+    assert ours.statistics() == expected
+
+
+BODY = torch.tensor([[0.0, 0.125, 0.75, 0.875]]).double().repeat(2, 1)
+
+
+@pytest.mark.parametrize("rule", [{"box_upper": "edge"}, {"box_upper": "index"}, {"percentile": 1.0}])
+@pytest.mark.parametrize("body", [None, BODY])
+@pytest.mark.parametrize("shape", [(7, 7), (8, 8)])
+def test_a_box_is_full_when_it_covers_all_that_it_could(rule, body, shape):
+    """A box cut to the body never equals the whole image, nor does one that ends at its last index."""
+    warm = torch.ones(2, *shape)
+    warm[:, 3, 3] = 0.0  # one cold cell: a map that guides to nowhere
+    ours = policy(samples=2, **rule)
+    with pytest.warns(UserWarning, match="100% of the crop boxes"):
+        ours.refresh([(torch.arange(2), warm)], foreground=body)
+    found = ours.statistics()
+    assert found["full_boxes"] == 1
+    assert found["box_share"] == 1
+    if body is not None or rule.get("box_upper") == "index":
+        assert found["box_volume"] < 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.refresh([(torch.arange(2), spot(shape, (2, 3)).expand(2, *shape))], foreground=body)
+    assert ours.statistics()["full_boxes"] == 0
+    assert ours.statistics()["box_share"] < 1
+
+
+@given(seed=st.integers(0, 1000), threshold=st.floats(0, 0.95), upper=st.sampled_from(["edge", "index"]))
+@settings(max_examples=50, deadline=None)
+def test_no_box_reaches_beyond_the_largest(seed, threshold, upper):
+    heat, body = torch.tensor(rng(seed).random((5, 6))), torch.tensor(np.sort(rng(seed).random((2, 2)), 0)).flatten()
+    rule = {"threshold": threshold, "box_upper": upper, "foreground": body}
+    box, largest = box_from_map(heat, **rule), largest_box((5, 6), **rule)
+    assert box.isnan().any() or covers(largest[None], box[None])
 
 
 class Firing(torch.nn.Module):
