@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from medssl.types import Maps
+
 __all__ = ["ContrastiveCrop", "box_from_map", "build", "heat_map"]
 
 MOSTLY_FULL = 0.9
@@ -103,32 +105,27 @@ class ContrastiveCrop:
         return self.first <= step < self.steps and (step - self.first) % self.every == 0
 
     def refresh(
-        self,
-        maps: Iterable[tuple[Tensor, Tensor]],
-        size: Sequence[int] | None = None,
-        foreground: Tensor | None = None,
+        self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
     ) -> None:
         """Take the maps of all samples. Under DDP gather what `boxes_of` returns for `set_boxes`: boxes are small."""
         self.set_boxes(*self.boxes_of(maps, size, foreground))
 
     def boxes_of(
-        self,
-        maps: Iterable[tuple[Tensor, Tensor]],
-        size: Sequence[int] | None = None,
-        foreground: Tensor | None = None,
+        self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn pairs (index_B, map_B*s) into (index_N, box_N2n, largest_N2n), the last how far a box could reach.
+        """Turn maps into sample (N,), box (N,2n) and the largest box there can be (N,2n).
 
-        A box of NaN stands for a map that says nothing.
-        `size` is the size of the images that gave the maps. `foreground` (samples, 2n) holds boxes to stay inside.
+        A box of NaN stands for a map that says nothing. `size` is the size of the images that gave the maps.
+        `foreground` (samples, 2n) holds boxes to stay inside.
         """
         index, boxes, largest = [], [], []
-        for numbers, map_B in maps:
-            for number, one in zip(numbers.tolist(), map_B, strict=True):
-                inside = None if foreground is None else foreground[number]
-                index.append(number)
-                boxes.append(box_from_map(one, size, foreground=inside, **self.rule))
-                largest.append(largest_box(one.shape, size, foreground=inside, **self.rule))
+        for samples, heat_B, inside_B in maps:
+            index += samples.tolist()
+            for i, number in enumerate(samples.tolist()):
+                body = None if foreground is None else foreground[number]
+                rule = {**self.rule, "foreground": body, "inside": None if inside_B is None else inside_B[i]}
+                boxes.append(box_from_map(heat_B[i], size, **rule))
+                largest.append(largest_box(heat_B[i].shape, size, **rule))
         return torch.tensor(index, dtype=torch.int64), torch.stack(boxes), torch.stack(largest)
 
     def set_boxes(self, index: Tensor, boxes: Tensor, largest: Tensor | None = None) -> None:

@@ -65,13 +65,17 @@ def box_from_map(
     min_side: float = 0.0,
     percentile: float | None = None,
     foreground: Tensor | None = None,
+    inside: Tensor | None = None,
 ) -> Tensor:
     """Box around all cells above the threshold: map (*s) -> (2n,) float64.
 
     `size` is that of the image that gave the map. `box_upper` index is as published: last index / size, never 1.
     `percentile` replaces the threshold by that percentile of the up-sampled map. The box is cut to `foreground` (2n,)
-    and then grown to `min_side`. NaN if the map is constant, not finite or nowhere above the threshold.
+    and then grown to `min_side`. Cells that are not `inside` (*s) count as the coldest that is, unless none is.
+    NaN if the map is constant, not finite or nowhere above the threshold.
     """
+    if inside is not None and bool(inside.any()):
+        heat = torch.where(inside, heat, heat[inside].min())
     hot = spread(heat, size)
     if percentile is not None:
         threshold = hot.flatten().kthvalue(max(1, round(hot.numel() * percentile / 100))).values.item()
@@ -87,12 +91,13 @@ def largest_box(
     min_side: float = 0.0,
     percentile: float | None = None,
     foreground: Tensor | None = None,
+    inside: Tensor | None = None,
 ) -> Tensor:
-    """How far the box of a map of `shape` can reach by the same rule: (2n,) float64, that of a map hot everywhere.
+    """How far the box of a map of `shape` can reach by the same rule: (2n,) float64, that of one hot all over `inside`.
 
     With `percentile`, which leaves the threshold open, that of all cells above the coldest. NaN as for a map.
     """
-    hot = _upsample(torch.ones(tuple(shape)), size)
+    hot = _upsample(torch.ones(tuple(shape)) if inside is None or not bool(inside.any()) else inside, size)
     return _box(hot, threshold if percentile is None else 0.0, box_upper, min_side, foreground)
 
 
