@@ -59,6 +59,14 @@ class Losses(NamedTuple):
     rivals: dict[str, Tensor]  # each lowered by the rival of that name, and reaching only it
 
 
+class Maps(NamedTuple):
+    """Heat maps of a batch of samples, at the resolution of a feature level."""
+
+    sample: Tensor  # (B,) int64: index of the sample in the training set
+    heat: Tensor  # (B,*S)
+    inside: Tensor | None = None  # (B,*S) bool: cells that hold some of the body; None: all
+
+
 class CropPolicy(Protocol):
     """Where a view looks."""
 
@@ -70,8 +78,8 @@ class CropPolicy(Protocol):
     def due(self, step: int) -> bool:
         """Whether `refresh` must be called after `step` steps are done."""
 
-    def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take new heat maps: pairs (index_B, map_B*S)."""
+    def refresh(self, maps: Iterable[Maps]) -> None:
+        """Take new heat maps."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: tensors and numbers."""

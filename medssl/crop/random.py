@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import numpy as np
-    from torch import Tensor
 
     from medssl.crop.geometry import Range
+    from medssl.types import Maps
 
 
 def build(*, scale: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> RandomCrop:
@@ -50,7 +50,7 @@ class RandomCrop:
         """Never: there is nothing to refresh."""
         return False
 
-    def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def refresh(self, maps: Iterable[Maps]) -> None:
         """Ignore the heat maps."""
 
     def state(self) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def _heat(run: Run, numbers: list[int]) -> dict[int, Tensor]:
     level = run.policy.level if isinstance(run.policy, ContrastiveCrop) else "auto"
     maps = {}
     for number in numbers:
-        _, x = wholes[number]
-        maps[number] = heat_map(run.pretext.encoder(x[None].to(run.fabric.device)), level)[0].cpu()
+        x = wholes[number].x[None].to(run.fabric.device)
+        maps[number] = heat_map(run.pretext.encoder(x), level)[0].cpu()
     return maps
 
 

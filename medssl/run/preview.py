@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from medssl.crop.contrastive import ContrastiveCrop
-from medssl.crop.heat import heat_map
 from medssl.report.figures import contact_sheet
 from medssl.run import build, dataset, origin
+from medssl.run.refresh import Wholes, body_boxes, maps
 from medssl.types import InputError
 from medssl.views import ViewsDataset
 
@@ -60,21 +61,18 @@ def _heat(
     """Heat maps of the encoder that init= names; a contrastive policy gets their boxes."""
     encoder = build.encoder(recipe)
     print(origin.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
-    policy, size = data.policy, data.maker.sizes[0]
+    policy = data.policy
     level = policy.level if isinstance(policy, ContrastiveCrop) else "auto"
-    heat = {}
-    for number in numbers:
-        name = data.ids[number]
-        whole = data.maker.whole(data.cache.image(name), data.cache.cases[name], size)
-        with torch.no_grad():
-            heat[number] = heat_map(encoder.eval()(torch.from_numpy(whole)[None]), level)[0]
+    wholes = Wholes(data.cache, data.ids, data.maker, data.maker.sizes[0])
+    with torch.no_grad():
+        found = list(maps(encoder.eval(), level, (default_collate([wholes[number]]) for number in numbers)))
     if isinstance(policy, ContrastiveCrop):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            policy.refresh([(torch.tensor(list(numbers)), torch.stack(list(heat.values())))], size)
+            policy.refresh(found, wholes.size, body_boxes(wholes))
         for warning in caught:
             print(f"note: {warning.message}")
-    return heat
+    return {number: one.heat[0] for number, one in zip(numbers, found, strict=True)}
 
 
 def _title(recipe: PretrainRecipe, heat: bool) -> str:

@@ -135,6 +135,30 @@ def test_body_is_the_large_parts_over_air():
     assert foreground.box(np.zeros((4, 5, 6), bool)) == Window((0, 0, 0), (4, 5, 6))
 
 
+@pytest.mark.parametrize("low", [-1000.0, -160.0])
+def test_cells_with_patient_hold_lungs_but_neither_air_nor_a_table(low):
+    hu = np.full((1, 8, 40, 40), -1000.0)
+    hu[:, :, 8:32, 8:32] = 40
+    hu[:, :, 13:27, 13:27] = -900  # lungs, open at the first and last slice
+    hu[:, :, 36:38, 4:36] = 200  # a table
+    x = np.clip((hu - low) / (240 - low), 0, 1)
+    found = foreground.cells(foreground.seen(x, "body", [(low, 240.0)]), (4, 10, 10))
+    expected = np.zeros((4, 10, 10), bool)
+    expected[:, 2:8, 2:8] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("shape", "grid"), [((12, 20), (6, 5)), ((7, 11), (3, 4)), ((5, 9, 8), (2, 3, 8))])
+def test_every_voxel_of_the_patient_is_in_a_cell_that_counts(shape, grid):
+    for spot in itertools.product(*map(range, shape)):
+        found = np.zeros(shape, bool)
+        found[spot] = True
+        (cell,) = np.argwhere(foreground.cells(found, grid))
+        low, high = cell * np.array(shape) / grid, (cell + 1) * np.array(shape) / grid
+        assert (low - 1 < spot).all()
+        assert (spot < high).all()
+
+
 def test_uptake_keeps_the_body_around_a_hot_tumour():
     suv = np.full((1, 40, 40, 40), 0.02, np.float32)
     suv[:, 5:35, 5:35, 5:35] = 0.6
@@ -146,6 +170,8 @@ def test_frame_of_a_film_is_cut():
     image = np.zeros((1, 50, 60), np.uint8)
     image[0, 5:45, 8:58] = np.random.default_rng(0).integers(60, 250, (40, 50))
     assert foreground.box(foreground.mask(image, "frame")) == Window((5, 8), (40, 50))
+    ramp = np.arange(50.0)[None, :, None] * np.ones((1, 50, 60))  # rows without contrast: there is no frame to find
+    assert foreground.mask(ramp, "frame").all()
 
 
 def test_intensity_is_window_for_ct_and_percentiles_of_the_foreground_for_mr():

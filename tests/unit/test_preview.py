@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from matplotlib.patches import Rectangle
 
 from medssl import views
@@ -14,8 +15,9 @@ from medssl.report.captions import under
 from medssl.report.figures import contact_sheet
 from medssl.report.panels import BOX, COLOURS
 from medssl.run import build
-from medssl.run.preview import preview
-from medssl.types import InputError
+from medssl.run.preview import _heat, preview
+from medssl.run.refresh import Wholes, refresh
+from medssl.types import InputError, Maps
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_heat_map_and_box_are_drawn_where_they_are(caches):
     policy = contrastive.build(samples=3, spatial_dims=2, steps=10, min_side=0.0)
     heat = torch.zeros(8, 8)
     heat[2, 5] = 1
-    policy.refresh([(torch.arange(3), heat.expand(3, 8, 8))])
+    policy.refresh([Maps(torch.arange(3), heat.expand(3, 8, 8))])
     figure = contact_sheet(data(cache, "xray", [32, 32], policy), [0], heat={0: heat})
     source, overlaid, *_ = panels(figure)
     low, high = policy.boxes[0].reshape(2, 2).numpy() * cache.cases[cache.ids[0]].shape
@@ -145,6 +147,20 @@ def test_with_init_it_shows_boxes(tmp_path, capsys):
     preview(recipe, options, tmp_path / "views.svg")
     assert "box that holds" in (tmp_path / "views.svg").read_text()
     assert "pretrain, step 7" in capsys.readouterr().out
+
+
+def test_its_boxes_are_those_of_a_refresh(tmp_path, caches):
+    recipe, _ = load("pretrain", *RECIPE)
+    weights = {f"encoder.{name}": tensor for name, tensor in build.encoder(recipe).state_dict().items()}
+    checkpoint.save(tmp_path / "last.pt", {"format": 1, "verb": "pretrain", "weights": weights, "state": {"step": 7}})
+    recipe, options = load("pretrain", RECIPE[0], [*RECIPE[1], f"init={tmp_path / 'last.pt'}"])
+    shown, trained = (data(caches["ct"], "ct", [16] * 3, build.crop(recipe, 3)) for _ in range(2))
+    _heat(recipe, options, shown, [0, 2])
+    encoder = build.encoder(recipe)
+    encoder.load_state_dict({name.removeprefix("encoder."): tensor for name, tensor in weights.items()})
+    wholes = Wholes(caches["ct"], trained.ids, trained.maker, (16, 16, 16))
+    refresh(Fabric(accelerator="cpu", devices=1), encoder, trained.policy, wholes, batch=1, workers=0)
+    assert torch.equal(shown.policy.boxes[[0, 2]], trained.policy.boxes[[0, 2]])
 
 
 def test_other_suffixes_are_refused_before_any_work(tmp_path):
