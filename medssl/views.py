@@ -97,13 +97,15 @@ class ViewMaker:
 
         `index` is the number under which `policy` knows the sample. Raises InputError if there is a NaN in a view.
         """
-        return tuple(self._view(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+        views = range(len(self.sizes))
+        return tuple(self._view(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def drafts(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
     ) -> tuple[Draft, ...]:
         """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
-        return tuple(self._draft(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+        views = range(len(self.sizes))
+        return tuple(self._draft(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def finish(self, batch: Batch, device: torch.device) -> Views:
         """Bring a batch to `device`, and make its views there if workers left that to it."""
@@ -118,10 +120,11 @@ class ViewMaker:
         return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)
 
     def _draw(
-        self, source: Any, case: Case, index: int, size: tuple[int, ...], policy: CropPolicy, rng: np.random.Generator
+        self, source: Any, case: Case, index: int, view: int, policy: CropPolicy, rng: np.random.Generator
     ) -> Drawn:
+        size = self.sizes[view]
         shape = (source.shape[0], *size)
-        window = policy.window(case.shape, index, rng, case.spacing)
+        window = policy.window(case.shape, index, rng, case.spacing, view)
         map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.warp)
         changes = [transform.draw(rng, shape) for transform in self.preset.intensity]
         corrupt = self.preset.corrupt.draw(rng, shape) if self.preset.corrupt else None

@@ -113,7 +113,7 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     for size in maker.sizes:
         sizes.check(size, net.divisor)
         norm.check(net, size)
-    _check_level(recipe, net)
+    _check_crop(recipe, net, len(maker.sizes))
     pretext = _pretext(recipe, net, samples)
     if pretext.adversary is not None:
         pretext.adversary.discriminator.check(maker.sizes[0])
@@ -179,7 +179,10 @@ def _check_batch(recipe: PretrainRecipe, world: int) -> None:
         )
 
 
-def _check_level(recipe: PretrainRecipe, net: Any) -> None:
+def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
+    scale = recipe.crop.get("scale") or [0]
+    if isinstance(scale, list) and isinstance(scale[0], list) and len(scale) != views:
+        raise InputError(f"crop.scale holds {len(scale)} ranges but views.count is {views}: give one, or one a view")
     level, levels = recipe.crop.get("level"), len(net.channels)
     if isinstance(level, int) and not -levels <= level < levels:
         raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")

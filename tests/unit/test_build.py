@@ -203,6 +203,19 @@ def test_views_may_differ_in_size():
     assert build.pretrain_parts(recipe(views={"size": sizes, "count": 4})).views.sizes == tuple(map(tuple, sizes))
 
 
+@pytest.mark.parametrize("kind", ["random", "contrastive"])
+def test_a_range_of_scales_a_view_fits_the_views(kind):
+    ranges = [[0.2, 1.0], [0.1, 0.5], [0.05, 0.3]]
+    build.validate(recipe(views={"count": 3}, crop={"kind": kind, "scale": ranges}))
+    with pytest.raises(InputError, match=r"crop.scale holds 3 ranges but views.count is 2: give one, or one a view"):
+        build.validate(recipe(crop={"kind": kind, "scale": ranges}))
+    with pytest.raises(InputError, match=r"'scale"):
+        build.validate(recipe(crop={"kind": kind, "scale": [[0.2, 1.0], 0.5]}))
+    for none in ([], [[]]):
+        with pytest.raises(InputError, match="scale"):
+            build.validate(recipe(crop={"kind": kind, "scale": none}))
+
+
 def test_a_bank_larger_than_the_data_is_refused_with_what_works():
     with pytest.raises(InputError, match=r"method.negatives.* 4096 .*20 samples"):
         build.pretrain_parts(recipe(method={"negatives": 4096}), samples=20)
