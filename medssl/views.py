@@ -51,9 +51,9 @@ def build(
 
     `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. `faithful` is the order of DiRA
     (2D) and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to
-    be undone; intensity changes stay the preset's, and gray is not repeated to three channels as DiRA does for public
-    weights. device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps
-    and changes whole batches: the same draws, the same images to 1e-3.
+    be undone; intensity changes stay the preset's; in 2D the encoder sees gray as three equal channels, as DiRA's does.
+    device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps and
+    changes whole batches: the same draws, the same images to 1e-3.
     Raises InputError for sizes that do not fit `spatial_dims` or `count`.
     """
     geometry = {**FAITHFUL[spatial_dims], **(warp or {})} if faithful else warp

@@ -11,7 +11,7 @@ from torch import nn
 from medssl import views as view_room
 from medssl.branches import adversary as adversary_room
 from medssl.branches import restore as restore_room
-from medssl.models import norm, sizes
+from medssl.models import gray, norm, sizes
 from medssl.pretext import Pretext
 from medssl.recipe import in_steps
 from medssl.run import timing
@@ -59,8 +59,13 @@ class Parts(NamedTuple):
 
 
 def encoder(recipe: Recipe) -> Any:
-    """The encoder of a recipe."""
-    return make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": recipe.channels})
+    """The encoder of a recipe; if `views.faithful` in 2D it takes one channel and sees it three times."""
+    thrice = gray.repeated(recipe.model_dump())
+    channels = gray.CHANNELS if thrice else recipe.channels
+    net = make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": channels})
+    if thrice:
+        gray.repeat(net)
+    return net
 
 
 def decoder(recipe: Recipe, on: Any) -> Any:
