@@ -71,9 +71,14 @@ class CropPolicy(Protocol):
     """Where a view looks."""
 
     def window(
-        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+        self,
+        shape: tuple[int, ...],
+        index: int,
+        rng: np.random.Generator,
+        spacing: tuple[float, ...] | None = None,
+        view: int = 0,
     ) -> Window:
-        """Draw a window inside `shape` (*S) for the sample numbered `index`; `spacing` in mm, index order."""
+        """Draw a window inside `shape` (*S) for a view of the sample numbered `index`; `spacing` in mm, index order."""
 
     def due(self, step: int) -> bool:
         """Whether `refresh` must be called after `step` steps are done."""

@@ -53,9 +53,9 @@ def build(
 
     `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. `faithful` is the order of DiRA
     (2D) and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to
-    be undone; intensity changes stay the preset's, and gray is not repeated to three channels as DiRA does for public
-    weights. device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps
-    and changes whole batches: the same draws, the same images to 1e-3. `channels`: of the images, None if not known.
+    be undone; intensity changes stay the preset's; in 2D the encoder sees gray as three equal channels, as DiRA's does.
+    device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps and
+    changes whole batches: the same draws, the same images to 1e-3. `channels`: of the images, None if not known.
     Raises InputError for sizes that do not fit `spatial_dims` or `count`, and for settings that make no sense.
     """
     geometry = {**FAITHFUL[spatial_dims], **(warp or {})} if faithful else warp
@@ -99,13 +99,15 @@ class ViewMaker:
 
         `index` is the number under which `policy` knows the sample. Raises InputError for a NaN where a view looks.
         """
-        return tuple(self._view(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+        views = range(len(self.sizes))
+        return tuple(self._view(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def drafts(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
     ) -> tuple[Draft, ...]:
         """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
-        return tuple(self._draft(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+        views = range(len(self.sizes))
+        return tuple(self._draft(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def finish(self, batch: Batch, device: torch.device) -> Views:
         """Bring a batch to `device`, and make its views there if workers left that to it."""
@@ -120,10 +122,11 @@ class ViewMaker:
         return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)[1]
 
     def _draw(
-        self, source: Any, case: Case, index: int, size: tuple[int, ...], policy: CropPolicy, rng: np.random.Generator
+        self, source: Any, case: Case, index: int, view: int, policy: CropPolicy, rng: np.random.Generator
     ) -> Drawn:
+        size = self.sizes[view]
         shape = (source.shape[0], *size)
-        window = policy.window(case.shape, index, rng, case.spacing)
+        window = policy.window(case.shape, index, rng, case.spacing, view)
         map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.moves(window, case.spacing))
         changes = [transform.draw(rng, shape) for transform in self.preset.intensity]
         corrupt = self.preset.corrupt.draw(rng, shape) if self.preset.corrupt else None

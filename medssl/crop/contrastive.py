@@ -36,7 +36,7 @@ def build(
     samples: int,
     spatial_dims: int,
     steps: int,
-    scale: tuple[float, float] = (0.2, 1.0),
+    scale: tuple[float, float] | list[tuple[float, float]] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     alpha: float = 0.6,
     threshold: float = 0.1,
@@ -47,7 +47,7 @@ def build(
     min_side: float = 0.3,
     percentile: float | None = None,
 ) -> ContrastiveCrop:
-    """Make the policy for `samples` volumes and a run of `steps`.
+    """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one a view.
 
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
     """
@@ -93,12 +93,17 @@ class ContrastiveCrop:
         self.fallback = torch.zeros(samples, dtype=torch.bool)
 
     def window(
-        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+        self,
+        shape: tuple[int, ...],
+        index: int,
+        rng: np.random.Generator,
+        spacing: tuple[float, ...] | None = None,
+        view: int = 0,
     ) -> Window:
-        """Draw a window centred in the box of sample `index`; sizes are drawn in mm if `spacing` is given."""
+        """Draw a window centred in the box of sample `index`; sizes are the view's, in mm if `spacing` is given."""
         if not self.refreshes.item():
-            return self.random.window(shape, index, rng, spacing)
-        return contrastive_window(shape, self.boxes[index].tolist(), self.alpha, self.random, rng, spacing)
+            return self.random.window(shape, index, rng, spacing, view)
+        return contrastive_window(shape, self.boxes[index].tolist(), self.alpha, self.random, rng, spacing, view)
 
     def due(self, step: int) -> bool:
         """Whether boxes are renewed after `step` steps are done: from `start` on, every `every`, never at the end."""
@@ -187,9 +192,13 @@ def contrastive_window(
     random: RandomCrop,
     rng: np.random.Generator,
     spacing: tuple[float, ...] | None = None,
+    view: int = 0,
 ) -> Window:
-    """Draw a window as `random` does, its centre ~ Beta(alpha, alpha) over `box`: rarely the middle if alpha < 1."""
-    size = draw_size(shape, random.scale, random.ratio, rng, spacing)
+    """Draw a window as `random` does for the view numbered `view`, but centred in `box`.
+
+    Its centre ~ Beta(alpha, alpha) over the box: rarely in the middle if alpha < 1.
+    """
+    size = draw_size(shape, random.scale(view), random.ratio, rng, spacing)
     if size is None:
         return random.centre(shape, spacing)
     start = []

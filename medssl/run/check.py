@@ -56,21 +56,23 @@ def check(recipe: PretrainRecipe, options: Options) -> None:
 def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe for a few samples and steps: all losses from step 0 at full weight, one batch of all samples."""
     now = {
-        group: {**settings, "start": 0, "warmup": 0}
+        group: {**settings, "start": 0, "warmup": 0, "end": None}
         for group in ("method", "restore", "adversary")
         if (settings := build.resolved(recipe)[group]) is not None
     }
     if "momentum" in now.get("method", {}):
         now["method"]["momentum"] = min(now["method"]["momentum"], MOMENTUM)
     short = {
-        name: spec.model_copy(update={"warmup": min(spec.warmup, STEPS // 10)})
+        name: spec.model_copy(update={"warmup": 0.1 if isinstance(spec.warmup, str) else min(spec.warmup, STEPS // 10)})
         for name, spec in recipe.optimizers.items()
     }
     if "bank" in short:  # held still: learned negatives always catch up with so few samples
         short["bank"] = short["bank"].model_copy(update={"lr": 1e-9})
     few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
     train = recipe.train.model_copy(update={**few, "log_every": 1})
-    return recipe.model_copy(update={**now, "optimizers": short, "train": train})
+    # a time in steps or epochs was meant for the whole run
+    crop = {key: v for key, v in recipe.crop.items() if key not in ("start", "every") or isinstance(v, float)}
+    return recipe.model_copy(update={**now, "crop": crop, "optimizers": short, "train": train})
 
 
 def verdicts(run: Run, records: list[dict[str, Any]]) -> list[tuple[bool, str]]:

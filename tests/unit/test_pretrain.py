@@ -152,6 +152,30 @@ def test_killed_at_random_steps_and_resumed_equals_straight_bit_for_bit(recipe, 
     assert_same(ours, theirs)
 
 
+def test_epochs_are_steps_and_a_loss_that_ends_stays_ended_on_resume(recipe, tmp_path):
+    common = ["train.steps=10", "train.checkpoint_every=2", "restore.start=0"]  # 1.75 steps are an epoch
+    one, other = tmp_path / "epochs", tmp_path / "steps"
+    epochs = ["method.end=3 epochs", "adversary.start=1 epochs", "adversary.end=4 epochs", "crop.start=2 epochs"]
+    train(recipe, one, *common, *epochs, "optimizers.main.warmup=1.5 epochs")
+    train(recipe, other, *common, "method.end=6", "adversary.start=2", "adversary.end=7", "crop.start=4",
+          "optimizers.main.warmup=3")  # fmt: skip
+    assert last(one)["data"]["samples"] == 7
+    assert records(one) == records(other)
+    assert_same(last(one)["weights"], last(other)["weights"])
+    ended = {name: max(r["step"] for r in records(one) if f"loss.{name}" in r) for name in (
+        "discrimination", "bank", "adversarial", "discriminator", "restoration"
+    )}  # fmt: skip
+    assert ended == {"discrimination": 6, "bank": 6, "adversarial": 7, "discriminator": 7, "restoration": 10}
+    before, weights = records(one), last(one)["weights"]
+    for step in (6, 8):
+        shutil.copy(one / "checkpoints" / f"step_{step}.pt", one / "checkpoints" / "last.pt")
+        train(recipe, one, *common, *epochs, "optimizers.main.warmup=1.5 epochs", "resume=true")
+        assert records(one) == before
+        assert_same(last(one)["weights"], weights)
+    with pytest.raises(InputError, match=r"method.end is '4 epochs', was '3 epochs'"):
+        train(recipe, one, *common, *epochs, "method.end=4 epochs", "optimizers.main.warmup=3", "resume=true")
+
+
 def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
     assert signalled(recipe, tmp_path, 6, signal.SIGTERM, "train.checkpoint_every=40") == 75
     step = last(tmp_path)["state"]["step"]

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from medssl import views
-from medssl.crop import random
+from medssl.crop import contrastive, random
 from medssl.data.cache import Case
 from medssl.data.phantom import phantom_cache
 from medssl.transforms.modality import preset
@@ -33,7 +33,7 @@ class Fixed:
     def __init__(self, start, size):
         self.found = Window(start, size)
 
-    def window(self, shape, index, rng, spacing=None):
+    def window(self, shape, index, rng, spacing=None, view=0):
         return self.found
 
 
@@ -234,6 +234,18 @@ def test_a_volume_of_one_slice_gives_views_of_equal_slices():
 def test_a_list_of_sizes_gives_one_view_each():
     found = make(texture(60, 60), size=[[32, 32], [16, 24], [8, 8]], count=3)
     assert [v.x.shape for v in found] == [(1, 32, 32), (1, 16, 24), (1, 8, 8)]
+
+
+def test_each_view_takes_its_own_range_of_scales():
+    """AdCo's multi-crop: smaller views look at smaller parts."""
+    scales = [(0.9, 1.0), (0.3, 0.5), (0.05, 0.1)]
+    boxes = contrastive.build(samples=1, spatial_dims=2, steps=9, scale=scales, ratio=(1.0, 1.0))
+    boxes.set_boxes(torch.zeros(1, dtype=torch.int64), torch.tensor([[0.25, 0.25, 0.5, 0.5]]))
+    for policy in (random.build(scale=scales, ratio=(1.0, 1.0)), boxes):
+        for seed in range(20):
+            found = make(texture(100, 100), policy, seed=seed, count=3)
+            shares = [np.prod(view.window.size) / 100**2 for view in found]
+            assert all(low - 0.02 < s < high + 0.02 for s, (low, high) in zip(shares, scales, strict=True))
 
 
 @pytest.mark.parametrize(
