@@ -88,6 +88,7 @@ def settings(
         "spacing": spacing,
         "channels": list(channels) if channels else None,
         "window": [float(value) for value in window] if window else None,
+        "range": None if window else presets.RANGE,
         "margin": MARGIN_MM,
     }
 
