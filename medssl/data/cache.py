@@ -51,6 +51,7 @@ class Case(NamedTuple):
     boxes: tuple[Box, ...] = ()
     stem: str = ""  # hash of the source's stem, so that split files can name cases by it
     table: Mapping[str, str] = {}
+    spacing_known: bool = True  # False: the source does not say, and its pixels count as 1 mm
 
 
 class Cache:

@@ -44,7 +44,7 @@ def box(found: np.ndarray) -> Window:
 
 
 def value_range(channel: np.ndarray, found: np.ndarray, around: Window) -> tuple[float, float]:
-    """The values of channel (*S) that become 0 and 1: 0.5% of the window `around` lie below, 0.5% of mask `found` above.
+    """The values of channel (*S) that become 0 and 1: 0.5% of the window `around` lie under, 0.5% of mask `found` over.
 
     Background, the channel's darkest value (padding, skull stripped away), has no share in the low end; noise in air
     has, so that all tissue lies above. Air has none in the high end, or a large field of view would cut bright tissue.

@@ -31,9 +31,10 @@ def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarr
     """
     preset = presets.find(preprocessing["preset"])
     if preprocessing["window"] is None and preprocessing.get("range") != presets.RANGE:
+        before = preprocessing.get("range", "0.5%, 99.5% of the foreground")
         raise InputError(
-            f"values were scaled to [{preprocessing.get('range', '0.5%, 99.5% of the foreground')}], this medssl scales "
-            f"to [{presets.RANGE}]: prepare and train again, or use the medssl that made it"
+            f"values were scaled to [{before}], this medssl scales to [{presets.RANGE}]: "
+            "prepare and train again, or use the medssl that made it"
         )
     turned = orient(_of_preset(volume, preset, preprocessing))
     present = foreground.mask(turned.array, preset.crop)

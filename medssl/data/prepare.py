@@ -138,6 +138,7 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
         has_label=mask is not None,
         intensity=tuple(geometry["intensity"]),
         foreground=Window(window["start"], window["size"]),
+        spacing_known=volume.spacing_known,
     )
     cache.write_case(out, case, array, mask, geometry)
 

@@ -7,6 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from medssl.data import foreground, presets, stack
 from medssl.data.cache import Box, Cache
@@ -176,7 +177,7 @@ def test_an_older_rule_for_0_and_1_is_never_mixed_with_this_one(tmp_path):
     with pytest.raises(InputError, match=r"scaled to \[other\], this medssl scales to \[0.5% of all but"):
         to_array(make(thigh(True)[0][None], np.eye(4), "MR"), before)
     claim(tmp_path, before, "m")
-    with pytest.raises(InputError, match="was prepared with range other, now it is 0.5% of all but"):
+    with pytest.raises(InputError, match=r"was prepared with range other, now it is 0.5% of all but"):
         claim(tmp_path, settings("mr", [(1, 1, 1)]), "m")
 
 
@@ -371,6 +372,14 @@ def test_nothing_left_is_an_error_and_a_wrong_preset_is_said(scanned, tmp_path):
 def rows(*sources: str) -> Manifest:
     made = [Row(str(i), s, source=s, patient=f"p{i}") for i, s in enumerate(sources)]
     return Manifest(made, None, None, {row.id: {"files": [row.image]} for row in made})
+
+
+def test_the_cache_knows_whose_spacing_is_unknown(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 24)).astype(np.uint8)).save(tmp_path / "a.png")
+    scan([tmp_path], tmp_path / "m.csv")
+    (case,) = prepare(tmp_path / "m.csv", tmp_path / "cache", preset="xray").cases.values()
+    assert not case.spacing_known
+    assert case.spacing == (1.0, 1.0)
 
 
 def test_channels_are_words_and_need_each_other():
