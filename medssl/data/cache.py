@@ -20,7 +20,7 @@ from medssl.types import InputError, Window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = 1
+FORMAT = 2  # 1: other values of 0 and 1 (see presets.RANGE), no `spacing_known`
 # Measured by benchmarks/cache.py: with 64^3 chunks of 32^3 blocks in lz4, a 96^3 crop costs about 4 memmap slices.
 CHUNK, BLOCK = {2: 512, 3: 64}, {2: 128, 3: 32}
 
@@ -51,6 +51,7 @@ class Case(NamedTuple):
     boxes: tuple[Box, ...] = ()
     stem: str = ""  # hash of the source's stem, so that split files can name cases by it
     table: Mapping[str, str] = {}
+    spacing_known: bool = True  # False: the source does not say, and its pixels count as 1 mm
 
 
 class Cache:

@@ -78,6 +78,22 @@ def _large(found: np.ndarray) -> np.ndarray:
     return np.asarray((sizes >= max(1, SMALLEST_PART * sizes.max()))[parts])
 
 
+def value_range(channel: np.ndarray, found: np.ndarray, around: Window) -> tuple[float, float]:
+    """The values of channel (*S) that become 0 and 1: 0.5% of the window `around` lie under, 0.5% of mask `found` over.
+
+    Background, the channel's darkest value (padding, skull stripped away), has no share in the low end; noise in air
+    has, so that all tissue lies above. Air has none in the high end, or a large field of view would cut bright tissue.
+    """
+    part = tuple(slice(a, a + n) for a, n in zip(around.start, around.size, strict=True))
+    inside, darkest = channel[part], channel.min()
+    image = inside[inside > darkest]
+    if not image.size:
+        return float(darkest), float(channel.max())
+    low = float(np.percentile(sample(image), 0.5))
+    high = float(np.percentile(sample(channel[found] if found.any() else image), 99.5))
+    return (low, high) if low < high else (float(darkest), float(channel.max()))
+
+
 def grow(window: Window, margin: tuple[int, ...], shape: tuple[int, ...]) -> Window:
     """The window with `margin` voxels added on each side, kept inside `shape`."""
     start = tuple(max(0, a - m) for a, m in zip(window.start, margin, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ DOTS = 150  # an inch
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
-def preview(recipe: PretrainRecipe, options: Options, out: Path) -> None:
-    """Draw the first epoch's views of a few training samples into `out`.
+def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "views") -> None:
+    """Draw the first epoch's views of a few training samples into `out`, under the recipe's `name`.
 
     With init=RUN the heat maps of its encoder are drawn too, and ContrastiveCrop looks at their boxes; without, its
     windows are those before the first refresh. Raises InputError for another kind of picture than png, pdf, svg, jpg.
@@ -41,7 +41,12 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path) -> None:
         data = _data(recipe, Path(scratch))
         numbers = np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)).tolist()
         heat = None if options.init is None else _heat(recipe, options, data, numbers)
-        figure = contact_sheet(data, numbers, heat=heat, title=_title(recipe, heat is not None))
+        warning = dataset.mismatch(data.cache, build.resolved(recipe)["views"]["preset"])
+        if warning:
+            print(warning)
+        title = f"{name} on {dataset.named(recipe.data)}"
+        about = described(recipe, boxes=heat is not None)
+        figure = contact_sheet(data, numbers, heat=heat, title=title, about=about, warning=warning)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS)
     print(f"{len(numbers)} of {len(data)} training samples -> {out}")
@@ -75,10 +80,17 @@ def _heat(
     return {number: one.heat[0] for number, one in zip(numbers, found, strict=True)}
 
 
-def _title(recipe: PretrainRecipe, heat: bool) -> str:
+def described(recipe: PretrainRecipe, *, boxes: bool) -> str:
+    """How the views are made, in one line; `boxes`: whether a contrastive policy has looked yet."""
     views = build.resolved(recipe)["views"]
     crop = f"{recipe.crop['kind']} crop"
-    if crop.startswith("contrastive") and not heat:
+    if crop.startswith("contrastive") and not boxes:
         crop += " before its first refresh (init=RUN shows its boxes)"
     order = ", published order" if views["faithful"] else ""
-    return f"{views['preset']} views, {crop}, seed {recipe.seed}{order}"
+    return (
+        f"views for {views['preset']}, corrupted by {_corruption(views['corrupt'])}, {crop}, seed {recipe.seed}{order}"
+    )
+
+
+def _corruption(spec: str | dict[str, Any] | None) -> str:
+    return str(spec["kind"]) if isinstance(spec, dict) else spec or "nothing"
