@@ -10,7 +10,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Randomizable
 
-from medssl.transforms.ranges import number
+from medssl.transforms.arguments import number
 from medssl.types import InputError
 
 if TYPE_CHECKING:

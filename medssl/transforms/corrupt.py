@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from medssl.transforms.arguments import count, number, refused, span
 from medssl.transforms.base import ANY, RandTransform
 from medssl.transforms.boxes import draw_box, within
 from medssl.transforms.noise import uniform_noise
-from medssl.transforms.ranges import count, number, refused, span
 from medssl.types import InputError
 
 if TYPE_CHECKING:

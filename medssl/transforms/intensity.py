@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl.transforms.arguments import count, number, span
 from medssl.transforms.base import RandTransform
 from medssl.transforms.filters import blur, power, tone
 from medssl.transforms.noise import add_noise
-from medssl.transforms.ranges import count, number, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

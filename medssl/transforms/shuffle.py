@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl.transforms.arguments import count, number, span
 from medssl.transforms.base import ANY
 from medssl.transforms.boxes import draw_box, moved, within
 from medssl.transforms.corrupt import Corruption
 from medssl.transforms.noise import shuffle_blocks
-from medssl.transforms.ranges import count, number, span
 
 if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from medssl.transforms.arguments import choice, number, refused, span
 from medssl.transforms.base import RandTransform
-from medssl.transforms.ranges import choice, number, refused, span
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl.transforms.arguments import number, refused, span
 from medssl.transforms.base import ANY, RandTransform
 from medssl.transforms.filters import to_unit
-from medssl.transforms.ranges import number, refused, span
 from medssl.types import InputError
 
 if TYPE_CHECKING:
