@@ -142,7 +142,7 @@ def part(row: Row, setting: Setting, views: Views, device: str) -> Part:
             found = pretext(views)
         total = sum(WEIGHTS[name] * loss for name, loss in found.main.items()) + sum(found.rivals.values())
         total.backward()
-        players.step(optimizers, SPECS)
+        players.step(optimizers, SPECS, players.norms(optimizers))
         pretext.after_step()
 
     return Part(step, _flops(step))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from medssl.engine.schedule import OptimizerSpec, learning_rate, optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from torch import Tensor
     from torch.nn import Parameter
     from torch.optim import Optimizer
 
@@ -39,15 +40,23 @@ def rates(optimizers: Mapping[str, Optimizer]) -> dict[str, float]:
     return {name: player.param_groups[0]["lr"] for name, player in optimizers.items()}
 
 
-def step(optimizers: Mapping[str, Optimizer], specs: Mapping[str, OptimizerSpec]) -> None:
-    """One step of every player, each clipped by the norm of its own gradient alone, then no gradient is left."""
+def norms(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+    """The norm () of each player's gradient, on its device: not finite where any part of the gradient is not."""
+    return {
+        name: get_total_norm([p.grad for p in _parameters(player) if p.grad is not None])
+        for name, player in optimizers.items()
+    }
+
+
+def step(optimizers: Mapping[str, Optimizer], specs: Mapping[str, OptimizerSpec], norms: Mapping[str, Tensor]) -> None:
+    """One step of every player, each clipped by its own entry of `norms` alone, then no gradient is left."""
     for name, player in optimizers.items():
         clip = specs[name].clip
         if clip is not None:
-            clip_grad_norm_(_parameters(player), clip)
+            clip_grads_with_norm_(_parameters(player), clip, norms[name])
         player.step()
         player.zero_grad(set_to_none=True)
 
 
-def _parameters(player: Optimizer) -> Iterable[Parameter]:
+def _parameters(player: Optimizer) -> list[Parameter]:
     return [p for group in player.param_groups for p in group["params"]]

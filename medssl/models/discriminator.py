@@ -34,7 +34,9 @@ class PatchDiscriminator(nn.Sequential):
         layers: list[nn.Module] = []
         for i, stride in enumerate((2, 2, 2, 1)):
             layers.append(conv(widths[i], widths[i + 1], 3, stride=stride, padding=1))
-            if i > 0 and norm == "instance":  # as groups of one channel: the same, and faster than torch's instance norm
+            if (
+                i > 0 and norm == "instance"
+            ):  # as groups of one channel: the same, and faster than torch's instance norm
                 layers.append(nn.GroupNorm(widths[i + 1], widths[i + 1], affine=False))
             elif i > 0 and norm == "group":
                 layers.append(norms.build(norm, spatial_dims, widths[i + 1], affine=False))

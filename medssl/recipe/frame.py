@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from medssl.recipe.times import epochs
 from medssl.types import InputError
@@ -47,7 +47,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class Group(BaseModel):
     """A group of a recipe: unknown keys and wrong types are refused, never coerced."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Phantom(Group):
@@ -75,7 +75,7 @@ class Optimizer(Group):
     """One player's optimizer; `clip` bounds the gradient norm of that player alone."""
 
     kind: Literal["sgd", "adam", "adamw"]
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    lr: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
@@ -83,6 +83,12 @@ class Optimizer(Group):
     warmup: Time = 0
     final_lr: Annotated[float, Field(ge=0)] = 0.0
     clip: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.final_lr > self.lr:
+            raise ValueError(f"has final_lr {self.final_lr} above lr {self.lr}, but a rate falls: lower final_lr")
+        return self
 
 
 class Train(Group):

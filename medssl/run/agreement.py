@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from medssl import ranks
-from medssl.run import resume
+from medssl.run import health, resume
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ def check(run: Run) -> None:
     """Raise `InputError` naming what differs between ranks; all ranks call this, the first one speaks."""
     boxes = {f"crop.{name}": torch.as_tensor(value) for name, value in run.policy.state().items()}
     shared = {**run.pretext.state_dict(), **boxes}
-    names = differing({name: t for name, t in shared.items() if name not in resume.norms(run.pretext)})
+    own = resume.norms(run.pretext)
+    names = differing({name: tensor for name, tensor in shared.items() if name not in own})
     if not names:
         return
-    if not run.fabric.is_global_zero:
-        raise SystemExit(0)  # were it to fail as well, the launcher might kill the first rank before it has spoken
-    raise InputError(
+    message = (
         f"the ranks hold different {', '.join(names[:3])} after step {run.step} ({len(names)} of {len(shared)} "
         "tensors): look at the memory and the driver of each device; resume=true goes on from the checkpoint before"
     )
+    health.leave(run.fabric, InputError(message))
 
 
 def differing(tensors: dict[str, Tensor]) -> list[str]:

@@ -15,11 +15,11 @@ from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
 from medssl.recipe import in_steps
-from medssl.run import dataset, labelled, launch, origin, plan, resume, score
+from medssl.run import dataset, health, labelled, launch, origin, plan, resume, score
 from medssl.run import out as out_room
 from medssl.run.labelled import Held, Samples
 from medssl.run.subsets import leaks, subsets
-from medssl.run.tuning import BEST, LAST, Tuning, leave, restore, save
+from medssl.run.tuning import BEST, LAST, Tuning, restore, save
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def _loop(run: Tuning) -> None:
             if run.step % every == 0 or run.step == run.steps or interrupted:
                 save(run, LAST)
             if interrupted and run.step < run.steps:
-                leave(run, Interrupted(f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"))
+                said = f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"
+                health.leave(run.fabric, Interrupted(said))
             show("finetune", run.step, run.steps)
     metrics.close()
 
@@ -171,13 +172,16 @@ def _step(
             run.fabric.backward(total / parts)
         values.append(torch.stack([loss.detach().float() for loss in losses.values()]))
     rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
-    players.step(run.optimizers, run.recipe.optimizers)
-    mine = torch.cat([torch.stack(values).mean(0), torch.tensor([float(asked)], device=run.fabric.device)])
-    found = ranks.gather(mine[None]).mean(0).tolist()
-    if not all(math.isfinite(value) for value in found):
-        message = f"the loss is not finite at step {run.step}: lower optimizers.main.lr or set optimizers.main.clip"
-        leave(run, InputError(f"{message}; the last checkpoint is kept"))
-    return {"lr": rates["lr.main"], **rates, **dict(zip([*(f"loss.{k}" for k in losses), "stop"], found, strict=True))}
+    norms = players.norms(run.optimizers)
+    mine = torch.cat([torch.stack(values).mean(0), *(norm.float()[None] for norm in norms.values())])
+    mine = torch.cat([mine, mine.new_tensor([float(asked)])])
+    names = [*(f"loss.{k}" for k in losses), *health.gradients(norms), "stop"]
+    found = dict(zip(names, ranks.gather(mine[None]).mean(0).tolist(), strict=True))
+    if bad := health.not_finite(found):
+        health.leave(run.fabric, InputError(health.sentence(bad, run.step, list(run.optimizers))))
+    players.step(run.optimizers, run.recipe.optimizers, norms)
+    kept = {name: value for name, value in found.items() if name == "stop" or name.startswith("loss.")}
+    return {"lr": rates["lr.main"], **rates, **kept}
 
 
 def _validate(run: Tuning, module: nn.Module) -> dict[str, float]:

@@ -80,7 +80,7 @@ def check(
     """
     fields = _fields(build, supplied)
     make_model: Any = create_model
-    model = make_model("Arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    model = make_model("Arguments", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
     try:
         # Through JSON, whose strict mode takes an array for a tuple and a whole number for a float, and nothing else.
         checked = model.model_validate_json(json.dumps(arguments))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +17,7 @@ from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
 from medssl.recipe import in_steps
-from medssl.run import build, dataset, launch, origin, pictures, resume, stages
+from medssl.run import build, dataset, health, launch, origin, pictures, resume, stages
 from medssl.run import out as out_room
 from medssl.run.state import Run, restore, restore_optimizers, save
 from medssl.types import InputError, Interrupted
@@ -153,9 +152,8 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
                     save(run)
                     run.log.say(f"step {run.step} of {run.steps}: {_summary(record)}")
                 if interrupted and run.step < run.steps:
-                    _leave(
-                        run, Interrupted(f"stopped at step {run.step} of {run.steps}: resume=true continues exactly")
-                    )
+                    said = f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"
+                    health.leave(run.fabric, Interrupted(said))
                 show("pretrain", run.step, run.steps)
     metrics.close()
 
@@ -191,36 +189,28 @@ def _step(run: Run, module: _FabricModule, batches: Iterator[Batch], step: int, 
             run.fabric.backward(total / parts)
         found = {f"loss.{name}": loss for name, loss in (losses.main | losses.rivals).items()}
         found |= {f"metric.{name}": value for name, value in run.pretext.diagnostics.items()}
-        values.append(torch.stack([value.detach().double() for value in found.values()]))
+        values.append(torch.stack([value.detach().double() for value in (*found.values(), total)]))
         samples.append(batch.sample)
-    players.step(run.optimizers, run.recipe.optimizers)
-    run.pretext.after_step()
-    mine = torch.cat([torch.stack(values).mean(0), values[0].new_tensor([float(asked)])])
+    norms = players.norms(run.optimizers)
+    checked = torch.stack([norm.double() for norm in norms.values()])
+    mine = torch.cat([torch.stack(values).mean(0), checked, checked.new_tensor([float(asked)])])
     of_ranks = ranks.gather(mine[None])
-    record = dict(zip([*found, "stop"], of_ranks.mean(0).tolist(), strict=True))
-    if not all(math.isfinite(value) for name, value in record.items() if name.startswith("loss.")):
-        _refuse(run, step, record, ranks.gather(torch.cat(samples)), of_ranks)
-    return record
+    names = [*found, health.TOTAL, *health.gradients(norms), "stop"]
+    record = dict(zip(names, of_ranks.mean(0).tolist(), strict=True))
+    if bad := health.not_finite(record):  # before the step: weights that it would spoil stay as they are
+        _refuse(run, step, bad, ranks.gather(torch.cat(samples)), of_ranks[:, [names.index(name) for name in bad]])
+    players.step(run.optimizers, run.recipe.optimizers, norms)
+    run.pretext.after_step()
+    return {name: record[name] for name in (*found, "stop")}
 
 
-def _refuse(run: Run, step: int, record: dict[str, float], samples: Tensor, of_ranks: Tensor) -> NoReturn:
-    """Stop at a loss that is not finite, naming the samples of the ranks that met it."""
-    bad = ~torch.isfinite(of_ranks).all(1)
-    ids = [run.ids[i] for i in samples.reshape(len(bad), -1)[bad].flatten().tolist()]
-    names = [name for name, value in record.items() if name.startswith("loss.") and not math.isfinite(value)]
-    message = (
-        f"{', '.join(names)} is not finite at step {step} with the samples {', '.join(dict.fromkeys(ids))}: look at "
-        "them with `medssl preview`, lower optimizers.main.lr or set optimizers.main.clip; the last checkpoint is kept"
-    )
+def _refuse(run: Run, step: int, bad: list[str], samples: Tensor, of_ranks: Tensor) -> NoReturn:
+    """Stop at what is not finite, naming the samples of the ranks that met it."""
+    met = ~torch.isfinite(of_ranks).all(1)
+    ids = [run.ids[i] for i in samples.reshape(len(met), -1)[met].flatten().tolist()]
+    message = health.sentence(bad, step, list(run.optimizers), ids)
     run.log.say(message)
-    _leave(run, InputError(message))
-
-
-def _leave(run: Run, error: Exception) -> NoReturn:
-    """The first rank speaks for all: were others to fail as well, the launcher might kill it before it has spoken."""
-    if run.fabric.is_global_zero:
-        raise error
-    raise SystemExit(0)
+    health.leave(run.fabric, InputError(message))
 
 
 def _record(run: Run, values: dict[str, float], boxes: dict[str, float]) -> dict[str, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from medssl.engine import checkpoint
-from medssl.run import resume
+from medssl.run import health, resume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,8 @@ class Tuning:
 
 
 def save(run: Tuning, name: str) -> None:
-    """Write last.pt or best.pt; all ranks call it, the first writes."""
+    """Write last.pt or best.pt; all ranks call it, the first writes. Raises InputError for weights gone bad."""
+    health.check_weights(run.fabric, run.model, run.step)
     content = _content(run)
     if run.fabric.is_global_zero:
         checkpoint.save(run.file(name), content)
@@ -70,13 +71,6 @@ def restore(run: Tuning, content: dict[str, Any]) -> None:
     run.model.load_state_dict(content["weights"])
     run.optimizers["main"].load_state_dict(content["optimizers"]["main"])
     resume.take(run.model, run.fabric.device, state["ranks"])
-
-
-def leave(run: Tuning, error: Exception) -> NoReturn:
-    """The first rank speaks for all: were others to fail as well, the launcher might kill it before it has spoken."""
-    if run.fabric.is_global_zero:
-        raise error
-    raise SystemExit(0)
 
 
 def _content(run: Tuning) -> dict[str, Any]:

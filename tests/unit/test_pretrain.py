@@ -289,8 +289,8 @@ def test_init_of_another_network_is_refused(recipe, straight, tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_the_samples_named(recipe, tmp_path, monkeypatch):
     step = pretrain.players.step
 
-    def poison(optimizers, specs):
-        step(optimizers, specs)
+    def poison(optimizers, specs, norms):
+        step(optimizers, specs, norms)
         if len(log.read(tmp_path / "metrics.jsonl")) == 9:
             optimizers["main"].param_groups[0]["params"][-1].data.fill_(torch.nan)
 

@@ -65,7 +65,7 @@ def test_a_player_that_goes_on_keeps_its_state_and_a_new_parameter_starts_fresh(
     specs = {"main": spec(momentum=0.9), "bank": spec(momentum=0.9)}
     before = players.rebuild({"main": [old]}, specs, {})
     old.grad = torch.ones(2)
-    players.step(before, specs)
+    players.step(before, specs, players.norms(before))
     assert old.grad is None
     after = players.rebuild({"main": [old, new], "bank": [bank]}, specs, before)
     assert torch.equal(after["main"].state[old]["momentum_buffer"], torch.ones(2))
@@ -77,7 +77,10 @@ def test_each_player_is_clipped_by_its_own_norm():
     quiet, loud = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
     quiet.grad, loud.grad = torch.tensor([0.3, 0.4]), torch.tensor([30.0, 40.0])
     specs = {"main": spec(lr=1.0, clip=1.0), "bank": spec(lr=1.0, clip=1.0)}
-    players.step(players.rebuild({"main": [quiet], "bank": [loud]}, specs, {}), specs)
+    both = players.rebuild({"main": [quiet], "bank": [loud]}, specs, {})
+    norms = players.norms(both)
+    assert {name: norm.item() for name, norm in norms.items()} == pytest.approx({"main": 0.5, "bank": 50.0})
+    players.step(both, specs, norms)
     torch.testing.assert_close(quiet.data, torch.tensor([-0.3, -0.4]))
     torch.testing.assert_close(loud.data, torch.tensor([-0.6, -0.8]))
 
