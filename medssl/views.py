@@ -237,7 +237,7 @@ def _stack(arrays: list[np.ndarray]) -> torch.Tensor:
 
 def _sizes(size: list[Any], count: int, spatial_dims: int) -> list[tuple[int, ...]]:
     """One size a view."""
-    sizes = [tuple(s) for s in size] if isinstance(size[0], list | tuple) else [tuple(size)] * count
+    sizes = [tuple(s) for s in size] if size and isinstance(size[0], list | tuple) else [tuple(size)] * count
     if len(sizes) != count:
         raise InputError(f"views.size holds {len(sizes)} sizes but views.count is {count}: give one size a view")
     if count < 1 or any(len(s) != spatial_dims or min(s) < 1 for s in sizes):

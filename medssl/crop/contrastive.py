@@ -49,6 +49,7 @@ def build(
 ) -> ContrastiveCrop:
     """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one a view.
 
+    A `start` at the last step (1.0) is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
     """
     first = _steps("crop.start", start, steps)

@@ -1,8 +1,9 @@
-"""The alarm for collapse: when embeddings of different images become one, a loss may fall while nothing is learned."""
+"""Alarms for a loss that falls while nothing is learned: embeddings become one, or no negatives are left."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,25 +12,64 @@ if TYPE_CHECKING:
 # Of unit vectors with mean cosine c the spread is sqrt(1 - c) / sqrt(D): 0.03 of the healthy one is c = 0.999.
 LEAST_SPREAD = 0.03
 LEAST_RANK = 1.1  # of 1 collapsed to min(batch, D)
+MOST_MASKED = 0.9  # share of the negatives
 
 
-class CollapseWatch:
-    """Watches `metric.embedding_std` and `metric.effective_rank`; speaks once for each time that the run falls ill.
+def patience(steps: int) -> int:
+    """Steps in a row that must look ill: a tenth of the run and 20 at least, but never more than half of a short run.
 
-    `dim` is the size of the embedding, if known; `patience` how many records in a row must look collapsed, since a
-    fresh network may start so.
+    Three at least, since a fresh network may start so; a run of one or two steps says nothing.
+    """
+    return max(3, min(max(20, steps // 10), steps // 2))
+
+
+class Watch(ABC):
+    """Speaks once for each time that `patience` values of metrics in a row have looked ill.
+
+    `ill` is their number so far; it belongs into a checkpoint, so that a resumed run speaks at the same step.
     """
 
-    def __init__(self, dim: int | None, patience: int = 20) -> None:
-        self.dim, self.patience = dim, patience
-        self._ill = 0
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.ill = 0
 
     def see(self, record: Mapping[str, float]) -> str | None:
-        """Take one record of metrics; a warning in plain language, or nothing."""
+        """Take the metrics of one step; a warning in plain language, or nothing."""
         signs = self._signs(record)
-        self._ill = self._ill + 1 if signs else 0
-        if self._ill != self.patience:
-            return None
+        self.ill = self.ill + 1 if signs else 0
+        return self._warning(signs) if self.ill == self.patience else None
+
+    @abstractmethod
+    def _signs(self, record: Mapping[str, float]) -> list[str]: ...
+
+    @abstractmethod
+    def _warning(self, signs: list[str]) -> str: ...
+
+
+class NegativesWatch(Watch):
+    """Watches `metric.masked`, the share of a method's negatives that are masked."""
+
+    def _signs(self, record: Mapping[str, float]) -> list[str]:
+        masked = record.get("metric.masked", 0.0)
+        return [f"{masked:.0%}"] if masked > MOST_MASKED else []
+
+    def _warning(self, signs: list[str]) -> str:
+        return (
+            f"{signs[0]} of the negatives are masked, being of the query's own patient or, with method.prune, too like "
+            "it: with (almost) nothing to tell apart the loss falls to 0 and teaches nothing. Take more patients, set "
+            "method.exclude=sample so that other images of a patient count as negatives, or take a method without "
+            "negatives (method.kind=simsiam or barlow_twins)"
+        )
+
+
+class CollapseWatch(Watch):
+    """Watches `metric.embedding_std` and `metric.effective_rank`; `dim` is the size of the embedding, if known."""
+
+    def __init__(self, dim: int | None, patience: int = 20) -> None:
+        super().__init__(patience)
+        self.dim = dim
+
+    def _warning(self, signs: list[str]) -> str:
         return (
             f"the embeddings of different images have become nearly the same ({', '.join(signs)}): the method has "
             "collapsed and teaches the encoder nothing. Lower optimizers.main.lr, raise train.batch, or take harder "

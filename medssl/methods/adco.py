@@ -11,7 +11,7 @@ from torch.nn import functional
 from medssl import losses, ranks
 from medssl.methods import base, keys
 from medssl.models import heads
-from medssl.types import Losses
+from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,8 @@ class AdCo(base.Method):
         self.temperature, self.bank_temperature = temperature, bank_temperature
         self.in_batch_negatives, self.prune = in_batch_negatives, prune
         self.symmetric, self.exclude = symmetric, exclude
-        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        # Made where numbers are kept also in networks without any (the meta device): `starts` reads it.
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._fresh: list[Tensor] = []
 
     def check_views(self, count: int) -> None:
@@ -61,8 +62,8 @@ class AdCo(base.Method):
         return {"bank": [self.bank]}
 
     def starts(self, batch: int) -> dict[str, int]:
-        """The bank waits ceil(rows to fill / batch) steps, until keys have filled it."""
-        return {"bank": -(-self.keyed // batch)} if self.keyed else {}
+        """The bank waits ceil(rows yet to fill / batch) steps; loaded full, it plays at once."""
+        return {"bank": -(-max(0, self.keyed - int(self.filled)) // batch)} if self.keyed else {}
 
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
         """InfoNCE summed over the pairs of views, and minus InfoNCE for the bank if it plays; see `keys.pairs`."""
@@ -160,6 +161,9 @@ def build(
     cosine above which a learned negative leaves the encoder's denominator (Hosseinzadeh Taher et al. 2023: 0.8).
     """
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
+    keys.check_momentum(momentum)
+    if prune is not None and not -1 < prune < 1:
+        raise InputError(f"method.prune is {prune}: it is a cosine; give a number between -1 and 1 (0.8), or null")
     size = keys.largest_memory(samples) if negatives == "auto" else negatives
     spare = init == "gaussian" or fill == "gaussian"
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")

@@ -41,7 +41,10 @@ class Method(nn.Module):
         return {}
 
     def starts(self, batch: int) -> dict[str, int]:
-        """First step, counted from the method's own start, of rivals that wait, at `batch` samples a step."""
+        """First step, counted from the method's own start, of rivals that wait, at `batch` samples a step.
+
+        Ask before the first step: it is counted from what the method holds then.
+        """
         return {}
 
     def begin(self, encoder: nn.Module) -> None:
@@ -79,15 +82,17 @@ def spread(z_BD: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def contrast(cosines_BM: Tensor, learned: int, weight: float = 1.0) -> dict[str, Tensor]:
-    """Top-1 of picking column 0, the largest cosine in the last `learned` columns, and the loss of a guess.
+    """Top-1 of picking column 0, the largest cosine in the last `learned` columns, masked share, loss of a guess.
 
-    A guess costs the log of the number of candidates, those that are masked not counted, for each pair of views;
-    `weight` is the sum of the pairs' weights.
+    `masked` is the share of negatives that are none, being of the query's own patient or too like it. A guess costs the
+    log of the number of candidates, those that are masked not counted, for each pair of views; `weight` is the sum of
+    the pairs' weights.
     """
     positive, negative = cosines_BM[:, 0], cosines_BM[:, 1:]
     candidates = cosines_BM.isfinite().sum(1).to(positive)
     return {
         "top1": (positive > negative.amax(1)).to(positive).mean(),
         "max_cosine": ranks.gather(cosines_BM[:, -learned:].amax()[None]).amax().clamp_min(-1),
+        "masked": 1 - (candidates - 1).mean() / negative.shape[1],
         "chance": weight * candidates.log().mean(),
     }

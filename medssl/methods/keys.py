@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -145,10 +146,18 @@ def check_memory(size: int, samples: int | None, key: str, way_out: str = "") ->
 
 
 def check_temperatures(**temperatures: float) -> None:
-    """Raises InputError unless all are above 0."""
+    """Raises InputError unless all are above 0 and finite."""
     for name, value in temperatures.items():
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise InputError(f"method.{name} is {value}: give a number above 0")
+
+
+def check_momentum(momentum: float) -> None:
+    """Raises InputError unless the key encoder stays between what it was and what the encoder is."""
+    if not 0 <= momentum <= 1:
+        raise InputError(
+            f"method.momentum is {momentum}: give a number from 0 to 1 (0.999 as published, 1 stands still)"
+        )
 
 
 def _local_batch_norm(module: nn.Module) -> bool:

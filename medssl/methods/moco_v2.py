@@ -107,6 +107,7 @@ def build(
     it already has, and the query's own among them.
     """
     keys.check_temperatures(temperature=temperature)
+    keys.check_momentum(momentum)
     size = keys.largest_memory(samples) if queue == "auto" else queue
     keys.check_memory(size, samples, "method.queue")
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)

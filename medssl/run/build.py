@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
 
 from medssl import views as view_room
 from medssl.branches import adversary as adversary_room
@@ -14,7 +13,7 @@ from medssl.branches import restore as restore_room
 from medssl.models import gray, norm, sizes
 from medssl.pretext import Pretext
 from medssl.recipe import in_steps
-from medssl.run import timing
+from medssl.run import fit, timing
 from medssl.run.kinds import call, check, filled, kinds, make, resolve
 from medssl.run.timing import weights
 from medssl.types import InputError
@@ -91,14 +90,17 @@ def crop(recipe: PretrainRecipe, samples: int) -> CropPolicy:
     return policy
 
 
-def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> None:
-    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights."""
+def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
+    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights.
+
+    The parts it returns have shapes and no numbers.
+    """
     recipe = in_steps(recipe, samples)
     crop(recipe, samples=1)
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
-            pretrain_parts(recipe, samples=samples, world=world)
+            return pretrain_parts(recipe, samples=samples, world=world)
     except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
         said = str(error).splitlines()[0]
         raise InputError(
@@ -123,8 +125,10 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     pretext = _pretext(recipe, net, samples)
     if pretext.adversary is not None:
         pretext.adversary.discriminator.check(maker.sizes[0])
+    fit.mask(recipe, pretext, maker)
     pretext.check_views(resolved(recipe)["views"]["count"])
-    _check_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
+    fit.batch_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
+    fit.warmup(recipe)
     _check_players(recipe, pretext)
     return Parts(pretext, maker, weights(recipe))
 
@@ -192,16 +196,6 @@ def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
     level, levels = recipe.crop.get("level"), len(net.channels)
     if isinstance(level, int) and not -levels <= level < levels:
         raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")
-
-
-def _check_norm(pretext: nn.Module, batch: int, world: int) -> None:
-    for name, module in pretext.named_modules():
-        together = isinstance(module, norm.SyncBatchNorm)
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and batch // (1 if together else world) == 1:
-            raise InputError(
-                f"a batch of 1 a device has no batch statistics, but {name} is a batch norm: "
-                "raise train.batch, or set the norm of encoder and decoder to group or instance"
-            )
 
 
 def _check_players(recipe: PretrainRecipe, pretext: Pretext) -> None:

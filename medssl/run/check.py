@@ -35,6 +35,7 @@ def check(recipe: PretrainRecipe, options: Options) -> None:
     """
     from medssl.run.pretrain import train
 
+    build.validate(recipe)  # what shortening would hide: a loss that starts after the run
     small = shortened(recipe)
     with TemporaryDirectory() as folder:
         alone = {"out": folder, "check": False, "resume": False, "overwrite": False, "devices": 1, "num_nodes": 1}
@@ -67,11 +68,14 @@ def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
         for name, spec in recipe.optimizers.items()
     }
     if "bank" in short:  # held still: learned negatives always catch up with so few samples
-        short["bank"] = short["bank"].model_copy(update={"lr": 1e-9})
+        short["bank"] = short["bank"].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
     few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
     train = recipe.train.model_copy(update={**few, "log_every": 1})
-    # a time in steps or epochs was meant for the whole run
-    crop = {key: v for key, v in recipe.crop.items() if key not in ("start", "every") or isinstance(v, float)}
+    # Steps of the whole run become the same share of the short one, as times written as shares do by themselves; what
+    # an epoch of the whole run is, is not known here.
+    total = recipe.train.steps
+    shares = {key: min(1.0, t / total) for key in ("start", "every") if type(t := recipe.crop.get(key)) is int}
+    crop = {key: v for key, v in {**recipe.crop, **shares}.items() if key not in ("start", "every") or type(v) is float}
     return recipe.model_copy(update={**now, "crop": crop, "optimizers": short, "train": train})
 
 

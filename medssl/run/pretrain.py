@@ -10,7 +10,6 @@ import torch
 
 from medssl import ranks, report, views
 from medssl.engine import loader, players
-from medssl.engine.collapse import CollapseWatch
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
@@ -57,10 +56,12 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     fabric = launch.fabric(options, recipe.train.precision)
     build.validate(recipe, world=fabric.world_size)
     out = out_room.path(options)
-    build.validate(recipe, world=fabric.world_size, samples=dataset.expected(recipe.data, out))
+    parts = build.validate(recipe, world=fabric.world_size, samples=(samples := dataset.expected(recipe.data, out)))
     content = resume.last(out, "pretrain") if options.resume else None
     if content is not None:
         resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
+    elif few is None and samples is not None and options.init in (None, origin.SCRATCH):
+        stages.check(recipe, parts.weights, stages.waits(recipe, parts.pretext))
     if fabric.is_global_zero:
         out_room.claim(options)
         dataset.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
@@ -96,6 +97,8 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) ->
         maker=parts.views,
         policy=build.crop(recipe, len(ids[:few])),
         weights=parts.weights,
+        waits=stages.waits(recipe, parts.pretext),
+        watches=stages.watches(recipe),
         log=TrainLog(out if fabric.is_global_zero else None),
     )
 
@@ -104,6 +107,9 @@ def _begin(run: Run, options: Options) -> None:
     """Step 0: initial weights, and the files that say what this run is."""
     run.origin = origin.start(run.pretext, options, ["all"])
     run.log.say(run.origin.sentence())
+    run.waits = stages.waits(run.recipe, run.pretext)  # a bank that was loaded full need not wait
+    if not run.fixed:
+        stages.check(run.recipe, run.weights, run.waits)
     run.pretext.begin()
     with torch.no_grad():
         for tensor in run.pretext.state_dict().values():
@@ -111,6 +117,8 @@ def _begin(run: Run, options: Options) -> None:
     if run.fabric.is_global_zero:
         out_room.describe(run.out, run.resolved, run.cache, {"train": run.ids})
     if said := dataset.mismatch(run.cache, run.resolved["views"]["preset"]):
+        run.log.say(said)
+    if said := stages.unguided(run):
         run.log.say(said)
     run.log.say(
         f"pretraining on {len(run.ids)} samples for {run.steps} steps of {run.recipe.train.batch} "
@@ -127,8 +135,6 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
         stages.enter(run, run.step - 1)  # the stage that the checkpoint was written in
         restore_optimizers(run, content)
     metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
-    records = run.steps // run.recipe.train.log_every
-    watch = CollapseWatch((run.resolved["method"] or {}).get("dim"), patience=max(20, records // 10))
     every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
     with stop_requests() as stop_asked, progress() as show:
         for start, stop in pairwise(stages.boundaries(run)):
@@ -136,18 +142,20 @@ def _loop(run: Run, content: dict[str, Any] | None) -> None:
             if ranks.world() > 1:
                 gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
             stages.enter(run, start)
-            boxes = stages.renew_boxes(run) if run.policy.due(start) else {}
+            if run.policy.due(start):
+                run.unlogged = stages.renew_boxes(run)
             module = run.fabric.setup_module(run.pretext)
             meter = Meter(run.fabric.device, _batches(run, start, stop))
             for step in range(start, stop):
                 values = _step(run, module, meter, step, asked=stop_asked())
                 interrupted = values.pop("stop") > 0
                 run.step = step + 1
-                record = _record(run, values, boxes if step == start else {}) | meter.read()
+                record = _record(run, values) | meter.read()
+                for warning in filter(None, [watch.see(values) for watch in run.watches]):
+                    run.log.say(f"warning at step {run.step}: {warning}")
                 if run.step % run.recipe.train.log_every == 0 or run.step == run.steps:
-                    metrics.write(record)
-                    if (warning := watch.see(record)) is not None:
-                        run.log.say(f"warning at step {run.step}: {warning}")
+                    metrics.write(record | run.unlogged)
+                    run.unlogged = {}
                 if run.step % every == 0 or run.step == run.steps or interrupted:
                     save(run)
                     run.log.say(f"step {run.step} of {run.steps}: {_summary(record)}")
@@ -213,10 +221,10 @@ def _refuse(run: Run, step: int, bad: list[str], samples: Tensor, of_ranks: Tens
     health.leave(run.fabric, InputError(message))
 
 
-def _record(run: Run, values: dict[str, float], boxes: dict[str, float]) -> dict[str, float]:
+def _record(run: Run, values: dict[str, float]) -> dict[str, float]:
     rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
     main = {"step": run.step, "samples": run.step * run.recipe.train.batch, "lr": rates["lr.main"]}
-    return {**main, **rates, **values, **boxes}
+    return {**main, **rates, **values}
 
 
 def _summary(record: dict[str, float]) -> str:

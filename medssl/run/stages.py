@@ -5,10 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medssl.engine import players
+from medssl.engine.collapse import CollapseWatch, NegativesWatch, Watch, patience
+from medssl.run import build
 from medssl.run.refresh import Wholes, refresh
+from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medssl.engine.schedule import Weight
+    from medssl.pretext import Pretext
+    from medssl.recipe import PretrainRecipe
     from medssl.run.state import Run
+
+
+def waits(recipe: PretrainRecipe, pretext: Pretext) -> dict[str, int]:
+    """Steps after the start of their method at which its rivals first play, told before the first step."""
+    return pretext.method.starts(recipe.train.batch) if pretext.method is not None else {}
+
+
+def check(recipe: PretrainRecipe, weights: Mapping[str, Weight], waits: Mapping[str, int]) -> None:
+    """Raises InputError where a rival would first play after the run, so that what the recipe names never happens."""
+    for name, wait in waits.items():
+        first = weights["discrimination"].start + wait
+        if first >= recipe.train.steps:
+            raise InputError(
+                f"the {name} would first play at step {first}, once keys have filled it, but the run has "
+                f"{recipe.train.steps} step(s): set train.steps above {first}, raise train.batch, lower "
+                "method.negatives, or set method.init=gaussian, which needs no filling"
+            )
+
+
+def watches(recipe: PretrainRecipe) -> list[Watch]:
+    """The alarms of a run."""
+    dim, patient = (build.resolved(recipe)["method"] or {}).get("dim"), patience(recipe.train.steps)
+    return [CollapseWatch(dim, patient), NegativesWatch(patient)]
 
 
 def boundaries(run: Run) -> list[int]:
@@ -21,10 +52,10 @@ def boundaries(run: Run) -> list[int]:
 
 def _rival_starts(run: Run) -> dict[str, int]:
     """First step of the rivals that their method makes wait."""
-    if run.pretext.method is None or "discrimination" not in run.weights:
+    if "discrimination" not in run.weights:
         return {}
     first = run.weights["discrimination"].start
-    return {name: first + wait for name, wait in run.pretext.method.starts(run.recipe.train.batch).items()}
+    return {name: first + wait for name, wait in run.waits.items()}
 
 
 def enter(run: Run, step: int) -> None:
@@ -33,15 +64,16 @@ def enter(run: Run, step: int) -> None:
     on |= {rival for rival, first in _rival_starts(run).items() if step >= first and "discrimination" in on}
     run.pretext.activate(on)
     run.optimizers = players.rebuild(run.pretext.players(), run.recipe.optimizers, run.optimizers)
-    if step == 0:
-        for name, first in _rival_starts(run).items():
-            if first >= run.steps:
-                run.log.say(
-                    f"warning: {name} would first play at step {first}, after the run: more steps, or fewer of it"
-                )
     if on != run.on:
         run.log.say(f"from step {step}: {', '.join(sorted(on))}; players: {', '.join(run.optimizers)}")
     run.on = on
+
+
+def unguided(run: Run) -> str | None:
+    """A sentence where a policy that makes boxes is never due to make one."""
+    if not run.policy.statistics() or any(run.policy.due(step) for step in range(run.steps)):
+        return None
+    return "no crop box will be made before the run ends (crop.start): all views are random crops, as for a baseline"
 
 
 def renew_boxes(run: Run) -> dict[str, float]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from medssl.data.cache import Cache
+    from medssl.engine.collapse import Watch
     from medssl.engine.log import TrainLog
     from medssl.engine.schedule import Weight
     from medssl.pretext import Pretext
@@ -52,6 +53,9 @@ class Run:
     fixed: bool = False  # each sample shows the same views at every step
     on: set[str] = field(default_factory=set)  # losses of the running stage
     step: int = 0  # steps done
+    waits: dict[str, int] = field(default_factory=dict)  # steps after its method's start at which a rival first plays
+    unlogged: dict[str, float] = field(default_factory=dict)  # statistics of boxes that the next record will hold
+    watches: list[Watch] = field(default_factory=list)
 
     def views(self) -> ViewsDataset:
         """The views of the samples, as a data set."""
@@ -85,6 +89,10 @@ def restore(run: Run, content: dict[str, Any]) -> None:
     run.step = state["step"]
     run.pretext.load_state_dict(content["weights"])
     run.policy.load(state["crop"])
+    # Checkpoints of before these were kept lack them: no bank was then loaded full.
+    run.waits, run.unlogged = state.get("waits", run.waits), state.get("unlogged", {})
+    for watch, ill in zip(run.watches, state.get("ill", []), strict=False):
+        watch.ill = ill
     resume.take(run.pretext, run.fabric.device, state["ranks"])
 
 
@@ -104,6 +112,9 @@ def _content(run: Run) -> dict[str, Any]:
         "state": {
             "step": run.step,
             "crop": run.policy.state(),
+            "waits": run.waits,
+            "unlogged": run.unlogged,
+            "ill": [watch.ill for watch in run.watches],
             "origin": run.origin._asdict(),
             "ranks": resume.of_ranks(run.pretext, run.fabric.device),
         },

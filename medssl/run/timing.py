@@ -59,6 +59,10 @@ def _weight(recipe: PretrainRecipe, group: str) -> Weight:
         raise InputError(f"{group}.start={start} is step {weight.start}, but the run has {steps}: start it earlier")
     if value < 0 or weight.warmup < 0:
         raise InputError(f"{group}.weight={value} and {group}.warmup={warmup} must not be negative")
+    if weight.warmup > steps:
+        raise InputError(
+            f"{group}.warmup={warmup} is longer than the run of {steps} steps: shorten it, or train longer"
+        )
     if weight.end is not None and weight.end <= weight.start:
         raise InputError(f"{group}.end={end} is step {weight.end}, but it starts at {weight.start}: end it later")
     return weight

@@ -148,11 +148,21 @@ def test_the_resolved_recipe_holds_the_defaults_of_the_kinds_and_resolves_to_its
     assert build.resolved(validate(PretrainRecipe, content, "recipe")) == content
 
 
+HEAD = {"method": {"head_norm": "batch"}, "decoder": {"norm": "group"}}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"method": {"temperatur": 0.1}}, "unknown key 'temperatur' in method .adco.; did you mean 'temperature'?"),
         ({"method": {"temperature": "cold"}}, "'temperature' in method .adco."),
+        ({"method": {"temperature": float("inf")}}, "'temperature' in method .adco. should be a finite number"),
+        ({"method": {"momentum": 1.5}}, "method.momentum is 1.5: give a number from 0 to 1"),
+        ({"method": {"momentum": -1.0}}, "method.momentum is -1.0"),
+        ({"method": {"momentum": float("nan")}}, "'momentum' in method .adco. should be a finite number"),
+        ({"method": {"prune": 2.0}}, "method.prune is 2.0: it is a cosine"),
+        ({"method": {"prune": -1.0}}, "method.prune is -1.0: it is a cosine"),
+        ({"method": {"prune": float("nan")}}, "'prune' in method .adco. should be a finite number"),
         ({"method": {"kind": "adcoo"}}, "there are: adco"),
         ({"views": {"sise": 3}}, "unknown key 'sise' in views; did you mean 'size'?"),
         ({"views": {"size": [33, 32, 32]}}, "not divisible"),
@@ -184,7 +194,25 @@ def test_the_resolved_recipe_holds_the_defaults_of_the_kinds_and_resolves_to_its
         ({"restore": {"start": "late"}}, "'start' in restore"),
         ({"decoder": None}, "set decoder.kind=unet"),
         ({"train": {"batch": 3, "accumulate": 2}}, "train.batch=3 cannot be divided.*use train.batch=4"),
-        ({"train": {"batch": 1}, "decoder": {"norm": "batch"}}, "a batch of 1 .* is a batch norm"),
+        (
+            {"train": {"batch": 1}, "decoder": {"norm": "batch"}},
+            "a batch of 1 .* is a batch norm.*set decoder.norm=group$",
+        ),
+        ({"train": {"batch": 1}, **HEAD}, r"but method\.head.* set method.head_norm=none$"),
+        (
+            {"train": {"batch": 1}, **HEAD, "encoder": {"norm": "batch"}},
+            "raise train.batch, or set encoder.norm=group and method.head_norm=none$",
+        ),
+        ({"restore": {"warmup": 101}}, "restore.warmup=101 is longer than the run of 100"),
+        ({"optimizers": {"main": {"kind": "sgd", "lr": 0.1, "warmup": 101}}}, "optimizers.main.warmup=101 is longer"),
+        ({"restore": {"masked_only": True}, "views": {"corrupt": None}}, "corrupt=None masks nothing of views"),
+        (
+            {"restore": {"masked_only": True}, "views": {"corrupt": {"kind": "mask", "block": 32, "ratio": 0.4}}},
+            r"masks nothing of views of \[32, 32, 32\]",
+        ),
+        ({"views": {"size": []}}, r"views.size is \[\]: give 3 positive sizes"),
+        ({"encoder": {"channels": []}}, r"encoder.channels is \[\]: give the channels of each level"),
+        ({"encoder": {"channels": [8, 0]}}, r"encoder.channels is \[8, 0\]"),
         ({"optimizers": {"bank": None}}, "no entry for the player 'bank': add optimizers.bank.kind"),
         ({"adversary": None}, "optimizers.discriminator has no player"),
     ],
@@ -192,6 +220,12 @@ def test_the_resolved_recipe_holds_the_defaults_of_the_kinds_and_resolves_to_its
 def test_what_cannot_work_is_refused_before_any_data_is_read(changes, told):
     with pytest.raises(InputError, match=told):
         build.validate(recipe(**changes))
+
+
+def test_masks_that_are_there_may_be_all_that_counts():
+    build.validate(recipe(restore={"masked_only": True}))
+    rare = {"kind": "mask", "block": 8, "prob": 0.2}
+    build.validate(recipe(restore={"masked_only": True}, views={"corrupt": rare}))
 
 
 def test_a_batch_of_one_a_device_is_refused_with_batch_norm_only():

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from medssl.engine.collapse import CollapseWatch
+from medssl.engine.collapse import CollapseWatch, NegativesWatch, patience
 from medssl.methods.base import spread
 
 
@@ -45,3 +45,23 @@ def test_without_contrast_there_is_nothing_to_watch():
 
 def test_the_rank_alone_tells_when_the_size_of_the_embedding_is_unknown():
     assert warnings([record(0.99999)] * 3, dim=None)[2] is not None
+
+
+def test_patience_is_a_tenth_of_a_long_run_and_at_most_half_of_a_short_one():
+    assert [patience(steps) for steps in (2, 10, 30, 150, 1000)] == [3, 5, 15, 20, 100]
+
+
+def test_a_count_that_is_carried_over_warns_at_the_same_step():
+    first, second = CollapseWatch(64, patience=3), CollapseWatch(64, patience=3)
+    assert [first.see(record(0.9999)) for _ in range(2)] == [None, None]
+    second.ill = first.ill
+    assert second.see(record(0.9999)) is not None
+
+
+def test_negatives_that_are_nearly_all_masked_are_told_in_plain_words():
+    watch = NegativesWatch(patience=2)
+    shares = [0.9, 0.95, 1.0, 1.0, 0.2]
+    told = [watch.see({"metric.masked": share}) for share in shares]
+    assert [i for i, text in enumerate(told) if text] == [2]
+    assert "100% of the negatives are masked" in told[2]
+    assert "method.exclude=sample" in told[2]

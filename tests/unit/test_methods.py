@@ -203,6 +203,15 @@ def test_a_gaussian_fill_takes_what_the_data_cannot_and_is_the_same_for_every_ra
     assert bank(encoder(), negatives=22, samples=5, init="gaussian").starts(2) == {}
 
 
+def test_a_bank_waits_for_the_rows_that_are_not_filled_yet() -> None:
+    method = bank(encoder(), negatives=10, init="keys")
+    for filled, wait in ((0, 3), (6, 1), (10, 0), (12, 0)):  # 12: from a run of more samples
+        method.filled.fill_(filled)
+        assert method.starts(4) == {"bank": wait}
+    with torch.device("meta"):
+        assert bank(encoder(), negatives=10, init="keys").starts(4) == {"bank": 3}
+
+
 def test_the_bank_is_filled_with_keys_in_order_and_then_theta_k_is_theta_q() -> None:
     net = encoder()
     method = bank(net, negatives=10, init="keys", momentum=0.5)
@@ -318,6 +327,7 @@ def test_contrastive_diagnostics() -> None:
     found = base.contrast(cosines, learned=1)
     assert float(found["top1"]) == 0.5
     assert float(found["max_cosine"]) == pytest.approx(0.8)
+    assert float(found["masked"]) == pytest.approx(1 / 4)
     assert float(found["chance"]) == pytest.approx((log(3) + log(2)) / 2, abs=1e-6)  # what is masked is no candidate
     assert float(base.contrast(cosines, 1, weight=5.0)["chance"]) == pytest.approx(2.5 * log(6), abs=1e-6)
     net = encoder()
@@ -326,3 +336,10 @@ def test_contrastive_diagnostics() -> None:
     assert {"top1", "bank_norm", "max_cosine", "chance", "embedding_std", "effective_rank"} <= set(method.diagnostics)
     assert float(method.diagnostics["bank_norm"]) == pytest.approx(1, abs=1e-6)
     assert not any(value.requires_grad for value in method.diagnostics.values())
+
+
+@pytest.mark.parametrize("made", [moco, bank])
+def test_a_momentum_out_of_bounds_is_refused(made: object) -> None:
+    for momentum in (-0.1, 1.5, float("nan")):
+        with pytest.raises(InputError, match=r"method.momentum is"):
+            made(encoder(), momentum=momentum)

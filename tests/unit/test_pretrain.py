@@ -18,8 +18,9 @@ import torch
 from medssl import recipe as recipes
 from medssl.data import manifest
 from medssl.engine import checkpoint, log
+from medssl.engine.collapse import CollapseWatch
 from medssl.recipe.frame import Data
-from medssl.run import check, dataset, launch, pretrain
+from medssl.run import build, check, dataset, launch, pretrain
 from medssl.types import InputError, Interrupted
 
 TIMES = ("time", "data_wait", "memory")
@@ -220,7 +221,7 @@ def test_resuming_with_another_init_is_refused(recipe, straight, tmp_path):
 
 
 def test_patients_of_the_init_count_as_seen(recipe, straight, tmp_path):
-    train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "data.train=test", "train.steps=1")
+    train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "data.train=test", "train.steps=2")
     before, now = last(straight)["data"], last(tmp_path)["data"]
     assert set(before["patients"]) < set(now["patients"])
     assert len(now["patients"]) == before["samples"] + now["samples"]  # one sample a patient, no test patient seen
@@ -232,11 +233,11 @@ def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
         pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true"]))
 
 
-def test_bf16_on_a_cpu_is_said_to_be_slow_once(recipe, capsys):
+def test_bf16_on_a_cpu_is_refused(recipe):
     _, options = recipes.load("pretrain", recipe, ["out=run", "device=cpu"])
-    for precision, times in (("32", 0), ("bf16", 1)):
-        launch.fabric(options, precision)
-        assert capsys.readouterr().err.count("bf16 on a CPU is slow (train.precision=32 is faster)") == times
+    launch.fabric(options, "32")
+    with pytest.raises(InputError, match=r"bf16 needs a CUDA device: .* set train.precision=32"):
+        launch.fabric(options, "bf16")
 
 
 def test_a_complete_run_says_so_and_changes_nothing(recipe, straight, capsys):
@@ -271,12 +272,12 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(recipe, tmp_path
 
 
 def test_init_takes_weights_and_starts_at_step_0(recipe, straight, tmp_path, capsys):
-    train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "train.steps=1", "optimizers.main.lr=1e-12")
+    train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "train.steps=2", "optimizers.main.lr=1e-12")
     said = capsys.readouterr().out
     assert "tensors of encoder; left out: method, decoder, restore, adversary" in said
     assert str(straight) not in said
     ours, theirs = last(tmp_path), last(straight)
-    assert ours["state"]["step"] == 1
+    assert ours["state"]["step"] == 2
     for name in (name for name in theirs["weights"] if name.startswith("encoder.")):
         torch.testing.assert_close(ours["weights"][name], theirs["weights"][name], rtol=0, atol=1e-9)
 
@@ -289,8 +290,9 @@ def test_init_of_another_network_is_refused(recipe, straight, tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_the_samples_named(recipe, tmp_path, monkeypatch):
     step = pretrain.players.step
 
-    def poison(optimizers, specs, norms):
-        step(optimizers, specs, norms)
+    def poison(*arguments):
+        step(*arguments)
+        optimizers = arguments[0]
         if len(log.read(tmp_path / "metrics.jsonl")) == 9:
             optimizers["main"].param_groups[0]["params"][-1].data.fill_(torch.nan)
 
@@ -302,14 +304,66 @@ def test_a_loss_that_is_not_finite_stops_with_the_samples_named(recipe, tmp_path
 
 
 def test_a_collapse_is_told_in_train_log(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain.CollapseWatch, "_signs", lambda self, record: ["spread 0"])
-    train(recipe, tmp_path, "train.steps=24")
-    assert (tmp_path / "train.log").read_text().count("have become nearly the same") == 1
+    monkeypatch.setattr(CollapseWatch, "_signs", lambda self, record: ["spread 0"])
+    few = ("train.steps=10", "train.checkpoint_every=3", "train.log_every=10")
+    train(recipe, tmp_path / "straight", *few)
+    path = tmp_path / "straight" / "checkpoints"
+    (tmp_path / "resumed" / "checkpoints").mkdir(parents=True)
+    shutil.copy(path / "step_3.pt", tmp_path / "resumed" / "checkpoints" / "last.pt")
+    train(recipe, tmp_path / "resumed", *few, "resume=true")
+    for out in ("straight", "resumed"):  # half of so short a run must look ill, counted by steps and not by records
+        said = (tmp_path / out / "train.log").read_text()
+        assert said.count("have become nearly the same") == said.count("warning at step 5: the embeddings") == 1
+
+
+@pytest.mark.parametrize(("start", "times"), [("2", 1), ("1.0", 1), ("1", 0)])
+def test_a_run_that_makes_no_box_says_so(recipe, tmp_path, start, times):
+    train(recipe, tmp_path, "train.steps=2", f"crop.start={start}", "crop.every=100")
+    assert (tmp_path / "train.log").read_text().count("no crop box will be made") == times
+    assert sum("metric.box_volume" in record for record in records(tmp_path)) == 1 - times
+
+
+def test_statistics_of_boxes_wait_for_the_next_record(recipe, tmp_path):
+    few = ("train.steps=12", "train.log_every=3", "train.checkpoint_every=1", "crop.start=1", "crop.every=4")
+    train(recipe, tmp_path / "straight", *few)
+    (tmp_path / "resumed" / "checkpoints").mkdir(parents=True)  # after boxes were renewed, before the next record
+    step = tmp_path / "straight" / "checkpoints" / "step_2.pt"
+    shutil.copy(step, tmp_path / "resumed" / "checkpoints" / "last.pt")
+    train(recipe, tmp_path / "resumed", *few, "resume=true")
+    for out in ("straight", "resumed"):
+        assert [r["step"] for r in records(tmp_path / out) if "metric.box_volume" in r] == [3, 6, 12], out
+    assert records(tmp_path / "resumed") == records(tmp_path / "straight")
+
+
+def test_a_bank_that_was_loaded_full_plays_from_the_first_step(recipe, straight, tmp_path):
+    few = ("train.steps=4", "train.batch=2", "restore.start=0", "adversary.start=0", "crop={kind: random}")
+    train(recipe, tmp_path / "on", f"init={straight}", *few)
+    assert all("loss.bank" in record for record in records(tmp_path / "on"))
+    train(recipe, tmp_path / "encoder", f"init={straight}", "init_parts=[encoder]", *few)
+    assert [r["step"] for r in records(tmp_path / "encoder") if "loss.bank" in r] == [3, 4]  # 2 steps fill 4 rows
+    for at in (1, 3):  # the wait is counted from the first step also by a run that goes on
+        there = tmp_path / f"resumed_{at}" / "checkpoints"
+        there.mkdir(parents=True)
+        once = tmp_path / f"every_{at}"
+        train(recipe, once, f"init={straight}", *few, "train.checkpoint_every=1")
+        shutil.copy(once / "checkpoints" / f"step_{at}.pt", there / "last.pt")
+        train(recipe, there.parent, *few, "train.checkpoint_every=1", "resume=true")
+        assert_same(last(there.parent)["weights"], last(once)["weights"])
+
+
+def test_a_bank_that_would_play_after_the_run_is_refused_before_data_is_read(recipe, straight, tmp_path):
+    few = ("train.steps=2", "train.batch=2", "crop={kind: random}")
+    with pytest.raises(InputError, match=r"the bank would first play at step 2, .* the run has 2 step"):
+        train(recipe, tmp_path / "a", *few)
+    assert not (tmp_path / "a").exists()
+    train(recipe, tmp_path / "b", f"init={straight}", *few)  # its bank is full
+    with pytest.raises(InputError, match="the bank would first play at step 2"):
+        train(recipe, tmp_path / "c", f"init={straight}", "init_parts=[encoder]", *few)
 
 
 def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(check, "STEPS", 60)
-    arguments = ("method=null", "adversary=null", "crop={kind: random}", "check=true")
+    arguments = ("method=null", "adversary=null", "restore.start=0", "crop={kind: random}", "check=true")
     rate = "optimizers={main: {kind: adamw, lr: %s}}"
     pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "5e-3"]))
     assert "restoration: learns" in capsys.readouterr().out
@@ -325,6 +379,18 @@ def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
     assert small.method["momentum"] == 0.9
     assert small.optimizers["bank"].lr < 1e-6
     assert small.optimizers["main"].warmup == 10
+
+
+def test_check_brings_the_times_of_the_crop_into_its_short_run(recipe):
+    for given, meant in ((("crop.start=30", "crop.every=8"), (0.75, 0.2)), (("crop.every=99",), (0.3, 1.0))):
+        small = check.shortened(recipes.load("pretrain", recipe, given)[0])
+        assert (small.crop["start"], small.crop["every"]) == meant
+        build.validate(small)
+
+
+def test_check_refuses_what_the_run_would(recipe):
+    with pytest.raises(InputError, match=r"restore.start=99 is step 99, but the run has 40"):
+        pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true", "restore.start=99"]))
 
 
 TWO = ("devices=2", "strategy=ddp", "device=cpu")

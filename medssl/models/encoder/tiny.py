@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from medssl.models import norm as norms
 from medssl.models import sizes
+from medssl.types import InputError
 
 if TYPE_CHECKING:
     from medssl.types import Features
@@ -70,5 +71,9 @@ def build(
     channels: tuple[int, ...] = (16, 32, 64, 128),
     norm: norms.NormKind = "group",
 ) -> TinyEncoder:
-    """The small residual encoder, in 2D or 3D."""
+    """The small residual encoder, in 2D or 3D, a level for each of `channels`. Raises InputError without any level."""
+    if not channels or min(channels) < 1:
+        raise InputError(
+            f"encoder.channels is {list(channels)}: give the channels of each level, 1 or more, finest first"
+        )
     return TinyEncoder(spatial_dims, in_channels, channels, norm)
