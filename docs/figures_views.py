@@ -1,6 +1,6 @@
 """The pictures of docs/transforms.md, from phantoms: python docs/figures_views.py.
 
-Written to docs/images/views_<preset>.png: the source with the windows of four views, each view's target, its input.
+Written to docs/images/views_<preset>.png: the source with the outlines of four views, each view's target, its input.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure  # no pyplot: no global state, no window
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from medssl import views
 from medssl.crop import random
+from medssl.data import foreground, presets
 from medssl.data.cache import Case
 from medssl.data.phantom import ct_case, histology, mr_case, xray
+from medssl.report.panels import GROUND
+from medssl.report.place import outline, place
 from medssl.types import View, Window
 
 IMAGES = Path(__file__).parent / "images"
@@ -34,9 +36,10 @@ def main() -> None:
 
 
 def draw(name: str, image: np.ndarray, values: tuple[float, float] | None) -> None:
-    """One picture; `values` become 0 and 1, None takes the 0.5th and 99.5th percentile."""
-    low, high = np.percentile(image, [0.5, 99.5]) if values is None else values
+    """One picture; `values` become 0 and 1, None takes those that `prepare` would find."""
     n, shape = image.ndim - 1, image.shape[1:]
+    found = foreground.mask(image, presets.find(name).crop)
+    low, high = foreground.value_range(image[0], found, foreground.box(found)) if values is None else values
     case = Case(
         id="phantom", shape=shape, spacing=(1.0,) * n, channels=len(image), modality="OT", preset=name, patient="0",
         split="", classes=(), has_label=False, intensity=((low, high),) * len(image),
@@ -44,19 +47,20 @@ def draw(name: str, image: np.ndarray, values: tuple[float, float] | None) -> No
     )  # fmt: skip
     maker = views.build(spatial_dims=n, size=[96] * n if n == 3 else [192] * n, count=VIEWS, preset=name)
     made = maker(image, case, 0, random.build(scale=(0.25, 0.7)), np.random.default_rng(5))
-    save(name, sheet(maker.whole(image, case, shape), made))
+    save(name, sheet(maker.whole(image, case, shape), made, case))
 
 
-def sheet(source: np.ndarray, made: tuple[View, ...]) -> Figure:
-    """Source and windows on the left; targets above inputs."""
+def sheet(source: np.ndarray, made: tuple[View, ...], case: Case) -> Figure:
+    """Source and outlines on the left; targets above inputs."""
     figure = Figure((2 * (len(made) + 1), 4.3), layout="compressed")
     axes = figure.subplots(2, len(made) + 1)
-    show(axes[0, 0], source, "source and windows")
+    show(axes[0, 0], source, "source, where views look")
+    axes[0, 0].set_facecolor(GROUND)
+    axes[0, 0].spines[:].set_visible(False)
     axes[1, 0].axis("off")
     for column, (view, colour) in enumerate(zip(made, COLOURS, strict=True), start=1):
-        (y, x), (height, width) = view.window.start[-2:], view.window.size[-2:]
-        frame = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.5)
-        axes[0, 0].add_patch(frame)
+        for line in outline(place(view, case), 0, case.shape[0] // 2).lines:
+            axes[0, 0].plot(line[:, 1], line[:, 0], color=colour, linewidth=1.5)
         show(axes[0, column], view.target, f"target {column}")
         show(axes[1, column], view.x, f"input {column}")
         for panel in axes[:, column]:

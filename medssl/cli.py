@@ -112,7 +112,7 @@ def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.
     from medssl.recipe import load
     from medssl.run.preview import preview as run
 
-    run(*load("pretrain", recipe, overrides or []), out)
+    run(*load("pretrain", recipe, overrides or []), out, Path(recipe).stem)
 
 
 @app.command(epilog="Example: medssl pretrain phantom_tiny out=runs/phantom train.steps=200")

@@ -59,19 +59,32 @@ class Losses(NamedTuple):
     rivals: dict[str, Tensor]  # each lowered by the rival of that name, and reaching only it
 
 
+class Maps(NamedTuple):
+    """Heat maps of a batch of samples, at the resolution of a feature level."""
+
+    sample: Tensor  # (B,) int64: index of the sample in the training set
+    heat: Tensor  # (B,*S)
+    inside: Tensor | None = None  # (B,*S) bool: cells that hold some of the body; None: all
+
+
 class CropPolicy(Protocol):
     """Where a view looks."""
 
     def window(
-        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+        self,
+        shape: tuple[int, ...],
+        index: int,
+        rng: np.random.Generator,
+        spacing: tuple[float, ...] | None = None,
+        view: int = 0,
     ) -> Window:
-        """Draw a window inside `shape` (*S) for the sample numbered `index`; `spacing` in mm, index order."""
+        """Draw a window inside `shape` (*S) for a view of the sample numbered `index`; `spacing` in mm, index order."""
 
     def due(self, step: int) -> bool:
         """Whether `refresh` must be called after `step` steps are done."""
 
-    def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Take new heat maps: pairs (index_B, map_B*S)."""
+    def refresh(self, maps: Iterable[Maps]) -> None:
+        """Take new heat maps."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: tensors and numbers."""

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from medssl.transforms.drafts import Draft, Drafts, finish, read, refuse_nan
+from medssl.data.cache import Reading
+from medssl.transforms.drafts import Draft, Drafts, finish, read, region
 from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
 from medssl.transforms.warp import compose, draw_warp, warp
@@ -38,6 +39,7 @@ FAITHFUL: dict[int, dict[str, Any]] = {2: {**STILL, "flip": [0.0, 0.5]}, 3: {**S
 def build(
     *,
     spatial_dims: int,
+    channels: int | None = None,
     size: list[int] | list[list[int]],
     count: int = 2,
     preset: str = "ct",
@@ -51,14 +53,14 @@ def build(
 
     `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. `faithful` is the order of DiRA
     (2D) and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to
-    be undone; intensity changes stay the preset's, and gray is not repeated to three channels as DiRA does for public
-    weights. device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps
-    and changes whole batches: the same draws, the same images to 1e-3.
-    Raises InputError for sizes that do not fit `spatial_dims` or `count`.
+    be undone; intensity changes stay the preset's; in 2D the encoder sees gray as three equal channels, as DiRA's does.
+    device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps and
+    changes whole batches: the same draws, the same images to 1e-3. `channels`: of the images, None if not known.
+    Raises InputError for sizes that do not fit `spatial_dims` or `count`, and for settings that make no sense.
     """
     geometry = {**FAITHFUL[spatial_dims], **(warp or {})} if faithful else warp
     recipe = modality_preset(
-        preset, spatial_dims, warp=geometry, intensity=intensity, corrupt=corrupt, faithful=faithful
+        preset, spatial_dims, channels, warp=geometry, intensity=intensity, corrupt=corrupt, faithful=faithful
     )
     return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful, device=device)
 
@@ -95,15 +97,17 @@ class ViewMaker:
     ) -> tuple[View, ...]:
         """Draw every view of `source` (C,*shape), stored units, anything that slices to numpy.
 
-        `index` is the number under which `policy` knows the sample. Raises InputError if there is a NaN in a view.
+        `index` is the number under which `policy` knows the sample. Raises InputError for a NaN where a view looks.
         """
-        return tuple(self._view(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+        views = range(len(self.sizes))
+        return tuple(self._view(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def drafts(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
     ) -> tuple[Draft, ...]:
         """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
-        return tuple(self._draft(source, case, self._draw(source, case, index, s, policy, rng)) for s in self.sizes)
+        views = range(len(self.sizes))
+        return tuple(self._draft(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def finish(self, batch: Batch, device: torch.device) -> Views:
         """Bring a batch to `device`, and make its views there if workers left that to it."""
@@ -115,23 +119,23 @@ class ViewMaker:
 
     def whole(self, source: Any, case: Case, size: Sequence[int]) -> np.ndarray:
         """Resize the whole array, drawing nothing: (C,*size) float32 in [0,1]; what heat maps are made of."""
-        return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)
+        return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)[1]
 
     def _draw(
-        self, source: Any, case: Case, index: int, size: tuple[int, ...], policy: CropPolicy, rng: np.random.Generator
+        self, source: Any, case: Case, index: int, view: int, policy: CropPolicy, rng: np.random.Generator
     ) -> Drawn:
+        size = self.sizes[view]
         shape = (source.shape[0], *size)
-        window = policy.window(case.shape, index, rng, case.spacing)
-        map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.warp)
+        window = policy.window(case.shape, index, rng, case.spacing, view)
+        map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.moves(window, case.spacing))
         changes = [transform.draw(rng, shape) for transform in self.preset.intensity]
         corrupt = self.preset.corrupt.draw(rng, shape) if self.preset.corrupt else None
         plain = compose(window, size, case.spacing) if self.faithful else None
         return Drawn(window, map_, plain, moved, changes, corrupt)
 
     def _view(self, source: Any, case: Case, drawn: Drawn) -> View:
-        clean = _sample(source, drawn.map, case, self.preset.warp.fill)
-        target = clean if drawn.plain is None else _sample(source, drawn.plain, case)
-        x = clean
+        x, clean = _sample(source, drawn.map, case, self.preset.warp.fill, beyond=self.preset.beyond)
+        target = clean if drawn.plain is None else _sample(source, drawn.plain, case)[1]
         for transform, params in zip(self.preset.intensity, drawn.changes, strict=True):
             x = transform.apply(x, params)
         if self.preset.corrupt is not None:
@@ -187,14 +191,10 @@ class ViewsDataset(Dataset[Sample]):
         """Views of sample `index` in `epoch`. Raises InputError naming the case if its array cannot be read."""
         epoch, index = key
         name, rng = self.ids[index], np.random.default_rng([self.seed, epoch, index])
-        try:
-            given = self.cache.image(name), self.cache.cases[name], index, self.policy, rng
-            views = () if self.drafted else self.maker(*given)
-            drafts = self.maker.drafts(*given) if self.drafted else ()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"case {name} of {self.cache.path} cannot be read ({error}): remove its array and prepare again"
-            ) from error
+        source = Reading(self.cache.image(name), f"case {name} of {self.cache.path}")
+        given = source, self.cache.cases[name], index, self.policy, rng
+        views = () if self.drafted else self.maker(*given)
+        drafts = self.maker.drafts(*given) if self.drafted else ()
         return Sample(views, index, self.patients[index], drafts)
 
 
@@ -210,22 +210,25 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Views(x, _stack([view.target for view in first]), _stack([view.mask for view in first]), number, patient)
 
 
-def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Map stored values (C,*S) float32 so that each channel's (low, high) becomes (0, 1), cut; reuses `x` if it can.
+def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]], *, cut: bool = True) -> np.ndarray:
+    """Map stored values (C,*S) float32 so that each channel's (low, high) becomes (0, 1); reuses `x` if it can.
 
-    A channel whose low and high are equal (a constant image) becomes 0.
+    What is beyond is `cut`, unless a change of window is to come. A channel whose low and high are equal (a constant
+    image) becomes 0.
     """
     x = np.ascontiguousarray(x)
     for channel, (low, high) in zip(x, intensity, strict=True):
-        to_unit(channel, low, high)
+        to_unit(channel, low, high, cut=cut)
     return x
 
 
-def _sample(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> np.ndarray:
-    # Point sampling aliases where it steps over voxels: average them first.
-    x = scaled(warp(source, map_, fill=fill, average=True), case.intensity)
-    refuse_nan(x, case)
-    return x
+def _sample(
+    source: Any, map_: Warp, case: Case, fill: Fill = "edge", *, beyond: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What intensity changes start from, with values `beyond` the case's window if asked for, and the same cut."""
+    found, inner = region(source, map_, case, fill)
+    x = scaled(warp(found, inner, fill=fill), case.intensity, cut=not beyond)
+    return x, np.clip(x, 0, 1) if beyond else x
 
 
 def _stack(arrays: list[np.ndarray]) -> torch.Tensor:

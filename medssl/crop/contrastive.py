@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from medssl.crop.geometry import draw_size, full_box, start_range
-from medssl.crop.heat import box_from_map, heat_map
+from medssl.crop.heat import box_from_map, covers, heat_map, largest_box, volume
 from medssl.crop.random import RandomCrop
 from medssl.types import InputError, Window
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from torch import Tensor
+
+    from medssl.types import Maps
 
 __all__ = ["ContrastiveCrop", "box_from_map", "build", "heat_map"]
 
@@ -34,7 +36,7 @@ def build(
     samples: int,
     spatial_dims: int,
     steps: int,
-    scale: tuple[float, float] = (0.2, 1.0),
+    scale: tuple[float, float] | list[tuple[float, float]] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     alpha: float = 0.6,
     threshold: float = 0.1,
@@ -45,7 +47,7 @@ def build(
     min_side: float = 0.3,
     percentile: float | None = None,
 ) -> ContrastiveCrop:
-    """Make the policy for `samples` volumes and a run of `steps`.
+    """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one a view.
 
     A `start` at the last step (1.0) is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
@@ -87,62 +89,72 @@ class ContrastiveCrop:
         self.first, self.every, self.steps = first, every, steps
         # Shared memory: a worker that outlives a refresh must see the new boxes; a plain tensor stays what it was.
         self.boxes = torch.tensor(full_box(spatial_dims), dtype=torch.float64).repeat(samples, 1).share_memory_()
+        self.largest = self.boxes.clone()  # how far each box could reach: the body, by the rule of `box_upper`
         self.refreshes = torch.zeros(1, dtype=torch.int64).share_memory_()
         self.fallback = torch.zeros(samples, dtype=torch.bool)
 
     def window(
-        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+        self,
+        shape: tuple[int, ...],
+        index: int,
+        rng: np.random.Generator,
+        spacing: tuple[float, ...] | None = None,
+        view: int = 0,
     ) -> Window:
-        """Draw a window centred in the box of sample `index`; sizes are drawn in mm if `spacing` is given."""
+        """Draw a window centred in the box of sample `index`; sizes are the view's, in mm if `spacing` is given."""
         if not self.refreshes.item():
-            return self.random.window(shape, index, rng, spacing)
-        return contrastive_window(shape, self.boxes[index].tolist(), self.alpha, self.random, rng, spacing)
+            return self.random.window(shape, index, rng, spacing, view)
+        return contrastive_window(shape, self.boxes[index].tolist(), self.alpha, self.random, rng, spacing, view)
 
     def due(self, step: int) -> bool:
         """Whether boxes are renewed after `step` steps are done: from `start` on, every `every`, never at the end."""
         return self.first <= step < self.steps and (step - self.first) % self.every == 0
 
     def refresh(
-        self,
-        maps: Iterable[tuple[Tensor, Tensor]],
-        size: Sequence[int] | None = None,
-        foreground: Tensor | None = None,
+        self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
     ) -> None:
-        """Take the maps of all samples. Under DDP call `set_boxes(*gathered(boxes_of(maps)))`: boxes are small."""
+        """Take the maps of all samples. Under DDP gather what `boxes_of` returns for `set_boxes`: boxes are small."""
         self.set_boxes(*self.boxes_of(maps, size, foreground))
 
     def boxes_of(
-        self,
-        maps: Iterable[tuple[Tensor, Tensor]],
-        size: Sequence[int] | None = None,
-        foreground: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Turn pairs (index_B, map_B*s) into (index_N, box_N2n); a box of NaN stands for a map that says nothing.
+        self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn maps into sample (N,), box (N,2n) and the largest box there can be (N,2n).
 
-        `size` is the size of the images that gave the maps. `foreground` (samples, 2n) holds boxes to stay inside.
+        A box of NaN stands for a map that says nothing. `size` is the size of the images that gave the maps.
+        `foreground` (samples, 2n) holds boxes to stay inside.
         """
-        index, boxes = [], []
-        for numbers, map_B in maps:
-            for number, one in zip(numbers.tolist(), map_B, strict=True):
-                inside = None if foreground is None else foreground[number]
-                index.append(number)
-                boxes.append(box_from_map(one, size, foreground=inside, **self.rule))
-        return torch.tensor(index, dtype=torch.int64), torch.stack(boxes)
+        index, boxes, largest = [], [], []
+        for samples, heat_B, inside_B in maps:
+            index += samples.tolist()
+            for i, number in enumerate(samples.tolist()):
+                body = None if foreground is None else foreground[number]
+                rule = {**self.rule, "foreground": body, "inside": None if inside_B is None else inside_B[i]}
+                boxes.append(box_from_map(heat_B[i], size, **rule))
+                largest.append(largest_box(heat_B[i].shape, size, **rule))
+        return torch.tensor(index, dtype=torch.int64), torch.stack(boxes), torch.stack(largest)
 
-    def set_boxes(self, index: Tensor, boxes: Tensor) -> None:
-        """Store `boxes` (N,2n) of the samples `index` (N,); NaN becomes the whole array, is counted and warned of."""
+    def set_boxes(self, index: Tensor, boxes: Tensor, largest: Tensor | None = None) -> None:
+        """Store `boxes` (N,2n) of the samples `index` (N,); NaN becomes the whole array, is counted and warned of.
+
+        `largest` (N,2n) is how far each could reach, the whole array if None: those that reach it are full.
+        """
         index, boxes = index.cpu(), boxes.to("cpu", torch.float64)
         silent = boxes.isnan().any(1)
         full = torch.tensor(full_box(boxes.shape[1] // 2), dtype=torch.float64)
         self.boxes[index] = torch.where(silent[:, None], full, boxes)
+        reach = full.expand_as(boxes) if largest is None else largest.to("cpu", torch.float64)
+        self.largest[index] = torch.where(reach.isnan(), full, reach)
         self.fallback[index] = silent
         self.refreshes += 1
-        _warn(self.boxes[index.unique()], int(self.fallback[index.unique()].sum()))
+        renewed = index.unique()
+        _warn(covers(self.boxes[renewed], self.largest[renewed]), self.fallback[renewed])
 
     def state(self) -> dict[str, Any]:
         """Everything that moves, as tensors."""
         return {
             "boxes": self.boxes.clone(),
+            "largest": self.largest.clone(),
             "refreshes": int(self.refreshes.item()),
             "fallback": self.fallback.clone(),
         }
@@ -155,14 +167,23 @@ class ContrastiveCrop:
                 f"{tuple(self.boxes.shape)}: resume with the same training samples"
             )
         self.boxes.copy_(state["boxes"])
+        self.largest.copy_(state.get("largest", self.largest))  # older checkpoints lack it; a refresh brings it anew
         self.refreshes.fill_(state["refreshes"])
         self.fallback.copy_(state["fallback"])
 
     def statistics(self) -> dict[str, float]:
-        """Mean volume of the boxes, share of boxes that are the whole array, number of maps that said nothing."""
-        dims = self.boxes.shape[1] // 2
-        volume = (self.boxes[:, dims:] - self.boxes[:, :dims]).prod(1).mean().item()
-        return {"box_volume": volume, "full_boxes": _full(self.boxes), "box_fallbacks": float(self.fallback.sum())}
+        """What to log of the boxes.
+
+        box_volume: mean share of the array; box_share: mean share of how far a box could reach (the body); full_boxes:
+        share of boxes that reach that far; box_fallbacks: number of maps that said nothing.
+        """
+        share = volume(self.boxes) / volume(self.largest)
+        return {
+            "box_volume": volume(self.boxes).mean().item(),
+            "box_share": share.clamp(max=1).mean().item(),  # the box of a silent map is larger than a body
+            "full_boxes": covers(self.boxes, self.largest).double().mean().item(),
+            "box_fallbacks": float(self.fallback.sum()),
+        }
 
 
 def contrastive_window(
@@ -172,9 +193,13 @@ def contrastive_window(
     random: RandomCrop,
     rng: np.random.Generator,
     spacing: tuple[float, ...] | None = None,
+    view: int = 0,
 ) -> Window:
-    """Draw a window as `random` does, its centre ~ Beta(alpha, alpha) over `box`: rarely the middle if alpha < 1."""
-    size = draw_size(shape, random.scale, random.ratio, rng, spacing)
+    """Draw a window as `random` does for the view numbered `view`, but centred in `box`.
+
+    Its centre ~ Beta(alpha, alpha) over the box: rarely in the middle if alpha < 1.
+    """
+    size = draw_size(shape, random.scale(view), random.ratio, rng, spacing)
     if size is None:
         return random.centre(shape, spacing)
     start = []
@@ -184,22 +209,17 @@ def contrastive_window(
     return Window(tuple(start), size)
 
 
-def _full(boxes: Tensor) -> float:
-    """Share of boxes (N,2n) that are the whole array."""
-    return (boxes == torch.tensor(full_box(boxes.shape[1] // 2))).all(1).double().mean().item()
-
-
-def _warn(boxes: Tensor, silent: int) -> None:
-    """Warn of boxes (N,2n) just set that do not guide: `silent` of their maps said nothing, or nearly all are full."""
-    if silent:
+def _warn(full: Tensor, silent: Tensor) -> None:
+    """Warn of boxes just set that do not guide: those of `silent` (N,) maps, or if nearly all are `full` (N,)."""
+    if silent.any():
         warnings.warn(
-            f"{silent} of {len(boxes)} heat maps are constant, not finite or nowhere above the threshold: "
+            f"{int(silent.sum())} of {len(silent)} heat maps are constant, not finite or nowhere above the threshold: "
             "their windows are drawn from the whole image",
             stacklevel=3,
         )
-    if (share := _full(boxes)) > MOSTLY_FULL:
+    if (share := full.double().mean().item()) > MOSTLY_FULL:
         warnings.warn(
-            f"{share:.0%} of the crop boxes are the whole image, so ContrastiveCrop does little: "
+            f"{share:.0%} of the crop boxes are the whole image or all of the body, so ContrastiveCrop does little: "
             "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
             stacklevel=3,
         )

@@ -45,12 +45,15 @@ def _pick(features: Sequence[Tensor], level: Literal["auto", "deepest"] | int) -
 
 def spread(heat: Tensor, size: Sequence[int] | None = None) -> Tensor:
     """Min-max at low resolution, then linear up-sampling: map (*s) -> (*size) in 0..1; NaN where it is constant."""
-    dims = heat.ndim
-    size = size or [cells * SAMPLES_A_CELL[dims] for cells in heat.shape]
     low, high = heat.min(), heat.max()
-    unit = ((heat - low) / (high - low)).double()
+    return _upsample((heat - low) / (high - low), size)
+
+
+def _upsample(cells: Tensor, size: Sequence[int] | None) -> Tensor:
+    dims = cells.ndim
+    size = size or [n * SAMPLES_A_CELL[dims] for n in cells.shape]
     mode = "bilinear" if dims == 2 else "trilinear"
-    return interpolate(unit[None, None], tuple(size), mode=mode, align_corners=False)[0, 0]
+    return interpolate(cells.double()[None, None], tuple(size), mode=mode, align_corners=False)[0, 0]
 
 
 def box_from_map(
@@ -62,16 +65,57 @@ def box_from_map(
     min_side: float = 0.0,
     percentile: float | None = None,
     foreground: Tensor | None = None,
+    inside: Tensor | None = None,
 ) -> Tensor:
     """Box around all cells above the threshold: map (*s) -> (2n,) float64.
 
     `size` is that of the image that gave the map. `box_upper` index is as published: last index / size, never 1.
     `percentile` replaces the threshold by that percentile of the up-sampled map. The box is cut to `foreground` (2n,)
-    and then grown to `min_side`. NaN if the map is constant, not finite or nowhere above the threshold.
+    and then grown to `min_side`. Cells that are not `inside` (*s) count as the coldest that is, unless none is.
+    NaN if the map is constant, not finite or nowhere above the threshold.
     """
+    if inside is not None and bool(inside.any()):
+        heat = torch.where(inside, heat, heat[inside].min())
     hot = spread(heat, size)
     if percentile is not None:
         threshold = hot.flatten().kthvalue(max(1, round(hot.numel() * percentile / 100))).values.item()
+    return _box(hot, threshold, box_upper, min_side, foreground)
+
+
+def largest_box(
+    shape: Sequence[int],
+    size: Sequence[int] | None = None,
+    *,
+    threshold: float = 0.1,
+    box_upper: Literal["edge", "index"] = "edge",
+    min_side: float = 0.0,
+    percentile: float | None = None,
+    foreground: Tensor | None = None,
+    inside: Tensor | None = None,
+) -> Tensor:
+    """How far the box of a map of `shape` can reach by the same rule: (2n,) float64, that of one hot all over `inside`.
+
+    With `percentile`, which leaves the threshold open, that of all cells above the coldest. NaN as for a map.
+    """
+    hot = _upsample(torch.ones(tuple(shape)) if inside is None or not bool(inside.any()) else inside, size)
+    return _box(hot, threshold if percentile is None else 0.0, box_upper, min_side, foreground)
+
+
+def volume(boxes: Tensor) -> Tensor:
+    """Share of the array that boxes (N,2n) hold: (N,)."""
+    low, high = boxes.chunk(2, 1)
+    return (high - low).prod(1)
+
+
+def covers(boxes: Tensor, others: Tensor) -> Tensor:
+    """Which of the boxes (N,2n) hold all of the other in their row: (N,) bool."""
+    (low, high), (first, last) = boxes.chunk(2, 1), others.chunk(2, 1)
+    return ((low <= first) & (high >= last)).all(1)
+
+
+def _box(
+    hot: Tensor, threshold: float, box_upper: Literal["edge", "index"], min_side: float, foreground: Tensor | None
+) -> Tensor:
     low, high = [], []
     for axis in range(hot.ndim):
         kept = (hot.amax([i for i in range(hot.ndim) if i != axis]) > threshold).nonzero().flatten()

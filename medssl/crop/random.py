@@ -5,38 +5,57 @@ Sizes are drawn in mm where a spacing is given. `shape` is *S, the spatial shape
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from medssl.crop.geometry import centre_window, check_range, draw_size
 from medssl.types import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
-    from torch import Tensor
 
     from medssl.crop.geometry import Range
+    from medssl.types import Maps
 
 
-def build(*, scale: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> RandomCrop:
-    """Windows of `scale` (share of the area or volume; a side floor of 0.447 is 0.2 in 2D, 0.089 in 3D) and `ratio`."""
+def build(
+    *,
+    scale: tuple[float, float] | list[tuple[float, float]] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> RandomCrop:
+    """Windows of `scale` (share of the area or volume; a side floor of 0.447 is 0.2 in 2D, 0.089 in 3D) and `ratio`.
+
+    `scale` may be a list of ranges, one a view (multi-crop).
+    """
     return RandomCrop(scale=scale, ratio=ratio)
 
 
 class RandomCrop:
     """The policy that looks anywhere with equal chance."""
 
-    def __init__(self, *, scale: Range = (0.2, 1.0), ratio: Range = (3 / 4, 4 / 3)) -> None:
-        check_range("crop.scale", scale, largest=1.0)
+    def __init__(self, *, scale: Range | Sequence[Range] = (0.2, 1.0), ratio: Range = (3 / 4, 4 / 3)) -> None:
+        several = any(isinstance(one, list | tuple) for one in scale)
+        self.scales = cast("list[Range]", list(scale) if several else [scale])
+        for one in self.scales:
+            check_range("crop.scale", one, largest=1.0)
         check_range("crop.ratio", ratio)
-        self.scale, self.ratio = scale, ratio
+        self.ratio = ratio
+
+    def scale(self, view: int) -> Range:
+        """The range of sizes of a view."""
+        return self.scales[view if len(self.scales) > 1 else 0]
 
     def window(
-        self, shape: tuple[int, ...], index: int, rng: np.random.Generator, spacing: tuple[float, ...] | None = None
+        self,
+        shape: tuple[int, ...],
+        index: int,
+        rng: np.random.Generator,
+        spacing: tuple[float, ...] | None = None,
+        view: int = 0,
     ) -> Window:
-        """Draw a window inside `shape`; sizes are drawn in mm if `spacing` is given."""
-        size = draw_size(shape, self.scale, self.ratio, rng, spacing)
+        """Draw a window inside `shape` for the view numbered `view`; sizes are drawn in mm if `spacing` is given."""
+        size = draw_size(shape, self.scale(view), self.ratio, rng, spacing)
         if size is None:
             return self.centre(shape, spacing)
         start = tuple(int(rng.integers(0, n - s, endpoint=True)) for n, s in zip(shape, size, strict=True))
@@ -50,7 +69,7 @@ class RandomCrop:
         """Never: there is nothing to refresh."""
         return False
 
-    def refresh(self, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def refresh(self, maps: Iterable[Maps]) -> None:
         """Ignore the heat maps."""
 
     def state(self) -> dict[str, Any]:

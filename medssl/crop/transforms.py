@@ -5,6 +5,7 @@ They work in any `monai.transforms.Compose`, with arrays, tensors and MetaTensor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +14,16 @@ from medssl.crop.contrastive import contrastive_window
 from medssl.crop.random import RandomCrop
 from medssl.transforms.spatial import RandAffineWarpd
 from medssl.transforms.warp import compose
-from medssl.types import InputError
+from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from monai.config.type_definitions import KeysCollection
 
     from medssl.transforms.base import Params
     from medssl.transforms.spatial import Mode
     from medssl.transforms.warp import Warp
-    from medssl.types import Window
 
 
 class RandResizedCropd(RandAffineWarpd):
@@ -31,8 +31,9 @@ class RandResizedCropd(RandAffineWarpd):
 
     `scale` is the share of the area (2D) or volume (3D), `ratio` bounds the aspect; in mm where a spacing is known.
     `mode`: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one a key. `spacing`: mm
-    an axis; None takes it from the affine of the first key, or 1. Affines of MetaTensors are moved with the voxels.
-    Raises InputError when keys differ in shape, or for ranges that are none.
+    an axis; None takes it from the affine of the first key that has one, or 1. `average`: where two voxels or more
+    become one, "linear" samples means of blocks. Affines of MetaTensors are moved with the voxels; no inverse is
+    recorded. Raises InputError when keys differ in shape or spacing, for NaN in any key, or for ranges that are none.
 
     >>> crop = RandResizedCropd(["image", "label"], size=(16, 16), mode=("linear", "nearest")).set_random_state(0)
     >>> crop({"image": np.ones((1, 40, 50)), "label": np.ones((1, 40, 50), np.uint8)})["label"].shape
@@ -47,17 +48,17 @@ class RandResizedCropd(RandAffineWarpd):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         mode: Mode | Sequence[Mode] = "linear",
         spacing: Sequence[float] | None = None,
+        average: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, size=size, mode=mode, spacing=spacing, allow_missing_keys=allow_missing_keys)
+        super().__init__(
+            keys, size=size, mode=mode, spacing=spacing, average=average, allow_missing_keys=allow_missing_keys
+        )
         self.policy = RandomCrop(scale=scale, ratio=ratio)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None) -> Params:
         """Draw the window of an image of `shape` (C,*S) with `spacing` in mm."""
-        n, size = len(shape) - 1, tuple(self.size or ())
-        if len(size) != n:
-            raise InputError(f"{type(self).__name__}: size is {size} but the image has {n} axes, give {n} numbers")
-        mm = tuple(map(float, self.spacing or spacing or (1.0,) * n))
+        size, mm = self._size(len(shape) - 1), self._mm(len(shape) - 1, spacing)
         return {"window": self.window(tuple(shape[1:]), rng, mm), "size": size, "spacing": mm}
 
     def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
@@ -66,7 +67,7 @@ class RandResizedCropd(RandAffineWarpd):
 
     def map(self, shape: tuple[int, ...], params: Params) -> Warp:
         """Return the map that `params` stand for."""
-        return compose(**params)
+        return compose(**{**params, "window": Window(*params["window"])})
 
 
 class ContrastiveCropd(RandResizedCropd):
@@ -93,18 +94,21 @@ class ContrastiveCropd(RandResizedCropd):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         mode: Mode | Sequence[Mode] = "linear",
         spacing: Sequence[float] | None = None,
+        average: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, size, scale, ratio, mode, spacing, allow_missing_keys)
+        super().__init__(keys, size, scale, ratio, mode, spacing, average, allow_missing_keys)
         if box_source is None or not alpha > 0:
             raise InputError(f"ContrastiveCropd: alpha is {alpha}, box_source {box_source}: give alpha > 0 and boxes")
-        self.box_source, self.index_key, self.alpha = box_source, index_key, alpha
+        self.box_source: Any = box_source
+        self.index_key, self.alpha = index_key, alpha
         self.box: list[float] = []
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Look the box up, then draw once and crop every key alike."""
-        self.box = self._look_up(data)
-        return super().__call__(data)
+    def randomize(self, data: Any = None) -> None:
+        """Look the box up, then draw for the dictionary `data`."""
+        if isinstance(data, Mapping):
+            self.box = self._look_up(data)
+        super().randomize(data)
 
     def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
         """Draw where to look in `shape` (*S), centred in `box`."""
@@ -113,19 +117,25 @@ class ContrastiveCropd(RandResizedCropd):
         return contrastive_window(shape, self.box, self.alpha, self.policy, rng, spacing)
 
     def _look_up(self, data: Mapping[Hashable, Any]) -> list[float]:
-        if callable(self.box_source):
-            box = self.box_source(data)
-        elif self.index_key in data:
-            index = data[self.index_key]
-            box = self.box_source[index.item() if hasattr(index, "item") else index]
-        else:
-            raise InputError(
-                f"ContrastiveCropd: there is no key '{self.index_key}' to look the box up by: set index_key"
-            )
-        numbers = np.asarray(box, np.float64).tolist()
+        box = self.box_source(data) if callable(self.box_source) else self._indexed(data)
+        numbers = np.ravel(np.asarray(box, np.float64)).tolist()
         n = len(numbers) // 2
         if any(not 0 <= low <= high <= 1 for low, high in zip(numbers[:n], numbers[n:], strict=False)):
             raise InputError(
                 f"ContrastiveCropd: the box {numbers} is none: give shares of the shape, 0 <= low <= high <= 1"
             )
         return numbers
+
+    def _indexed(self, data: Mapping[Hashable, Any]) -> Any:
+        if self.index_key not in data:
+            raise InputError(
+                f"ContrastiveCropd: there is no key '{self.index_key}' to look the box up by: set index_key"
+            )
+        index = data[self.index_key]
+        index = index.item() if hasattr(index, "item") else index
+        try:
+            return self.box_source[index]
+        except LookupError as error:
+            raise InputError(
+                f"ContrastiveCropd: box_source has no box for {self.index_key} {index}: give one for every image"
+            ) from error

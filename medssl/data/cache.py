@@ -20,7 +20,7 @@ from medssl.types import InputError, Window
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = 1
+FORMAT = 2  # 1: other values of 0 and 1 (see presets.RANGE), no `spacing_known`
 # Measured by benchmarks/cache.py: with 64^3 chunks of 32^3 blocks in lz4, a 96^3 crop costs about 4 memmap slices.
 CHUNK, BLOCK = {2: 512, 3: 64}, {2: 128, 3: 32}
 
@@ -51,6 +51,7 @@ class Case(NamedTuple):
     boxes: tuple[Box, ...] = ()
     stem: str = ""  # hash of the source's stem, so that split files can name cases by it
     table: Mapping[str, str] = {}
+    spacing_known: bool = True  # False: the source does not say, and its pixels count as 1 mm
 
 
 class Cache:
@@ -123,6 +124,20 @@ class Cache:
                 f"array {file} has shape {array.shape}, its case says {shape}: remove the cache and prepare again"
             )
         return array
+
+
+class Reading:
+    """An array (C,*S) that says what it is of where reading from it fails: only that is the data's fault."""
+
+    def __init__(self, array: Any, of: str) -> None:
+        self.array, self.of, self.shape = array, of, tuple(array.shape)
+
+    def __getitem__(self, box: Any) -> np.ndarray:
+        """Read a box. Raises InputError."""
+        try:
+            return np.asarray(self.array[box])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{self.of} cannot be read ({error}): remove its array and prepare again") from error
 
 
 def sha256(content: bytes) -> str:

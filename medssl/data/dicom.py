@@ -156,4 +156,5 @@ def _picture(source: Dataset, item: Slice) -> Volume:
         array = array if array.dtype == np.uint8 else (array >> 8).astype(np.uint8)
     else:
         array = dicom_pixels.upright(dicom_pixels.rescale(pixels[0], source, 0), source)[None]
-    return plane(dicom_pixels.narrow(array), item.spacing or (1.0, 1.0), item.modality)
+    found = plane(dicom_pixels.narrow(array), item.spacing or (1.0, 1.0), item.modality)
+    return found._replace(spacing_known=item.spacing is not None)

@@ -26,16 +26,23 @@ def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarr
     """The array (C,*S) that a cache with this `preprocessing` would hold of `volume`, and its geometry (plain JSON).
 
     Orient, find the patient, crop, resample, keep in the smallest safe type. Raises `Rejected` for an image that is
-    constant, not finite, or of other channels or dimensions than the preset's.
+    constant, not finite, or of other channels or dimensions than the preset's; InputError for a `preprocessing` whose
+    rule for 0 and 1 is not this version's.
     """
     preset = presets.find(preprocessing["preset"])
+    if preprocessing["window"] is None and preprocessing.get("range") != presets.RANGE:
+        before = preprocessing.get("range", "0.5%, 99.5% of the foreground")
+        raise InputError(
+            f"values were scaled to [{before}], this medssl scales to [{presets.RANGE}]: "
+            "prepare and train again, or use the medssl that made it"
+        )
     turned = orient(_of_preset(volume, preset, preprocessing))
     present = foreground.mask(turned.array, preset.crop)
     inner = foreground.box(present)
     margin = tuple(math.ceil(preprocessing["margin"] / mm) for mm in turned.spacing)
     crop = foreground.grow(inner, margin, present.shape) if preset.crop != "none" else inner
     small = resample(cut(turned, crop), _spacing(turned, preprocessing["spacing"]))
-    intensity = [_range(channel, present, preprocessing["window"]) for channel in turned.array]
+    intensity = [_range(channel, present, inner, preprocessing) for channel in turned.array]
     array = _smallest(small.array, turned.array.dtype, intensity, preset)
     geometry = {
         "modality": volume.modality,
@@ -140,13 +147,14 @@ def _spacing(volume: Volume, wanted: Sequence[float] | str | None) -> tuple[floa
     return tuple(wanted)
 
 
-def _range(channel: np.ndarray, present: np.ndarray, window: Sequence[float] | None) -> tuple[float, float]:
+def _range(
+    channel: np.ndarray, present: np.ndarray, inner: Window, preprocessing: Mapping[str, Any]
+) -> tuple[float, float]:
     """The stored values that views map to 0 and 1."""
-    if window is not None:
-        return float(window[0]), float(window[1])
-    values = foreground.sample(channel[present] if present.any() else channel)
-    low, high = (float(value) for value in np.percentile(values, presets.PERCENTILES))
-    return (low, high) if low < high else (float(channel.min()), float(channel.max()))
+    if preprocessing["window"] is not None:
+        low, high = preprocessing["window"]
+        return float(low), float(high)
+    return foreground.value_range(channel, present, inner)
 
 
 def _smallest(

@@ -21,8 +21,8 @@ MM_PER_INCH = 25.4
 def read(path: Path, *, label: bool = False) -> Volume:
     """Read a picture as (1,Y,X) gray or (3,Y,X) RGB, 8 or 16 bit; alpha is dropped, palettes are looked up.
 
-    A label keeps its stored numbers (a palette image its indices) and must have one channel. Pixel size is 1 mm, for
-    these formats do not hold it reliably. Raises `Rejected`.
+    A label keeps its stored numbers (a palette image its indices) and must have one channel. Pixel size is 1 mm and
+    not `spacing_known`, for these formats do not hold it reliably. Raises `Rejected`.
     """
     with _open(path) as picture:
         try:
@@ -31,7 +31,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
             raise Rejected("cannot be read", brief(error), path) from None
     if label and array.shape[0] == 3:
         array = _one_channel(array, path)
-    return plane(integers(array, path) if label else array, (1.0, 1.0), "OT")
+    return plane(integers(array, path) if label else array, (1.0, 1.0), "OT")._replace(spacing_known=False)
 
 
 def header(path: Path) -> Header:

@@ -88,6 +88,7 @@ def settings(
         "spacing": spacing,
         "channels": list(channels) if channels else None,
         "window": [float(value) for value in window] if window else None,
+        "range": None if window else presets.RANGE,
         "margin": MARGIN_MM,
     }
 
@@ -137,6 +138,7 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
         has_label=mask is not None,
         intensity=tuple(geometry["intensity"]),
         foreground=Window(window["start"], window["size"]),
+        spacing_known=volume.spacing_known,
     )
     cache.write_case(out, case, array, mask, geometry)
 

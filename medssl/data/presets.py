@@ -14,10 +14,12 @@ class Preset(NamedTuple):
     dims: int | None  # spatial dimensions, None: either, whichever most images have
     channels: int  # of one image
     crop: str  # body | bright | uptake | frame | none: see medssl.data.foreground
-    window: tuple[float, float] | None  # stored values that become 0 and 1; None: PERCENTILES of the foreground
+    window: tuple[float, float] | None  # stored values that become 0 and 1; None: by RANGE, image by image
 
 
-PERCENTILES = (0.5, 99.5)
+# How `foreground.value_range` finds 0 and 1; kept in caches and checkpoints, so that images prepared by another rule
+# are never taken for these. The low end is not that of the foreground: what parts it from air also cuts dark tissue.
+RANGE = "0.5% of all but background, 99.5% of the foreground"
 
 PRESETS = {
     # The whole range from lung to bone. `prepare(window=(-160, 240))` is the usual choice for abdominal soft tissue.

@@ -16,6 +16,7 @@ class Volume(NamedTuple):
     affine: np.ndarray  # (4,4): index (z,y,x) -> (R,A,S) mm; (3,3) in 2D: index (y,x) -> mm in the plane
     spacing: tuple[float, ...]  # mm, in index order
     modality: str  # CT, MR, PT, CR, DX, US, SM, OT, ...
+    spacing_known: bool = True  # as read; False: the file does not say, and 1 mm stands in for it
 
 
 def make(array: np.ndarray, affine: np.ndarray, modality: str) -> Volume:

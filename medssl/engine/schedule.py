@@ -32,15 +32,20 @@ class OptimizerSpec(Protocol):
     @property
     def schedule(self) -> Literal["cosine", "constant"]: ...  # noqa: D102
     @property
-    def warmup(self) -> int | float: ...  # noqa: D102
+    def warmup(self) -> int | float | str: ...  # noqa: D102
     @property
     def final_lr(self) -> float: ...  # noqa: D102
     @property
     def clip(self) -> float | None: ...  # noqa: D102
 
 
-def steps_of(time: int | float, total: int) -> int:
-    """Steps that a time stands for: a float in 0..1 is a fraction of `total`, an integer is steps (1.0 all, 1 one)."""
+def steps_of(time: int | float | str, total: int) -> int:
+    """Steps that a time stands for: a float in 0..1 is a fraction of `total`, an integer is steps (1.0 all, 1 one).
+
+    Raises InputError for a fraction beyond 1, and for text: how long an epoch is, `recipe.in_steps` says before.
+    """
+    if isinstance(time, str):
+        raise InputError(f"time '{time}' is text: write a fraction of the run in 0..1, or steps as an integer")
     if isinstance(time, float):
         if not 0 <= time <= 1:
             raise InputError(f"time {time} is not a fraction of the run: write a float in 0..1, or steps as an integer")
@@ -49,15 +54,19 @@ def steps_of(time: int | float, total: int) -> int:
 
 
 class Weight(NamedTuple):
-    """The weight of a loss over time, in steps: 0 before `start`, then a linear ramp of `warmup` steps to `value`."""
+    """The weight of a loss over time, in steps: 0 before `start`, then a linear ramp of `warmup` steps to `value`.
+
+    From `end` on it is 0 again; None: it lasts as long as the run.
+    """
 
     value: float
     start: int = 0
     warmup: int = 0
+    end: int | None = None
 
     def __call__(self, step: int) -> float:
         """The weight at `step`, counted from 0; the first step of a ramp already has a part of it."""
-        if step < self.start:
+        if step < self.start or (self.end is not None and step >= self.end):
             return 0.0
         ramp = (step - self.start + 1) / self.warmup if self.warmup else 1.0
         return self.value * min(1.0, ramp)

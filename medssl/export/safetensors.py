@@ -11,6 +11,7 @@ from safetensors.torch import save
 from medssl import __version__
 from medssl.data import atomic
 from medssl.engine import checkpoint
+from medssl.models import gray
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ from medssl.models.encoder import {kind}
 
 recipe = json.load(open("config.json"))["recipe"]
 settings = {{name: value for name, value in recipe["encoder"].items() if name != "kind"}}
-encoder = {kind}.build(spatial_dims={dims}, in_channels={channels}, **settings)
+encoder = {kind}.build(spatial_dims={dims}, in_channels={stem}, **settings){copies}
 encoder.load_state_dict(load_file("encoder.safetensors"))
 ```
 
@@ -102,6 +103,8 @@ def _readme(content: dict[str, Any], parts: dict[str, dict[str, Tensor]]) -> str
         listing=", ".join(f"{name} ({about['parameters']:,} parameters)" for name, about in config["parts"].items()),
         preset=content["preprocessing"]["preset"],
         channels=recipe["channels"],
+        stem=gray.CHANNELS if gray.repeated(recipe) else recipe["channels"],
+        copies="  # three copies of the gray image" if gray.repeated(recipe) else "",
         dims=recipe["spatial_dims"],
         kind=recipe["encoder"]["kind"],
         licence=PATENT if recipe.get("restore") is not None else "",

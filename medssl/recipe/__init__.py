@@ -21,6 +21,7 @@ from medssl.recipe.frame import (
     validate,
 )
 from medssl.recipe.text import parse, put, split
+from medssl.recipe.times import in_steps
 from medssl.types import InputError
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Train",
     "find",
     "folder",
+    "in_steps",
     "load",
     "parse",
     "put",

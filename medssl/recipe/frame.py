@@ -13,13 +13,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from medssl.recipe.times import epochs
 from medssl.types import InputError
 
 
-def _time(value: int | float) -> int | float:
-    """A float in 0..1 is a fraction of the run, an integer a number of steps."""
-    if value < 0 or (isinstance(value, float) and value > 1):
-        raise ValueError("must be a time: a fraction of the run (a float in 0..1) or a number of steps (an integer)")
+def _time(value: int | float | str) -> int | float | str:
+    """A float in 0..1 is a fraction of the run, an integer a number of steps, "10 epochs" passes over the samples."""
+    if isinstance(value, str) and epochs(value) is not None:
+        return value
+    if isinstance(value, str) or value < 0 or (isinstance(value, float) and value > 1):
+        raise ValueError(
+            "must be a time: a fraction of the run (a float in 0..1), a number of steps (an integer), "
+            "or passes over the training samples (such as '10 epochs')"
+        )
     return value
 
 
@@ -29,7 +35,7 @@ def _kind(group: dict[str, Any]) -> dict[str, Any]:
     return group
 
 
-Time = Annotated[int | float, AfterValidator(_time)]
+Time = Annotated[int | float | str, AfterValidator(_time)]
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
 Precision = Annotated[
     Literal["32", "bf16", "64"], BeforeValidator(lambda value: str(value) if type(value) is int else value)

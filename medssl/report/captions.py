@@ -13,17 +13,18 @@ if TYPE_CHECKING:
     from medssl.transforms.corrupt import Corruption
     from medssl.types import View
 
-WIDTH = 29  # characters under a panel
+WIDTH, LINES = 29, 4  # characters and lines under a panel
 UNIT = {2: "pixels", 3: "voxels"}
-AXES = {2: "YX", 3: "ZYX"}
+AXES = {2: ("up-down", "left-right"), 3: ("head-foot", "front-back", "left-right")}
 
 
 def sample(case: Case) -> str:
     """Who it is: id, size, spacing."""
     shape = " × ".join(str(n) for n in case.shape)
     spacing = " × ".join(f"{mm:.3g}" for mm in case.spacing)
+    known = f" of {spacing} mm" if case.spacing_known else ", spacing unknown"
     channels = "" if case.channels == 1 else f", {case.channels} channels"
-    return f"{case.id}   {shape} {UNIT[len(case.shape)]} of {spacing} mm{channels}"
+    return f"{case.id}   {shape} {UNIT[len(case.shape)]}{known}{channels}"
 
 
 def under(kind: str, view: View, corrupt: Corruption | None) -> str:
@@ -31,8 +32,8 @@ def under(kind: str, view: View, corrupt: Corruption | None) -> str:
     if kind == "target":
         return _wrapped(_geometry(view))
     if kind == "input":
-        drawn = [_plain(name) for name, params in view.drawn.items() if params is not None and name[0].isupper()]
-        return _wrapped(drawn or ["intensity unchanged"])
+        changes = ((name, params) for name, params in view.drawn.items() if name[0].isupper())
+        return _wrapped([word for change in changes for word in _changes(*change)] or ["intensity unchanged"])
     if corrupt is None or view.drawn["corrupt"] is None:
         return "not corrupted"
     return _wrapped(
@@ -45,7 +46,7 @@ def _geometry(view: View) -> list[str]:
     flipped = [name for name, flip in zip(AXES[len(view.window.size)], drawn["flip"], strict=True) if flip]
     words = {
         "window " + "×".join(str(n) for n in view.window.size): True,
-        "flip " + "".join(flipped): flipped,
+        "flip " + ", ".join(flipped): flipped,
         f"turn {90 * drawn['turn']}°": drawn["turn"],
         "rotate " + "/".join(str(round(angle)) for angle in drawn["angles"]) + "°": any(drawn["angles"]),
         f"zoom {drawn['zoom']:.2f}": drawn["zoom"] != 1,
@@ -63,13 +64,27 @@ def _corruptions(corrupt: Corruption, params: dict[str, Any] | None) -> list[str
     if isinstance(corrupt, RandChaind):
         steps = zip(corrupt.steps, params["steps"], strict=True)
         return [name for step, drawn in steps for name in _corruptions(step, drawn)]
-    return [_plain(type(corrupt).__name__)]
+    return _changes(type(corrupt).__name__, params)
+
+
+def _changes(name: str, params: dict[str, Any] | None) -> list[str]:
+    """What a transform did: nothing, a name, or one a part of it that was drawn."""
+    if params is None:
+        return []
+    if "sigma" in params:
+        return ["blur"] * (params["sigma"] > 0) + ["noise"] * (params["std"] > 0)
+    if "invert" in params:
+        return ["tone curve, inverted" if params["invert"] else "tone curve, not inverted"]
+    if (params.get("low"), params.get("high")) == (0.0, 1.0):  # a window that was not moved
+        return []
+    return [_plain(name)]
 
 
 def _plain(name: str) -> str:
-    """RandBiasFieldd -> bias field."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removeprefix("Rand").removesuffix("d")).lower()
+    """RandBiasFieldd -> bias field; a number tells a second transform of that name from the first."""
+    bare = re.sub(r"d( \d+)?$", "", name.removeprefix("Rand"))
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", bare).lower()
 
 
 def _wrapped(words: list[str]) -> str:
-    return "\n".join(textwrap.wrap(", ".join(words), WIDTH)[:3])
+    return "\n".join(textwrap.wrap(", ".join(words), WIDTH, break_on_hyphens=False)[:LINES])

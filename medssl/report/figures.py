@@ -1,7 +1,7 @@
 """Contact sheets: what a recipe makes of a few samples, for someone who wants to see at once whether it is sane.
 
-A band a sample: the source with the windows of its views, then target, input and their difference. A band of a volume
-has three rows: axial, coronal and sagittal.
+A band a sample: the source with the outlines of its views, then target, input and their difference. A band of a volume
+has three rows: axial, coronal and sagittal, each cut so that the view's corruption shows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from matplotlib.lines import Line2D
 
 from medssl.crop.contrastive import ContrastiveCrop
 from medssl.report import captions
-from medssl.report.panels import BEYOND, BOX, COLOURS, DIFFERENCE, TWO_SIDED, draw_frames, draw_source, draw_view
+from medssl.report.panels import (
+    BEYOND,
+    BOX,
+    COLOURS,
+    CUT,
+    DIFFERENCE,
+    GROUND,
+    TWO_SIDED,
+    draw_frames,
+    draw_source,
+    draw_view,
+)
+from medssl.report.place import place, source_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,9 +37,9 @@ if TYPE_CHECKING:
     from medssl.types import View
     from medssl.views import Sample, ViewsDataset
 
-INK, FAINT = "#1c2733", "#77838f"
+INK, FAINT, ALARM = "#1c2733", "#5f6b77", "#c0261c"
 CELL, GAP, GROUP = 1.5, 0.05, 0.2  # inches: a panel, between panels, between groups of panels
-LEFT, MARGIN, HEAD, LABEL, CAPTION = 0.34, 0.16, 1.5, 0.26, 0.42
+LEFT, MARGIN, HEAD, LABEL, CAPTION = 0.34, 0.16, 1.72, 0.26, 0.50
 PLANES = {2: ("",), 3: ("axial", "coronal", "sagittal")}
 
 
@@ -47,10 +59,10 @@ class Sheet:
         self.figure = Figure(figsize=(width, height), facecolor="white")
 
     def panel(self, x: float, y: float, width: float = CELL, height: float = CELL) -> Axes:
-        """Empty axes of which only the black ground is seen."""
+        """Empty axes of which only the ground is seen."""
         bottom = (self.height - y - height) / self.height
         axes = self.figure.add_axes(
-            (x / self.width, bottom, width / self.width, height / self.height), facecolor="black"
+            (x / self.width, bottom, width / self.width, height / self.height), facecolor=GROUND
         )
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -74,22 +86,28 @@ def contact_sheet(
     epoch: int = 0,
     heat: Mapping[int, Tensor] | None = None,
     title: str = "views",
+    about: str = "",
+    warning: str | None = None,
 ) -> Figure:
     """Draw the samples `numbers` of `data`, with the views that training gets of them in `epoch`.
 
     `heat` holds low-resolution maps (*s) by sample number; boxes are those of the crop policy, once it has any.
-    Of more than two views the others are shown as input alone.
+    `about` stands under the title, and under it, in red, `warning`. Of more than two views the others are shown as
+    input alone.
     """
     samples = [data[epoch, number] for number in numbers]
     views = samples[0].views
     planes = PLANES[views[0].x.ndim - 1]
     columns = _columns(len(views), heat is not None)
     band = LABEL + len(planes) * (CELL + GAP) + CAPTION
-    sheet = Sheet(max(columns[-1].x + CELL + MARGIN, 7.5), HEAD + band * len(samples))
-    _head(sheet, columns, title, views, data)
-    for place, sample in enumerate(samples):
+    sheet = Sheet(max(columns[-1].x + CELL + MARGIN, 8.5), HEAD + band * len(samples))
+    sheet.text(LEFT, 0.14, title, fontsize=13, fontweight="bold")
+    sheet.text(LEFT, 0.43, about, fontsize=8, color=FAINT)
+    sheet.text(LEFT, 0.60, warning or "", fontsize=9, fontweight="bold", color=ALARM)
+    _head(sheet, columns, views, data)
+    for number, sample in enumerate(samples):
         map_ = None if heat is None else heat[sample.number]
-        _band(sheet, columns, HEAD + place * band, data, sample, map_)
+        _band(sheet, columns, HEAD + number * band, data, sample, map_)
     return sheet.figure
 
 
@@ -106,16 +124,18 @@ def _columns(views: int, heat: bool) -> list[Column]:
     return columns
 
 
-def _head(sheet: Sheet, columns: list[Column], title: str, views: Sequence[View], data: ViewsDataset) -> None:
-    sheet.text(LEFT, 0.16, title, fontsize=13, fontweight="bold")
-    x = LEFT
+def _head(sheet: Sheet, columns: list[Column], views: Sequence[View], data: ViewsDataset) -> None:
+    x, y = LEFT, 0.89
     for colour, style, words in _legend(views, data):
-        sheet.line(x, 0.62, 0.22, colour, style)
-        sheet.text(x + 0.28, 0.62, words, va="center")
-        x += 0.44 + 0.053 * len(words)
-    bar = sheet.panel(x, 0.57, 0.5, 0.1)
+        sheet.line(x, y, 0.22, colour, style)
+        sheet.text(x + 0.28, y, words, va="center")
+        x += 0.46 + 0.051 * len(words)
+    x, y = LEFT, 1.09
+    bar = sheet.panel(x, y - 0.05, 0.5, 0.1)
     bar.imshow(np.linspace(-1, 1, 64)[None], cmap=TWO_SIDED, aspect="auto")
-    sheet.text(x + 0.56, 0.62, f"input darker / brighter than target, up to {DIFFERENCE}", va="center")
+    channel = ", of the channel that changed most" if len(views[0].x) > 1 else ""
+    words = f"input darker / brighter than target: the colours end at {DIFFERENCE} of an image's range of 0..1{channel}"
+    sheet.text(x + 0.56, y, words, va="center")
     for column in columns:
         sheet.text(column.x + CELL / 2, HEAD - 0.16, column.kind, ha="center", fontsize=8)
         if column.kind == "target" or (column.kind == "input" and (column.view or 0) > 1):
@@ -132,12 +152,15 @@ def _view_head(sheet: Sheet, column: Column, views: Sequence[View]) -> None:
 
 def _legend(views: Sequence[View], data: ViewsDataset) -> list[tuple[str, Any, str]]:
     found: list[tuple[str, Any, str]] = [
-        (COLOURS[i % len(COLOURS)], "-", f"window of view {i + 1}") for i in range(len(views))
+        (COLOURS[i % len(COLOURS)], "-", f"where view {i + 1} looks") for i in range(len(views))
     ]
     if views[0].x.ndim == 4:
-        found.append((FAINT, BEYOND, "window that does not meet this slice"))
+        found.append((FAINT, BEYOND, "looks beyond this slice"))
+        found.append(
+            (FAINT, CUT, "where its panels are cut, so that its corruption shows; the source is cut with view 1")
+        )
     if _box(data, 0) is not None:
-        found.append((BOX, "-", "box that holds the windows' centres"))
+        found.append((BOX, "-", "box that holds the views' centres"))
     return found
 
 
@@ -146,6 +169,8 @@ def _band(
 ) -> None:
     case = data.cache.cases[data.ids[sample.number]]
     source, planes = data.cache.image(case.id), PLANES[len(case.shape)]
+    places, box = [place(view, case) for view in sample.views], _box(data, sample.number)
+    slices = source_cuts(places[0], case.shape)
     below = top + LABEL + len(planes) * (CELL + GAP)
     sheet.text(LEFT, top + 0.07, captions.sample(case), fontsize=8)
     for axis, plane in enumerate(planes):
@@ -154,10 +179,10 @@ def _band(
         for column in columns:
             axes = sheet.panel(column.x, y)
             if column.view is None:
-                draw_source(axes, source, case, axis, heat if column.kind == "heat map" else None)
-                draw_frames(axes, sample.views, case.shape, axis, _box(data, sample.number), column.kind)
+                draw_source(axes, source, case, axis, slices[axis], heat if column.kind == "heat map" else None)
+                draw_frames(axes, places, case.shape, axis, slices[axis], box, column.kind)
             else:
-                draw_view(axes, sample.views[column.view], axis, column.kind)
+                draw_view(axes, sample.views[column.view], axis, places[column.view].cuts[axis], column.kind)
     for column in columns:
         if column.view is not None:
             words = captions.under(column.kind, sample.views[column.view], data.maker.preset.corrupt)

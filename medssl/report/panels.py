@@ -1,6 +1,6 @@
 """What stands in one panel of a contact sheet: a slice of the source, of a view, or of a difference.
 
-A volume is cut in the middle and shown as radiologists look at it: patient's right on the left, head and front up.
+A volume is shown as radiologists look at it: patient's right on the left, head and front up.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.patches import Rectangle
 
 from medssl.crop.heat import spread
+from medssl.report.place import cut_lines, outline
 from medssl.views import scaled
 
 if TYPE_CHECKING:
@@ -21,40 +21,64 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medssl.data.cache import Case
+    from medssl.report.place import Place
     from medssl.types import View
 
 COLOURS = ("#2f8fe0", "#f08c00", "#12a37a", "#8c5fd3", "#c9a800")  # a view each
 BOX = "#ff4fa3"
-BEYOND: Any = (0, (2.2, 1.6))  # dashes: the window does not meet the slice
+GROUND = "#dfe6ec"  # around a picture: neither black nor white, which pictures are
+BEYOND: Any = (0, (2.2, 1.6))  # dashes: the view does not meet the slice
+CUT: Any = (0, (0.8, 1.4))  # dots: where the view is cut
 DIFFERENCE = 0.5  # where the colours of the difference end
 TWO_SIDED = "RdBu_r"
 
 
-def draw_source(axes: Axes, source: Any, case: Case, axis: int, heat: Tensor | None) -> None:
-    """The middle slice across `axis`, in physical proportions, and the heat map over it."""
-    at = [slice(None)] * (len(case.shape) + 1)
-    if len(case.shape) == 3:
-        at[axis + 1] = slice(case.shape[axis] // 2, case.shape[axis] // 2 + 1)
-    image = scaled(np.asarray(source[tuple(at)]).astype(np.float32), case.intensity)
-    rows, columns = (case.spacing[i] for i in _plane(case.shape, axis))
-    shown = _show(axes, _middle(image, axis), len(case.shape))
+def draw_source(axes: Axes, source: Any, case: Case, axis: int, at: int, heat: Tensor | None) -> None:
+    """Slice `at` across `axis`, in physical proportions, and the heat map over it."""
+    dims = len(case.shape)
+    part = [slice(None)] * (dims + 1)
+    if dims == 3:
+        part[axis + 1] = slice(at, at + 1)
+        number(axes, at, case.shape[axis])
+    image = scaled(np.asarray(source[tuple(part)]).astype(np.float32), case.intensity)
+    shown = _show(axes, cut(image, axis, 0), dims)
     if heat is not None:
-        map_ = _middle(spread(heat).numpy()[None], axis)[0]
-        axes.imshow(map_, cmap="inferno", vmin=0, vmax=1, alpha=0.55, extent=shown.get_extent(), origin=shown.origin)
-    _orient(axes, len(case.shape), rows / columns)
+        map_ = spread(heat).numpy()[None]
+        over = cut(map_, axis, int((at + 0.5) / case.shape[axis] * map_.shape[axis + 1]))[0]
+        axes.imshow(over, cmap="inferno", vmin=0, vmax=1, alpha=0.55, extent=shown.get_extent(), origin=shown.origin)
+    rows, columns = (case.spacing[i] for i in _plane(case.shape, axis))
+    _orient(axes, dims, rows / columns)
 
 
-def draw_view(axes: Axes, view: View, axis: int, kind: str) -> None:
-    """The middle slice across `axis` of a view's target or input, or of their difference, averaged over channels."""
+def draw_view(axes: Axes, view: View, axis: int, at: int, kind: str) -> None:
+    """Slice `at` across `axis` of a view's target or input, or of their difference."""
     dims = view.x.ndim - 1
     if kind == "input − target":
-        difference = _middle(view.x - view.target, axis).mean(0)
-        axes.set_facecolor("#f7f7f7")  # no difference
         limits: Any = {"cmap": TWO_SIDED, "vmin": -DIFFERENCE, "vmax": DIFFERENCE}
+        difference = strongest(cut(view.x - view.target, axis, at))
         axes.imshow(difference, origin="upper" if dims == 2 else "lower", **limits)
     else:
-        _show(axes, _middle(view.target if kind == "target" else view.x, axis), dims)
+        _show(axes, cut(view.target if kind == "target" else view.x, axis, at), dims)
+        if dims == 3 and kind == "target":
+            number(axes, at, view.x.shape[axis + 1])
     _orient(axes, dims, 1.0)
+
+
+def strongest(difference: np.ndarray) -> np.ndarray:
+    """Of each pixel of (C,Y,X) the channel that differs most, with its sign: (Y,X). A mean would hide colour."""
+    return np.take_along_axis(difference, np.abs(difference).argmax(0)[None], 0)[0]
+
+
+def cut(image: np.ndarray, axis: int, at: int) -> np.ndarray:
+    """Slice `at` of (C,*S) across `axis`; an image (C,Y,X) as it is."""
+    return image if image.ndim == 3 else image.take(at, axis + 1)
+
+
+def number(axes: Axes, at: int, of: int) -> None:
+    """Say in the corner which slice it is, counted from 1."""
+    ground = {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "pad": 1.2}
+    words = f"{at + 1}/{of}"
+    axes.text(0.03, 0.97, words, transform=axes.transAxes, va="top", color="white", fontsize=5.5, bbox=ground)
 
 
 def _show(axes: Axes, image: np.ndarray, dims: int) -> AxesImage:
@@ -69,32 +93,43 @@ def _orient(axes: Axes, dims: int, aspect: float) -> None:
     axes.xaxis.set_inverted(dims == 3)
 
 
-def _middle(image: np.ndarray, axis: int) -> np.ndarray:
-    """The middle slice of (C,*S) across `axis`; an image (C,Y,X) as it is."""
-    return image if image.ndim == 3 else image.take(image.shape[axis + 1] // 2, axis + 1)
-
-
 def _plane(shape: Sequence[int], axis: int) -> list[int]:
     """The two axes that are seen: rows, columns."""
     return [i for i in range(len(shape)) if len(shape) == 2 or i != axis]
 
 
 def draw_frames(
-    axes: Axes, views: Sequence[View], shape: tuple[int, ...], axis: int, box: np.ndarray | None, kind: str
+    axes: Axes, places: Sequence[Place], shape: tuple[int, ...], axis: int, at: int, box: np.ndarray | None, kind: str
 ) -> None:
-    """Outline the windows (source) or the box (both) in voxels; an image's voxel i covers i - 1/2 to i + 1/2."""
-    seen = _plane(shape, axis)
-    for i, view in enumerate(views if kind == "source" else ()):
-        start, size = np.asarray(view.window.start), np.asarray(view.window.size)
-        meets = len(shape) == 2 or start[axis] <= shape[axis] // 2 < start[axis] + size[axis]
-        _frame(axes, start[seen], size[seen], COLOURS[i % len(COLOURS)], "-" if meets else BEYOND)
+    """Outline on a slice of the source where the views look and are cut (source), and the box (both).
+
+    Voxel i covers i - 1/2 to i + 1/2. What a view sees beyond the image is outlined too, and the panel made to hold it.
+    """
+    outlines = [outline(where, axis, at) for where in places]
+    for i, (where, found) in enumerate(zip(places, outlines, strict=True) if kind == "source" else ()):
+        colour = COLOURS[i % len(COLOURS)]
+        _lines(axes, found.lines, colour, "-" if found.meets else BEYOND, 1.6, f"view {i + 1}")
+        if found.meets and len(shape) == 3:
+            _lines(axes, cut_lines(where, axis, at), colour, CUT, 0.9, f"cut {i + 1}")
     if box is not None:
-        low, high = box * np.asarray(shape)
-        _frame(axes, low[seen], (high - low)[seen], BOX, "-")
+        (top, left), (bottom, right) = (box * np.asarray(shape))[:, _plane(shape, axis)] - 0.5
+        corners = [[top, left], [top, right], [bottom, right], [bottom, left], [top, left]]
+        _lines(axes, [np.array(corners)], BOX, "-", 1.6, "box")
+    _hold(axes, [line for found in outlines for line in found.lines])
 
 
-def _frame(axes: Axes, start: np.ndarray, size: np.ndarray, colour: str, style: Any) -> None:
-    corner = (start[1] - 0.5, start[0] - 0.5)
-    axes.add_patch(
-        Rectangle(corner, size[1], size[0], fill=False, edgecolor=colour, linewidth=1.6, linestyle=style, clip_on=False)
-    )
+def _lines(axes: Axes, lines: Sequence[np.ndarray], colour: str, style: Any, width: float, name: str) -> None:
+    for line in lines:
+        axes.plot(line[:, 1], line[:, 0], color=colour, linestyle=style, linewidth=width, label=name, scalex=False,
+                  scaley=False)  # fmt: skip
+
+
+def _hold(axes: Axes, lines: Sequence[np.ndarray]) -> None:
+    """Widen the panel to what it must hold; the direction of its axes stays."""
+    every = np.concatenate(lines) if lines else np.empty((0, 2))
+    for ends, get, put in ((every[:, 1], axes.get_xlim, axes.set_xlim), (every[:, 0], axes.get_ylim, axes.set_ylim)):
+        low, high = sorted(get())
+        low, high = min([low, *ends]), max([high, *ends])
+        rim = 0.01 * (high - low)  # so that a line at the edge is whole
+        both = low - rim, high + rim
+        put(*(both if get()[0] < get()[1] else both[::-1]), auto=True)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
+from medssl.report.panels import GROUND, cut, strongest
+from medssl.report.place import telling
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,12 +19,13 @@ CELL, HEAD, LABEL = 1.7, 0.75, 0.3  # inches
 
 
 class Restored(NamedTuple):
-    """One sample, arrays (C,*S) in [0, 1]."""
+    """One sample, arrays (C,*S) in [0, 1]; `mask` (1,*S) is true where it was corrupted."""
 
     id: str
     seen: np.ndarray
     made: np.ndarray
     target: np.ndarray
+    mask: np.ndarray
 
 
 def errors(samples: Sequence[Restored]) -> dict[str, float]:
@@ -41,7 +45,10 @@ def errors(samples: Sequence[Restored]) -> dict[str, float]:
 
 
 def sheet(samples: Sequence[Restored]) -> Figure:
-    """A row a sample, middle slices of volumes; the title gives the errors beside those of trivial answers."""
+    """A row a sample; of volumes an axial slice on which the corruption shows.
+
+    The title gives the errors beside those of trivial answers.
+    """
     heads = ("seen", "restored", "target", "restored − target")
     width, height = CELL * len(heads) + 0.2, HEAD + len(samples) * (CELL + LABEL)
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -49,8 +56,11 @@ def sheet(samples: Sequence[Restored]) -> Figure:
     figure.text(0.1 / width, 1 - 0.12 / height, f"mean squared error: {found}", va="top", fontsize=8)
     for row, sample in enumerate(samples):
         top = HEAD + row * (CELL + LABEL)
-        figure.text(0.1 / width, 1 - (top - 0.06) / height, sample.id, fontsize=7, va="bottom", color="#77838f")
-        pictures = (sample.seen, sample.made, sample.target, sample.made - sample.target)
+        at = telling(sample.seen - sample.target, sample.mask)[0]
+        name = sample.id if sample.seen.ndim == 3 else f"{sample.id}   axial slice {at + 1} of {sample.seen.shape[1]}"
+        figure.text(0.1 / width, 1 - (top - 0.06) / height, name, fontsize=7, va="bottom", color="#77838f")
+        whole = (sample.seen, sample.made, sample.target, sample.made - sample.target)
+        pictures = [cut(picture, 0, at) for picture in whole]
         for column, (head, picture) in enumerate(zip(heads, pictures, strict=True)):
             place = (
                 (0.1 + column * CELL) / width,
@@ -58,18 +68,18 @@ def sheet(samples: Sequence[Restored]) -> Figure:
                 (CELL - 0.06) / width,
                 (CELL - 0.06) / height,
             )
-            axes = figure.add_axes(place, facecolor="black")
-            _show(axes, picture, difference=column == 3)
+            axes = figure.add_axes(place, facecolor=GROUND)
+            _show(axes, picture, difference=column == 3, volume=sample.seen.ndim == 4)
             if row == 0:
                 axes.text(0.5, 1.16, head, transform=axes.transAxes, ha="center", fontsize=8, fontweight="bold")
     return figure
 
 
-def _show(axes: Axes, picture: np.ndarray, *, difference: bool) -> None:
-    flat = picture if picture.ndim == 3 else picture[:, picture.shape[1] // 2, ::-1]  # superior slice, anterior up
+def _show(axes: Axes, picture: np.ndarray, *, difference: bool, volume: bool) -> None:
+    flat = picture[:, ::-1, ::-1] if volume else picture  # anterior up, the patient's right on the left
     axes.set(xticks=[], yticks=[])
     if difference:
-        axes.imshow(flat.mean(0), cmap="RdBu_r", vmin=-0.5, vmax=0.5)
+        axes.imshow(strongest(flat), cmap="RdBu_r", vmin=-0.5, vmax=0.5)
     elif len(flat) == 3:
         axes.imshow(np.clip(flat.transpose(1, 2, 0), 0, 1))
     else:

@@ -10,14 +10,16 @@ import torch
 from medssl import views as view_room
 from medssl.branches import adversary as adversary_room
 from medssl.branches import restore as restore_room
-from medssl.engine.schedule import Weight, steps_of
-from medssl.models import norm, sizes
+from medssl.models import gray, norm, sizes
 from medssl.pretext import Pretext
-from medssl.run import fit
+from medssl.recipe import in_steps
+from medssl.run import fit, timing
 from medssl.run.kinds import call, check, filled, kinds, make, resolve
+from medssl.run.timing import weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from medssl.engine.schedule import Weight
     from medssl.recipe import PretrainRecipe, Recipe
     from medssl.types import CropPolicy
     from medssl.views import ViewMaker
@@ -36,7 +38,6 @@ __all__ = [
     "weights",
 ]
 
-LOSSES = {"method": "discrimination", "restore": "restoration", "adversary": "adversarial"}
 SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set it
     "encoder": ("spatial_dims", "in_channels"),
     "decoder": ("spatial_dims", "channels", "strides"),
@@ -44,10 +45,8 @@ SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set 
     "restore": ("spatial_dims", "in_channels", "out_channels"),
     "adversary": ("spatial_dims", "in_channels"),
     "crop": ("samples", "spatial_dims", "steps"),
-    "views": ("spatial_dims",),
+    "views": ("spatial_dims", "channels"),
 }
-
-WEIGHTS = {"method": 1.0, "restore": 10.0, "adversary": 0.001}  # as published (DiRA's release)
 
 
 class Parts(NamedTuple):
@@ -58,16 +57,14 @@ class Parts(NamedTuple):
     weights: dict[str, Weight]  # by loss
 
 
-def _timing(
-    *, weight: float, start: float | int = 0, warmup: float | int = 0
-) -> tuple[float, int | float, int | float]:
-    """The keys that say how much and when a loss counts."""
-    return weight, start, warmup
-
-
 def encoder(recipe: Recipe) -> Any:
-    """The encoder of a recipe."""
-    return make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": recipe.channels})
+    """The encoder of a recipe; if `views.faithful` in 2D it takes one channel and sees it three times."""
+    thrice = gray.repeated(recipe.model_dump())
+    channels = gray.CHANNELS if thrice else recipe.channels
+    net = make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": channels})
+    if thrice:
+        gray.repeat(net)
+    return net
 
 
 def decoder(recipe: Recipe, on: Any) -> Any:
@@ -80,20 +77,17 @@ def decoder(recipe: Recipe, on: Any) -> Any:
 
 def views(recipe: PretrainRecipe) -> ViewMaker:
     """What makes the views of a recipe."""
-    maker: ViewMaker = call(view_room.build, recipe.views, "views", {"spatial_dims": recipe.spatial_dims})
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
+    maker: ViewMaker = call(view_room.build, recipe.views, "views", supplied)
     return maker
 
 
 def crop(recipe: PretrainRecipe, samples: int) -> CropPolicy:
     """Where the views of `samples` training samples look."""
+    recipe = in_steps(recipe, samples)
     supplied = {"samples": samples, "spatial_dims": recipe.spatial_dims, "steps": recipe.train.steps}
     policy: CropPolicy = make("crop", recipe.crop, supplied)
     return policy
-
-
-def weights(recipe: PretrainRecipe) -> dict[str, Weight]:
-    """The weight of each main loss over the steps of the run."""
-    return {loss: _weight(recipe, group) for group, loss in LOSSES.items() if getattr(recipe, group) is not None}
 
 
 def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
@@ -101,6 +95,7 @@ def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int =
 
     The parts it returns have shapes and no numbers.
     """
+    recipe = in_steps(recipe, samples)
     crop(recipe, samples=1)
     try:
         with torch.device("meta"), warnings.catch_warnings():
@@ -118,6 +113,7 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
 
     Raises `InputError` for whatever cannot work, saying what to change.
     """
+    recipe = in_steps(recipe, samples)
     _check_groups(recipe)
     _check_batch(recipe, world)
     net = encoder(recipe)
@@ -125,7 +121,7 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     for size in maker.sizes:
         sizes.check(size, net.divisor)
         norm.check(net, size)
-    _check_level(recipe, net)
+    _check_crop(recipe, net, len(maker.sizes))
     pretext = _pretext(recipe, net, samples)
     if pretext.adversary is not None:
         pretext.adversary.discriminator.check(maker.sizes[0])
@@ -148,31 +144,15 @@ def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
     for group, room in (("restore", restore_room), ("adversary", adversary_room)):
         if content[group] is not None:
             content[group] = filled(room.build, content[group], SUPPLIED[group])
-    for group in LOSSES:
+    for group, weight in timing.WEIGHTS.items():
         if content[group] is not None:
-            content[group] = filled(_timing, {"weight": WEIGHTS[group], **content[group]})
+            content[group] = filled(timing.timing, {"weight": weight, **content[group]})
     return content
-
-
-def _weight(recipe: PretrainRecipe, group: str) -> Weight:
-    timing = {key: value for key, value in getattr(recipe, group).items() if key in ("weight", "start", "warmup")}
-    value, start, warmup = _timing(**check(_timing, {"weight": WEIGHTS[group], **timing}, group))
-    steps = recipe.train.steps
-    weight = Weight(value, steps_of(start, steps), steps_of(warmup, steps))
-    if not 0 <= weight.start < steps:
-        raise InputError(f"{group}.start={start} is step {weight.start}, but the run has {steps}: start it earlier")
-    if value < 0 or weight.warmup < 0:
-        raise InputError(f"{group}.weight={value} and {group}.warmup={warmup} must not be negative")
-    if weight.warmup > steps:
-        raise InputError(
-            f"{group}.warmup={warmup} is longer than the run of {steps} steps: shorten it, or train longer"
-        )
-    return weight
 
 
 def _arguments(recipe: PretrainRecipe, group: str) -> dict[str, Any]:
     """What a group says to its `build`: all but when and how much it counts."""
-    return {key: value for key, value in getattr(recipe, group).items() if key not in ("weight", "start", "warmup")}
+    return {key: value for key, value in getattr(recipe, group).items() if key not in timing.KEYS}
 
 
 def _pretext(recipe: PretrainRecipe, net: Any, samples: int | None) -> Pretext:
@@ -197,14 +177,7 @@ def _check_groups(recipe: PretrainRecipe) -> None:
         raise InputError("method and restore are both null, so there is nothing to learn: set one of them")
     if recipe.adversary is not None and recipe.restore is None:
         raise InputError("adversary judges what restore makes, but restore is null: set restore or adversary=null")
-    starts = {loss: weight.start for loss, weight in weights(recipe).items() if weight.value > 0}
-    if min(starts.values(), default=1) > 0:
-        raise InputError(f"no loss counts at step 0 (starts: {starts}): let one start at 0 with a weight above 0")
-    if "adversarial" in starts and starts["adversarial"] < starts.get("restoration", recipe.train.steps):
-        raise InputError(
-            f"adversary starts at step {starts['adversarial']}, restore at {starts.get('restoration', 'none')}: "
-            "the adversary judges what restore makes, so start it with or after restore"
-        )
+    timing.check_stages(recipe)
 
 
 def _check_batch(recipe: PretrainRecipe, world: int) -> None:
@@ -216,7 +189,10 @@ def _check_batch(recipe: PretrainRecipe, world: int) -> None:
         )
 
 
-def _check_level(recipe: PretrainRecipe, net: Any) -> None:
+def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
+    scale = recipe.crop.get("scale") or [0]
+    if isinstance(scale, list) and isinstance(scale[0], list) and len(scale) != views:
+        raise InputError(f"crop.scale holds {len(scale)} ranges but views.count is {views}: give one, or one a view")
     level, levels = recipe.crop.get("level"), len(net.channels)
     if isinstance(level, int) and not -levels <= level < levels:
         raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")

@@ -57,24 +57,26 @@ def check(recipe: PretrainRecipe, options: Options) -> None:
 def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe for a few samples and steps: all losses from step 0 at full weight, one batch of all samples."""
     now = {
-        group: {**settings, "start": 0, "warmup": 0}
+        group: {**settings, "start": 0, "warmup": 0, "end": None}
         for group in ("method", "restore", "adversary")
         if (settings := build.resolved(recipe)[group]) is not None
     }
     if "momentum" in now.get("method", {}):
         now["method"]["momentum"] = min(now["method"]["momentum"], MOMENTUM)
     short = {
-        name: spec.model_copy(update={"warmup": min(spec.warmup, STEPS // 10)})
+        name: spec.model_copy(update={"warmup": 0.1 if isinstance(spec.warmup, str) else min(spec.warmup, STEPS // 10)})
         for name, spec in recipe.optimizers.items()
     }
     if "bank" in short:  # held still: learned negatives always catch up with so few samples
         short["bank"] = short["bank"].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
     few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
     train = recipe.train.model_copy(update={**few, "log_every": 1})
-    # Steps of the whole run become the same share of the short one, as times written as shares do by themselves.
+    # Steps of the whole run become the same share of the short one, as times written as shares do by themselves; what
+    # an epoch of the whole run is, is not known here.
     total = recipe.train.steps
     shares = {key: min(1.0, t / total) for key in ("start", "every") if type(t := recipe.crop.get(key)) is int}
-    return recipe.model_copy(update={**now, "crop": {**recipe.crop, **shares}, "optimizers": short, "train": train})
+    crop = {key: v for key, v in {**recipe.crop, **shares}.items() if key not in ("start", "every") or type(v) is float}
+    return recipe.model_copy(update={**now, "crop": crop, "optimizers": short, "train": train})
 
 
 def verdicts(run: Run, records: list[dict[str, Any]]) -> list[tuple[bool, str]]:

@@ -90,6 +90,12 @@ def open_cache(recipe: Recipe, out: Path) -> Cache:
     return cache
 
 
+def named(data: Data) -> str:
+    """What a person calls these data: the name of their folder or manifest, without where it lies."""
+    place = data.cache or data.manifest
+    return "phantoms" if place is None else Path(place).absolute().name
+
+
 def mismatch(cache: Cache, preset: str) -> str | None:
     """A sentence where images prepared as one modality are augmented as another."""
     prepared = cache.preprocessing["preset"]

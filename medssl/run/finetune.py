@@ -14,6 +14,7 @@ from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
+from medssl.recipe import in_steps
 from medssl.run import dataset, health, labelled, launch, origin, plan, resume, score
 from medssl.run import out as out_room
 from medssl.run.labelled import Held, Samples
@@ -83,6 +84,7 @@ def _open(
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
     held = Held(cache, task, labelled.HELD // (1 + recipe.data.workers))  # each worker keeps its own
+    recipe = in_steps(recipe, len(chosen["train"]))
     run = Tuning(recipe, resolved, out, fabric, cache, chosen, task, made.augment, model, held, start, log)
     run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
     for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test

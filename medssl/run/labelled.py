@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from medssl.data.cache import Cache, Case
     from medssl.tasks.task import Task
     from medssl.transforms.modality import Preset
+    from medssl.transforms.warp import WarpSettings
 
 HELD = 2**31  # bytes of decoded cases that a run keeps in memory
 LARGE = 2**25  # voxels above which a case is read by region instead
@@ -53,6 +54,7 @@ class Decoded(NamedTuple):
 def build(
     *,
     spatial_dims: int,
+    channels: int | None = None,
     size: list[int],
     preset: str = "ct",
     warp: dict[str, Any] | None = None,
@@ -65,7 +67,7 @@ def build(
         raise InputError(f"augment.size {size} has {len(size)} axes, but spatial_dims is {spatial_dims}")
     if not 0 <= foreground <= 1:
         raise InputError(f"augment.foreground={foreground} is a share of the patches: give a number in 0..1")
-    made = modality_preset(preset, spatial_dims, warp=warp, intensity=intensity, corrupt="none")
+    made = modality_preset(preset, spatial_dims, channels, warp=warp, intensity=intensity, corrupt="none")
     if not 0 < scale[0] <= scale[1] <= 1:
         raise InputError(f"augment.scale {list(scale)} must be two shares of the image, the smaller first, in 0..1")
     return Augment(tuple(size), made, foreground, scale)
@@ -144,15 +146,19 @@ class Samples(Dataset):
 
     def _patch(self, case: Case, found: Decoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         window = patch_window(case.shape, self.augment.size, self._spot(found, rng), rng)
-        map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self.augment.preset.warp)
+        map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self._moves(window, case))
         low = min(pair[0] for pair in case.intensity)
-        x = scaled(warp(found.image, map_, fill=low), case.intensity)
+        x = scaled(warp(found.image, map_, fill=low), case.intensity, cut=not self.augment.preset.beyond)
         return x, warp(found.target, map_, order=0, fill=0)[0].astype(np.int64)
 
     def _image(self, case: Case, found: Decoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         window = part_window(case.shape, self.augment.scale, rng)
-        map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self.augment.preset.warp)
-        return scaled(warp(found.image, map_, average=True), case.intensity), found.target
+        map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self._moves(window, case))
+        x = warp(found.image, map_, average=True)
+        return scaled(x, case.intensity, cut=not self.augment.preset.beyond), found.target
+
+    def _moves(self, window: Window, case: Case) -> WarpSettings:
+        return self.augment.preset.moves(window, case.spacing)
 
     def _spot(self, found: Decoded, rng: np.random.Generator) -> np.ndarray | None:
         if rng.random() >= self.augment.foreground or not found.spots:

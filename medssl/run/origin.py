@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from medssl.engine import checkpoint
-from medssl.models import weights
+from medssl.models import gray, weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     content, tensors = _about(path), weights.read(path)
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
-    report = weights.load(model, tensors, parts, source=f"init={options.init}")
+    # weights that saw gray as three equal channels say the same of one channel
+    channels = (gray.CHANNELS, 1) if gray.repeated(content.get("recipe", {})) else None
+    report = weights.load(model, tensors, parts, source=f"init={options.init}", adapt_channels=channels)
     left_out = _parts(report.left_out)
     data, made = content.get("data", {}), content.get("verb", "weights of another tool")
     step = content.get("state", {}).get("step")

@@ -10,6 +10,8 @@ from medssl import views
 from medssl.crop.contrastive import ContrastiveCrop
 from medssl.crop.heat import heat_map
 from medssl.report import figures, restored
+from medssl.run import dataset
+from medssl.run.preview import described
 from medssl.run.refresh import Wholes, evaluating
 
 if TYPE_CHECKING:
@@ -30,7 +32,15 @@ def draw(run: Run) -> None:
     numbers = list(range(min(SHOWN, len(run.ids))))
     epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the views that training saw last
     with evaluating(run.pretext.float()):  # images are float32, whatever the precision of training was
-        sheet = figures.contact_sheet(data, numbers, epoch=epoch, heat=_heat(run, numbers), title="views and crops")
+        sheet = figures.contact_sheet(
+            data,
+            numbers,
+            epoch=epoch,
+            heat=_heat(run, numbers),
+            title="views and crops",
+            about=described(run.recipe, boxes=True),
+            warning=dataset.mismatch(run.cache, run.resolved["views"]["preset"]),
+        )
         sheet.savefig(folder / "views.png", dpi=110)
         if run.pretext.restore is not None:
             samples = [_restored(run, data, epoch, i) for i in range(min(JUDGED, len(run.ids)))]
@@ -44,8 +54,8 @@ def _heat(run: Run, numbers: list[int]) -> dict[int, Tensor]:
     level = run.policy.level if isinstance(run.policy, ContrastiveCrop) else "auto"
     maps = {}
     for number in numbers:
-        _, x = wholes[number]
-        maps[number] = heat_map(run.pretext.encoder(x[None].to(run.fabric.device)), level)[0].cpu()
+        x = wholes[number].x[None].to(run.fabric.device)
+        maps[number] = heat_map(run.pretext.encoder(x), level)[0].cpu()
     return maps
 
 
@@ -53,4 +63,4 @@ def _restored(run: Run, data: ViewsDataset, epoch: int, number: int) -> restored
     view = data[epoch, number].views[0]
     x = torch.from_numpy(view.x)[None].to(run.fabric.device)
     made = run.pretext.reconstruct(x)[0].float().cpu().numpy()
-    return restored.Restored(run.ids[number], view.x, made, view.target)
+    return restored.Restored(run.ids[number], view.x, made, view.target, view.mask)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medssl.run.labelled import Augment
     from medssl.tasks.task import Task
 
-SUPPLIED = ("spatial_dims",)  # to the `build` of a task and of the augment group
+SUPPLIED = ("spatial_dims", "channels")  # to the `build` of a task and of the augment group
 
 
 class Plan(NamedTuple):
@@ -38,7 +38,8 @@ def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
     module = kinds.resolve("task", kind)
     settings = {key: value for key, value in recipe.task.items() if key != "kind"}
     kinds.check(module.build, settings, f"task ({kind})", SUPPLIED)
-    augment = kinds.call(labelled.build, recipe.augment, "augment", {"spatial_dims": recipe.spatial_dims})
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
+    augment = kinds.call(labelled.build, recipe.augment, "augment", supplied)
     if set(recipe.optimizers) != {"main"}:
         raise InputError(f"optimizers has {sorted(recipe.optimizers)}, but fine-tuning has one player: optimizers.main")
     if recipe.train.batch % (recipe.train.accumulate * world):

@@ -15,6 +15,7 @@ from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests
+from medssl.recipe import in_steps
 from medssl.run import build, dataset, health, launch, origin, pictures, resume, stages
 from medssl.run import out as out_room
 from medssl.run.state import Run, restore, restore_optimizers, save
@@ -85,7 +86,7 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) ->
     torch.manual_seed(recipe.seed + ranks.rank())
     fabric.to_device(parts.pretext.double() if recipe.train.precision == "64" else parts.pretext)
     return Run(
-        recipe=recipe,
+        recipe=in_steps(recipe, len(ids)),
         resolved=build.resolved(recipe),
         out=out,
         fabric=fabric,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from medssl.crop.contrastive import ContrastiveCrop
-from medssl.crop.heat import heat_map
 from medssl.report.figures import contact_sheet
 from medssl.run import build, dataset, origin
+from medssl.run.refresh import Wholes, body_boxes, maps
 from medssl.types import InputError
 from medssl.views import ViewsDataset
 
@@ -28,8 +29,8 @@ DOTS = 150  # an inch
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
-def preview(recipe: PretrainRecipe, options: Options, out: Path) -> None:
-    """Draw the first epoch's views of a few training samples into `out`.
+def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "views") -> None:
+    """Draw the first epoch's views of a few training samples into `out`, under the recipe's `name`.
 
     With init=RUN the heat maps of its encoder are drawn too, and ContrastiveCrop looks at their boxes; without, its
     windows are those before the first refresh. Raises InputError for another kind of picture than png, pdf, svg, jpg.
@@ -40,7 +41,12 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path) -> None:
         data = _data(recipe, Path(scratch))
         numbers = np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)).tolist()
         heat = None if options.init is None else _heat(recipe, options, data, numbers)
-        figure = contact_sheet(data, numbers, heat=heat, title=_title(recipe, heat is not None))
+        warning = dataset.mismatch(data.cache, build.resolved(recipe)["views"]["preset"])
+        if warning:
+            print(warning)
+        title = f"{name} on {dataset.named(recipe.data)}"
+        about = described(recipe, boxes=heat is not None)
+        figure = contact_sheet(data, numbers, heat=heat, title=title, about=about, warning=warning)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS)
     print(f"{len(numbers)} of {len(data)} training samples -> {out}")
@@ -60,27 +66,31 @@ def _heat(
     """Heat maps of the encoder that init= names; a contrastive policy gets their boxes."""
     encoder = build.encoder(recipe)
     print(origin.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
-    policy, size = data.policy, data.maker.sizes[0]
+    policy = data.policy
     level = policy.level if isinstance(policy, ContrastiveCrop) else "auto"
-    heat = {}
-    for number in numbers:
-        name = data.ids[number]
-        whole = data.maker.whole(data.cache.image(name), data.cache.cases[name], size)
-        with torch.no_grad():
-            heat[number] = heat_map(encoder.eval()(torch.from_numpy(whole)[None]), level)[0]
+    wholes = Wholes(data.cache, data.ids, data.maker, data.maker.sizes[0])
+    with torch.no_grad():
+        found = list(maps(encoder.eval(), level, (default_collate([wholes[number]]) for number in numbers)))
     if isinstance(policy, ContrastiveCrop):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            policy.refresh([(torch.tensor(list(numbers)), torch.stack(list(heat.values())))], size)
+            policy.refresh(found, wholes.size, body_boxes(wholes))
         for warning in caught:
             print(f"note: {warning.message}")
-    return heat
+    return {number: one.heat[0] for number, one in zip(numbers, found, strict=True)}
 
 
-def _title(recipe: PretrainRecipe, heat: bool) -> str:
+def described(recipe: PretrainRecipe, *, boxes: bool) -> str:
+    """How the views are made, in one line; `boxes`: whether a contrastive policy has looked yet."""
     views = build.resolved(recipe)["views"]
     crop = f"{recipe.crop['kind']} crop"
-    if crop.startswith("contrastive") and not heat:
+    if crop.startswith("contrastive") and not boxes:
         crop += " before its first refresh (init=RUN shows its boxes)"
     order = ", published order" if views["faithful"] else ""
-    return f"{views['preset']} views, {crop}, seed {recipe.seed}{order}"
+    return (
+        f"views for {views['preset']}, corrupted by {_corruption(views['corrupt'])}, {crop}, seed {recipe.seed}{order}"
+    )
+
+
+def _corruption(spec: str | dict[str, Any] | None) -> str:
+    return str(spec["kind"]) if isinstance(spec, dict) else spec or "nothing"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,12 @@ from torch.utils.data import Dataset
 
 from medssl import ranks
 from medssl.crop.heat import heat_map
+from medssl.data import foreground, presets
 from medssl.engine.loader import load
+from medssl.types import Maps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lightning_fabric import Fabric
 
@@ -24,8 +26,16 @@ if TYPE_CHECKING:
     from medssl.views import ViewMaker
 
 
-class Wholes(Dataset[tuple[int, Tensor]]):
-    """Samples as the heat map sees them: (index, whole volume (C,*size) in [0, 1])."""
+class Whole(NamedTuple):
+    """A sample as the heat map sees it; in a batch each has one more axis, B, in front."""
+
+    sample: int | Tensor  # its number
+    x: Tensor  # (C,*size) in [0, 1]: all of the volume, un-augmented
+    body: Tensor  # (*size) bool: where the patient is
+
+
+class Wholes(Dataset[Whole]):
+    """The whole volumes of the cases `ids`, resized to `size`."""
 
     def __init__(self, cache: Cache, ids: Sequence[str], maker: ViewMaker, size: tuple[int, ...]) -> None:
         self.cache, self.ids, self.maker, self.size = cache, ids, maker, size
@@ -33,10 +43,12 @@ class Wholes(Dataset[tuple[int, Tensor]]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor]:
+    def __getitem__(self, index: int) -> Whole:
         name = self.ids[index]
-        whole = self.maker.whole(self.cache.image(name), self.cache.cases[name], self.size)
-        return index, torch.from_numpy(whole)
+        case = self.cache.cases[name]
+        x = self.maker.whole(self.cache.image(name), case, self.size)
+        body = foreground.seen(x, presets.find(case.preset).crop, case.intensity)
+        return Whole(index, torch.from_numpy(x), torch.from_numpy(body))
 
 
 def refresh(
@@ -45,13 +57,20 @@ def refresh(
     """Give `policy` new boxes; returns what it warns of. No weight, statistic, mode or random stream is changed."""
     batches = load(wholes, _shares(len(wholes), batch), workers=workers)
     with evaluating(encoder), torch.no_grad(), fabric.autocast():
-        like = next(encoder.parameters())
-        maps = ((index, heat_map(encoder(x.to(like)), policy.level).cpu()) for index, x in batches)
-        index, boxes = policy.boxes_of(maps, wholes.size, _foreground(wholes))
+        found = policy.boxes_of(maps(encoder, policy.level, batches), wholes.size, body_boxes(wholes))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        policy.set_boxes(ranks.gather(fabric.to_device(index)), ranks.gather(fabric.to_device(boxes)))
+        policy.set_boxes(*(ranks.gather(fabric.to_device(part)) for part in found))
     return [str(warning.message) for warning in caught]
+
+
+def maps(encoder: nn.Module, level: Literal["auto", "deepest"] | int, batches: Iterable[Whole]) -> Iterator[Maps]:
+    """The heat maps of batches of samples, with the cells that hold some of the body."""
+    like = next(encoder.parameters())
+    for sample, x, body in batches:
+        heat = heat_map(encoder(x.to(like)), level).cpu()
+        inside = [torch.from_numpy(foreground.cells(one, heat.shape[1:])) for one in body.numpy()]
+        yield Maps(torch.as_tensor(sample), heat, torch.stack(inside))
 
 
 def _shares(samples: int, batch: int) -> list[list[int]]:
@@ -61,7 +80,7 @@ def _shares(samples: int, batch: int) -> list[list[int]]:
     return [mine[i : i + batch] for i in range(0, len(mine), batch)]
 
 
-def _foreground(wholes: Wholes) -> Tensor:
+def body_boxes(wholes: Wholes) -> Tensor:
     """The box of the body in each sample, (samples, 2n) as shares of the array, that crop boxes stay inside."""
     rows = []
     for name in wholes.ids:

@@ -89,7 +89,7 @@ def of_ranks(module: nn.Module, device: torch.device) -> list[dict[str, Any]]:
             "cpu": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         },
-        "norms": {name: buffer.cpu().clone() for name, buffer in _norms(module).items()},
+        "norms": {name: buffer.cpu().clone() for name, buffer in norms(module).items()},
     }
     if ranks.world() == 1:
         return [own]
@@ -104,17 +104,18 @@ def take(module: nn.Module, device: torch.device, every: Sequence[Mapping[str, A
     torch.set_rng_state(own["generators"]["cpu"])
     if own["generators"]["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(own["generators"]["cuda"], device)
-    for name, buffer in _norms(module).items():
+    for name, buffer in norms(module).items():
         buffer.copy_(own["norms"][name])
 
 
 def agree(module: nn.Module) -> None:
     """Give all ranks the same running statistics, the mean of theirs: what they score together is then one network."""
-    for buffer in _norms(module).values():
+    for buffer in norms(module).values():
         buffer.copy_(ranks.gather(buffer[None]).double().mean(0))
 
 
-def _norms(module: nn.Module) -> dict[str, torch.Tensor]:
+def norms(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The buffers of batch norms, by name: a rank's own, for it sees its share of the batch alone."""
     return {
         f"{name}.{key}": buffer
         for name, part in module.named_modules()

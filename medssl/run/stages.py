@@ -43,10 +43,11 @@ def watches(recipe: PretrainRecipe) -> list[Watch]:
 
 
 def boundaries(run: Run) -> list[int]:
-    """Steps from here to the end at which a loss or a rival comes into play, or boxes are renewed."""
-    starts = {weight.start for weight in run.weights.values()} | set(_rival_starts(run).values())
+    """Steps from here to the end at which a loss or a rival comes into play or leaves it, or boxes are renewed."""
+    turns = {turn for weight in run.weights.values() for turn in (weight.start, weight.end) if turn is not None}
+    turns |= set(_rival_starts(run).values())
     due = {step for step in range(run.steps) if run.policy.due(step)}
-    return sorted({run.step, run.steps} | {step for step in starts | due if run.step < step < run.steps})
+    return sorted({run.step, run.steps} | {step for step in turns | due if run.step < step < run.steps})
 
 
 def _rival_starts(run: Run) -> dict[str, int]:
@@ -60,7 +61,7 @@ def _rival_starts(run: Run) -> dict[str, int]:
 def enter(run: Run, step: int) -> None:
     """Let the players of `step` play, those that go on with their state."""
     on = {loss for loss, weight in run.weights.items() if weight(step) > 0}
-    on |= {rival for rival, first in _rival_starts(run).items() if step >= first}
+    on |= {rival for rival, first in _rival_starts(run).items() if step >= first and "discrimination" in on}
     run.pretext.activate(on)
     run.optimizers = players.rebuild(run.pretext.players(), run.recipe.optimizers, run.optimizers)
     if on != run.on:

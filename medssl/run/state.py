@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medssl.engine import checkpoint
-from medssl.run import health, resume
+from medssl.run import agreement, health, resume
 from medssl.run.origin import FRESH, Origin
 from medssl.views import Sample, ViewsDataset
 
@@ -69,8 +69,12 @@ class Run:
 
 
 def save(run: Run) -> None:
-    """Write last.pt and step_N.pt; all ranks call it, the first writes. Raises InputError for weights gone bad."""
+    """Write last.pt and step_N.pt; all ranks call it, the first writes.
+
+    Raises InputError for weights gone bad, and where the ranks have parted.
+    """
     health.check_weights(run.fabric, run.pretext, run.step)
+    agreement.check(run)
     content = _content(run)
     if run.fabric.is_global_zero:
         folder = run.out / "checkpoints"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,31 +10,34 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Randomizable
 
+from medssl.transforms.arguments import number
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable
 
     from monai.config.type_definitions import KeysCollection
 
     Params = dict[str, Any]
 
+LARGEST = 1e38  # the difference of two such numbers still is one in float32
+ANY = (-np.inf, np.inf)  # bounds of a transform that takes every image
+
 
 class RandTransform(MapTransform, Randomizable):
     """A random change of images (C,*S) float32, two or three dimensional, that keeps their geometry.
 
-    `draw` decides by a coin of `prob` whether anything happens (None: nothing), and gives plain numbers and small
-    arrays; `apply` with the same parameters gives the same image. In a MONAI pipeline the keys share one draw, which
-    stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with their affine.
+    `draw` decides by a coin of `prob` whether anything happens (None: nothing), and gives what JSON can hold: numbers,
+    words and lists; `apply` with the same parameters, also back from JSON, gives the same image. In a MONAI pipeline
+    the keys share one draw, which stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with
+    their affine. Raises InputError when keys differ in shape.
     """
 
-    bounds = (0.0, 1.0)  # values that an image may have
+    bounds: tuple[float, float] = (0.0, 1.0)  # values that an image may have
 
     def __init__(self, keys: KeysCollection = "image", prob: float = 1.0, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        if not 0 <= prob <= 1:
-            raise InputError(f"{type(self).__name__}: prob is {prob}, give a probability between 0 and 1")
-        self.prob = prob
+        self.prob = number(self, "prob", prob, 0, 1)
         self.drawn: Params | None = None
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params | None:
@@ -54,27 +58,43 @@ class RandTransform(MapTransform, Randomizable):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Draw once for the first key's shape and apply to every key."""
-        first = next(iter(self.key_iterator(dict(data))), None)
-        if first is None:
-            return dict(data)
-        self.drawn = self.draw(self.generator(), tuple(data[first].shape))
+        self.randomize(data)
         return self.replay(data, self.drawn)
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw into `drawn` for the images of the dictionary `data`; of anything else nothing can be drawn."""
+        shapes = self._shapes(data) if isinstance(data, Mapping) else {}
+        self.drawn = self.draw(self.generator(), next(iter(shapes.values()))) if shapes else None
 
     def generator(self) -> np.random.Generator:
         """A fresh generator seeded from MONAI's random state, which `set_random_state` sets."""
         return np.random.default_rng(self.R.randint(0, 2**32, size=4, dtype=np.uint32))
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
-        """Apply drawn parameters to every key; InputError for an image that is not in `bounds`."""
+        """Apply drawn parameters to every key; InputError for an image that cannot be changed."""
         changed: dict[Hashable, Any] = dict(data)
-        name, (least, most) = type(self).__name__, self.bounds
-        for key in self.key_iterator(changed):
-            image = checked(to_numpy(data[key]), name)
-            low, high = float(image.min()), float(image.max())
-            if low < least - 1e-4 or high > most + 1e-4:
-                raise InputError(f"{name}: {key} has values from {low:g} to {high:g}, scale it to {least:g}..{most:g}")
+        for key in self._shapes(data):
+            image = checked(to_numpy(data[key]), type(self).__name__)
+            self.check(image, key)  # even where the coin fell on no change: an error must not wait for it
             changed[key] = like(self.apply(image, params), data[key])
         return changed
+
+    def check(self, image: np.ndarray, key: Hashable) -> None:
+        """Raise InputError for an image (C,*S) float32 that is not in `bounds`."""
+        (least, most), low, high = self.bounds, float(image.min()), float(image.max())
+        if low < least - 1e-4 or high > most + 1e-4:
+            name = type(self).__name__
+            raise InputError(f"{name}: {key} has values from {low:g} to {high:g}, scale it to {least:g}..{most:g}")
+
+    def _shapes(self, data: Mapping[Hashable, Any]) -> dict[Hashable, tuple[int, ...]]:
+        """Shapes of the images of all keys that are there, which must be on one grid."""
+        name = type(self).__name__
+        shapes = {key: tuple(data[key].shape) for key in self.key_iterator(dict(data))}
+        for shape in shapes.values():
+            refuse_shape(shape, name)
+        if len({shape[1:] for shape in shapes.values()}) > 1:
+            raise InputError(f"{name}: the keys have shapes {shapes}, bring them to one grid first")
+        return shapes
 
 
 def to_numpy(image: Any) -> np.ndarray:
@@ -86,12 +106,36 @@ def to_numpy(image: Any) -> np.ndarray:
 
 def checked(image: np.ndarray, name: str) -> np.ndarray:
     """Return `image` as float32; refuse what has a wrong number of axes, is empty, or holds NaN or infinity."""
-    if image.ndim not in (3, 4) or 0 in image.shape:
-        raise InputError(f"{name}: the image has shape {image.shape}, give channel first (C,Y,X) or (C,Z,Y,X)")
-    image = image.astype(np.float32, copy=False)
-    if not np.isfinite(image.sum(dtype=np.float64)):
-        raise InputError(f"{name}: {int((~np.isfinite(image)).sum())} voxels are NaN or infinite, replace them first")
-    return image
+    refuse(image, name)
+    return image.astype(np.float32, copy=False)
+
+
+def refuse(image: np.ndarray, name: str) -> None:
+    """Raise InputError if `image` is not (C,Y,X) or (C,Z,Y,X), is empty, or holds what is not a finite number."""
+    refuse_shape(image.shape, name)
+    if image.dtype.kind not in "biuf" or image.dtype.itemsize > 8:
+        raise InputError(f"{name}: the image is of type {image.dtype}, give whole numbers or floats of at most 64 bits")
+    if bad := unusable(image):
+        raise InputError(f"{name}: the image holds values that are {bad}, replace them first")
+
+
+def refuse_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise InputError for a shape other than (C,Y,X) or (C,Z,Y,X), and for one of no voxels."""
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise InputError(f"{name}: the image has shape {tuple(shape)}, give channel first (C,Y,X) or (C,Z,Y,X)")
+
+
+def unusable(image: np.ndarray) -> str:
+    """Say which values of `image` float32 cannot interpolate, NaN, infinite or beyond 1e38; "" if there are none."""
+    if image.dtype.kind != "f":
+        return ""
+    flat = image.reshape(-1)
+    with np.errstate(all="ignore"):
+        if float(np.dot(flat, flat)) <= LARGEST**2:  # the quick way to know it; never true of NaN
+            return ""
+        if (np.abs(flat) <= LARGEST).all():
+            return ""
+    return "NaN" if np.isnan(flat).any() else f"infinite or beyond {LARGEST:g}"
 
 
 def like(image: np.ndarray, original: Any) -> Any:

@@ -2,7 +2,8 @@
 
 The same draws give the same images as the transforms' own `apply`, to 1e-3. A transform that has no twin here
 (local shuffling, stain matching, Macenko's stains) is applied sample by sample on the CPU, and brought back.
-Shapes: x (B,C,*S) float32 in [0,1]; `drawn` holds the parameters of each sample, None where nothing happens.
+Shapes: x (B,C,*S) float32 in [0,1], before a window jitter also beyond; `drawn` holds the parameters of each sample,
+None where nothing happens.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from medssl.transforms import corrupt, distort, intensity, stain
+from medssl.transforms import corrupt, distort, intensity, shuffle, stain, window
 from medssl.transforms.boxes import within
 from medssl.transforms.filters import ENTRIES, gaussian
 from medssl.transforms.noise import normal_table, uniform_noise, words
@@ -65,7 +66,7 @@ def _tone(transform: intensity.Curve, x: Tensor, drawn: list[Params]) -> Tensor:
     return (low + (at - near) * (high - low)).reshape(x.shape)
 
 
-def _window(transform: intensity.RandWindowJitterd, x: Tensor, drawn: list[Params]) -> Tensor:
+def _window(transform: window.RandWindowJitterd, x: Tensor, drawn: list[Params]) -> Tensor:
     low, high = _column([p["low"] for p in drawn], x), _column([p["high"] for p in drawn], x)
     return ((x - low) / (high - low)).clamp(0, 1)
 
@@ -154,7 +155,7 @@ def _filling(transform: corrupt.RandCutoutd, shape: tuple[int, ...], seed: int, 
     return torch.tensor(float(transform.fill), device=x.device)
 
 
-def _swap(transform: corrupt.RandPatchSwapd, x: Tensor, drawn: list[Params]) -> Tensor:
+def _swap(transform: shuffle.RandPatchSwapd, x: Tensor, drawn: list[Params]) -> Tensor:
     changed = x.clone()
     for image, original, params in zip(changed, x, drawn, strict=True):
         for a, b in params["boxes"]:
@@ -165,7 +166,7 @@ def _swap(transform: corrupt.RandPatchSwapd, x: Tensor, drawn: list[Params]) -> 
 
 def _mask(transform: corrupt.RandMaskBlocksd, x: Tensor, drawn: list[Params]) -> Tensor:
     masks = np.stack([transform.mask(tuple(x.shape[1:]), p) for p in drawn])
-    return x.masked_fill(torch.from_numpy(masks).to(x.device), transform.fill)
+    return x.masked_fill(torch.from_numpy(masks).to(x.device), float(transform.fill))
 
 
 def _remap(transform: distort.RandRemapd, x: Tensor, drawn: list[Params]) -> Tensor:
@@ -188,14 +189,14 @@ TWINS: dict[type, Twin] = {
     intensity.RandGammad: _gamma,
     intensity.RandBezierIntensityd: _tone,
     intensity.RandHistogramShiftd: _tone,
-    intensity.RandWindowJitterd: _window,
+    window.RandWindowJitterd: _window,
     intensity.RandBiasFieldd: _bias,
     intensity.RandBlurNoised: _blur_noise,
     stain.RandStainJitterd: _stain,
     corrupt.RandCutoutd: _cutout,
     corrupt.RandInpaintd: _cutout,
     corrupt.RandOutpaintd: _outpaint,
-    corrupt.RandPatchSwapd: _swap,
+    shuffle.RandPatchSwapd: _swap,
     corrupt.RandMaskBlocksd: _mask,
     distort.RandRemapd: _remap,
     distort.RandOneOfd: _one_of,

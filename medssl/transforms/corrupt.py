@@ -1,7 +1,8 @@
-"""Corruptions: what is erased or moved in the input, for the network to restore.
+"""Corruptions: what is erased in the input, for the network to restore; `shuffle` has those that move voxels.
 
 Lengths are parts of the image's side along each axis, so that a recipe fits every view size; both ends of a range can
-be drawn. All channels are corrupted alike. `mask` tells which voxels a draw erased, moved or re-mapped.
+be drawn. All channels are corrupted alike. `mask` tells which voxels a draw erased, moved or re-mapped. Images may have
+any values (HU, z-scores), but for fill="noise", which is in [0,1].
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from medssl.transforms.base import RandTransform
-from medssl.transforms.boxes import draw_box, moved, within
-from medssl.transforms.noise import shuffle_blocks, uniform_noise
+from medssl.transforms.arguments import count, number, refused, span
+from medssl.transforms.base import ANY, RandTransform
+from medssl.transforms.boxes import draw_box, within
+from medssl.transforms.noise import uniform_noise
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from monai.config.type_definitions import KeysCollection
 
     from medssl.transforms.base import Params
@@ -37,10 +41,33 @@ class Corruption(RandTransform):
         raise NotImplementedError
 
 
-class RandCutoutd(Corruption):
+class Filling(Corruption):
+    """A corruption that puts something in place of voxels.
+
+    `fill` is a value in the image's units, or, where `noisy`, "noise": fresh noise, uniform in [0,1]. Raises InputError
+    for an image in [0,1] with a fill that is not, since nothing would bring it back there.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, prob: float, fill: float | str, allow_missing_keys: bool, noisy: bool = True
+    ) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+        if isinstance(fill, str) and not (noisy and fill == "noise"):
+            raise refused(self, "fill", fill, "a value or 'noise'" if noisy else "a value")
+        self.fill = fill if isinstance(fill, str) else number(self, "fill", fill, -1e6, 1e6)
+        self.bounds = (0.0, 1.0) if self.fill == "noise" else ANY
+
+    def check(self, image: np.ndarray, key: Hashable) -> None:
+        """Refuse an image out of `bounds`, and one in [0,1] that `fill` would take out of it."""
+        super().check(image, key)
+        if isinstance(self.fill, float) and not 0 <= self.fill <= 1 and image.min() >= 0 and image.max() <= 1:
+            raise InputError(f"{type(self).__name__}: {key} is in 0..1, but fill is {self.fill:g}, give one in 0..1")
+
+
+class RandCutoutd(Filling):
     """Erase blocks: at most `blocks`; after each the drawing stops with probability `stop`. DiRA's inner cut-out.
 
-    `side` bounds the blocks' sides; `fill` is a value, or "noise": fresh noise, uniform in [0,1].
+    `side` bounds the blocks' sides; `fill` is a value in the image's units, or "noise": fresh, uniform in [0,1].
     """
 
     def __init__(
@@ -53,10 +80,9 @@ class RandCutoutd(Corruption):
         fill: float | Literal["noise"] = 0.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-        if blocks < 1 or not 0 < side[0] <= side[1] <= 1:
-            raise InputError(f"{type(self).__name__}: blocks {blocks}, side {side}: give 1 or more, and parts in 0..1")
-        self.blocks, self.stop, self.side, self.fill = blocks, stop, side, fill
+        super().__init__(keys, prob, fill, allow_missing_keys)
+        self.blocks, self.stop = count(self, "blocks", blocks, 1), number(self, "stop", stop, 0, 1)
+        self.side = span(self, "side", side, 0, 1)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the boxes, and a seed for noise."""
@@ -68,9 +94,9 @@ class RandCutoutd(Corruption):
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Fill the boxes."""
         changed = x.copy()
-        for number, box in enumerate(params["boxes"]):
+        for i, box in enumerate(params["boxes"]):
             block = changed[within(box)]
-            block[...] = uniform_noise(block.shape, params["seed"] + number) if self.fill == "noise" else self.fill
+            block[...] = uniform_noise(block.shape, params["seed"] + i) if self.fill == "noise" else self.fill
         return changed
 
     def mark(self, changed: np.ndarray, params: Params) -> None:
@@ -127,79 +153,11 @@ class RandOutpaintd(RandCutoutd):
             changed[within(box)[1:]] = False
 
 
-class RandPatchSwapd(Corruption):
-    """Exchange `swaps` pairs of equal blocks. Contents are read from the original, so overlapping pairs lose voxels."""
+class RandMaskBlocksd(Filling):
+    """Erase a `ratio` of the blocks of a regular grid, blocks of `block` voxels a side, as masked auto-encoders do.
 
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        prob: float = 1.0,
-        swaps: int = 10,
-        side: Range = (10 / 224, 15 / 224),
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-        self.swaps, self.side = swaps, side
-
-    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw pairs of boxes of one size."""
-        first = [draw_box(rng, shape[1:], self.side) for _ in range(self.swaps)]
-        return {"boxes": [[box, moved(rng, shape[1:], box)] for box in first]}
-
-    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Exchange the pairs."""
-        changed = x.copy()
-        for a, b in params["boxes"]:
-            changed[within(a)] = x[within(b)]
-            changed[within(b)] = x[within(a)]
-        return changed
-
-    def mark(self, changed: np.ndarray, params: Params) -> None:
-        """Mark both boxes of each pair."""
-        for pair in params["boxes"]:
-            for box in pair:
-                changed[within(box)[1:]] = True
-
-
-class RandLocalShuffled(Corruption):
-    """Shuffle the voxels inside `blocks` small blocks, sides from one voxel to `side`; contents read from the original.
-
-    Models Genesis takes 10,000 blocks, TransVW 5, StepwisePretraining 100.
+    `fill` is a value in the image's units.
     """
-
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        prob: float = 1.0,
-        blocks: int = 100,
-        side: float = 0.1,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-        self.blocks, self.side = blocks, side
-
-    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw a seed, from which the blocks and their shuffles follow."""
-        return {"seed": int(rng.integers(2**63))}
-
-    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Shuffle each block."""
-        return shuffle_blocks(x, self._boxes(x.shape[1:], params), params["seed"])
-
-    def mark(self, changed: np.ndarray, params: Params) -> None:
-        """Mark the blocks."""
-        for box in self._boxes(changed.shape, params).tolist():
-            changed[within(box)[1:]] = True
-
-    def _boxes(self, shape: tuple[int, ...], params: Params) -> np.ndarray:
-        rng = np.random.default_rng(params["seed"])
-        largest = np.maximum((np.asarray(shape) * self.side).astype(int), 1)
-        size = rng.integers(1, largest + 1, (self.blocks, len(shape)))
-        return np.concatenate([rng.integers(0, np.asarray(shape) - size + 1), size], axis=1)
-
-
-class RandMaskBlocksd(Corruption):
-    """Erase a `ratio` of the blocks of a regular grid, blocks of `block` voxels a side, as masked auto-encoders do."""
 
     def __init__(
         self,
@@ -210,10 +168,8 @@ class RandMaskBlocksd(Corruption):
         fill: float = 0.0,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-        if block < 1 or not 0 <= ratio <= 1:
-            raise InputError(f"RandMaskBlocksd: block {block}, ratio {ratio}: give a block of 1 or more, ratio in 0..1")
-        self.block, self.ratio, self.fill = block, ratio, fill
+        super().__init__(keys, prob, fill, allow_missing_keys, noisy=False)
+        self.block, self.ratio = count(self, "block", block, 1), number(self, "ratio", ratio, 0, 1)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw which blocks of the grid are erased, as flat indices."""

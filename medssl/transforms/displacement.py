@@ -10,43 +10,51 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CELLS, _FINE = 4, 4  # B-spline cells an axis across a view; linear pieces a cell
+_CELLS, _FINE = 4, 4  # B-spline cells along the longest side of a view; linear pieces a cell
 _STEEPEST = 0.5  # mm of displacement per mm: lengths change by half at most, and the map cannot fold
 
 
-def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> np.ndarray:
-    """Draw B-spline coefficients (n,*g), in mm, of a displacement of mean length `mean` mm over a view of `extent` mm.
+def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> tuple[np.ndarray, float]:
+    """Draw a displacement over a view of `extent` mm an axis (0 where there is one voxel; not all of them 0).
 
-    Shorter where it would fold: the steepest change is kept under 0.5 mm per mm.
+    Returns B-spline coefficients (n,*g) of a field of mean length 1 mm, and the mean length in mm that it is to have:
+    `mean`, or less where it would fold, since the steepest change is kept under 0.5 mm per mm. That allows about 3% of
+    the longest side. Cells are as long as a quarter of that side, or up to twice as long; a view thinner than one cell
+    is deformed in its plane alone, for the same displacement across it would be a far steeper one.
     """
     n = len(extent)
-    coefficients = rng.standard_normal((n, *[_CELLS + 3] * n))
+    cells = np.floor(_CELLS * extent / extent.max() + 1e-6).astype(int)
+    coefficients = rng.standard_normal((n, *np.where(cells, cells + 3, 1)))
+    coefficients[cells == 0] = 0
     field = evaluate(coefficients)
-    gap = extent / (_CELLS * _FINE)
-    slopes = [(np.diff(field, axis=j + 1) / gap[j]) ** 2 for j in range(n)]
-    inner = tuple(slice(0, _CELLS * _FINE) for _ in range(n))
+    inner = tuple(slice(0, points - 1) for points in field.shape[1:])
+    gaps = [extent[j] / (cells[j] * _FINE) if cells[j] else np.inf for j in range(n)]
+    slopes = [(np.diff(field, axis=j + 1) / gaps[j]) ** 2 for j in range(n)]
     steepest = np.sqrt(sum(s.sum(0)[inner] for s in slopes).max())
     middle = field  # cell centres: their mean is the integral's, that of the nodes would weigh the border twice
     for j in range(1, n + 1):
         middle = np.moveaxis(middle, j, 0)
         middle = np.moveaxis((middle[1:] + middle[:-1]) / 2, 0, j)
     length = np.sqrt((middle**2).sum(0)).mean()
-    return coefficients * min(mean / length, _STEEPEST / steepest)
+    return coefficients / length, min(mean, float(_STEEPEST * length / steepest))
 
 
 @cache
-def _basis() -> np.ndarray:
-    """Values (fine points, coefficients) of the cubic B-splines along one axis."""
-    t = np.linspace(0, _CELLS, _CELLS * _FINE + 1)
-    distance = np.abs(t[:, None] + 1 - np.arange(_CELLS + 3))
+def _basis(coefficients: int) -> np.ndarray:
+    """Values (fine points, coefficients) of the cubic B-splines along one axis; of one coefficient, a constant."""
+    if coefficients == 1:
+        return np.ones((2, 1))
+    cells = coefficients - 3
+    t = np.linspace(0, cells, cells * _FINE + 1)
+    distance = np.abs(t[:, None] + 1 - np.arange(coefficients))
     inner, outer = 2 / 3 - distance**2 + distance**3 / 2, np.clip(2 - distance, 0, None) ** 3 / 6
     return np.where(distance < 1, inner, outer)
 
 
 def evaluate(coefficients: np.ndarray) -> np.ndarray:
-    """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f)."""
+    """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f); two points of a constant."""
     for _ in coefficients.shape[1:]:  # contract the first spatial axis, and put it last
-        coefficients = np.moveaxis(coefficients, 1, -1) @ _basis().T
+        coefficients = np.moveaxis(coefficients, 1, -1) @ _basis(coefficients.shape[1]).T
     return coefficients
 
 

@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medssl.transforms.corrupt import (
-    Corruption,
-    RandCutoutd,
-    RandInpaintd,
-    RandLocalShuffled,
-    RandMaskBlocksd,
-    RandOutpaintd,
-    RandPatchSwapd,
-)
+from medssl.transforms.corrupt import Corruption, RandCutoutd, RandInpaintd, RandMaskBlocksd, RandOutpaintd
 from medssl.transforms.intensity import RandBezierIntensityd
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 
 if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 
 from medssl.transforms import batched
-from medssl.transforms.warp import DIRECT, cut, warp_torch
+from medssl.transforms.base import unusable
+from medssl.transforms.warp import cut, warp_torch
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from medssl.data.cache import Case
     from medssl.transforms.base import Params
@@ -42,12 +44,21 @@ class Drafts(NamedTuple):
     patient: torch.Tensor
 
 
+def region(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[np.ndarray, Warp]:
+    """Read the region (C,*R) that a map needs, in stored units; returns it and the map into it.
+
+    Raises InputError, naming the case, for values that are NaN or infinite: here, so that both backends refuse alike.
+    """
+    found, inner = cut(source, map_, fill=fill, average=True)
+    if bad := unusable(found):
+        raise InputError(f"case {case.id} holds values that are {bad}: leave it out, or repair it and prepare again")
+    return found, inner
+
+
 def read(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[torch.Tensor, Warp]:
-    """Read the region that a map needs, in stored units; returns it and the map into it. InputError for NaN."""
-    region, inner = cut(source, map_, fill=fill, average=True)
-    region = region if region.dtype in DIRECT else region.astype(np.float32)
-    refuse_nan(region, case)
-    return torch.from_numpy(region), inner
+    """What `region` gives, as a tensor."""
+    found, inner = region(source, map_, case, fill)
+    return torch.from_numpy(found), inner
 
 
 def _sampled(
@@ -57,25 +68,19 @@ def _sampled(
     device: torch.device,
     fill: Literal["edge", "reflect"] = "edge",
 ) -> torch.Tensor:
-    """What `_sample` gives, of a region on `device`."""
+    """What a worker samples, of a region on `device`: each channel's (low, high) becomes (0, 1), nothing is cut."""
     x = warp_torch(region.to(device, non_blocking=True).float(), map_, fill=fill)
     low, high = torch.tensor(intensity, device=device).reshape(-1, 2, *[1] * (x.ndim - 1)).unbind(1)
-    return torch.where(high > low, (x - low) / (high - low), 0.0).clamp(0, 1)
-
-
-def refuse_nan(x: np.ndarray, case: Case) -> None:
-    """Raise InputError, naming the case, if floats of `x` are NaN or infinite."""
-    if x.dtype == np.float32 and not np.isfinite(np.dot(x.reshape(-1), x.reshape(-1))):
-        raise InputError(f"case {case.id} holds values that are NaN: leave it out, or repair it and prepare again")
+    return torch.where(high > low, (x - low) / (high - low), 0.0)
 
 
 def finish(drafts: list[Draft], preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Make one view of a batch on `device`: input and target (B,C,*S)."""
-    clean = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
-    target = clean
+    moved = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
+    target = clean = moved.clamp(0, 1)
     if len(drafts[0].parts) > 1:
-        target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts])
-    x = clean
+        target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts]).clamp(0, 1)
+    x = moved if preset.beyond else clean
     for number, transform in enumerate(preset.intensity):
         x = batched.apply(transform, x, [d.changes[number] for d in drafts])
     if preset.corrupt is not None:

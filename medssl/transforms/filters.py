@@ -25,20 +25,21 @@ _LOG2 = _fitted(np.log2, 7, (1, 2))  # to 2e-6
 _EXP2 = _fitted(np.exp2, 5, (0, 1))  # to 3e-7
 
 
-def to_unit(x: np.ndarray, low: float, high: float) -> None:
-    """Map `x` (contiguous float32), in place, so that (low, high) becomes (0, 1), and cut; NaN stays NaN.
+def to_unit(x: np.ndarray, low: float, high: float, *, cut: bool = True) -> None:
+    """Map `x` (contiguous float32), in place, so that (low, high) becomes (0, 1), and `cut` what is beyond; NaN stays.
 
     Where low and high are equal (a constant image) everything becomes 0.
     """
-    _to_unit(x.reshape(-1), np.float32(low), np.float32(1 / (high - low) if high > low else 0.0))
+    bounds = np.float32(0 if cut else -np.inf), np.float32(1 if cut else np.inf)
+    _to_unit(x.reshape(-1), np.float32(low), np.float32(1 / (high - low) if high > low else 0.0), *bounds)
 
 
 @_compiled
-def _to_unit(x: np.ndarray, low: np.float32, gain: np.float32) -> None:
+def _to_unit(x: np.ndarray, low: np.float32, gain: np.float32, least: np.float32, most: np.float32) -> None:
     for i in range(len(x)):
         value = (x[i] - low) * gain
-        value = np.float32(0) if value < 0 else value
-        x[i] = np.float32(1) if value > 1 else value
+        value = least if value < least else value
+        x[i] = most if value > most else value
 
 
 def tone(x: np.ndarray, curve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Changes of intensity that keep the geometry. Images are (C,*S) float32 in [0,1], and stay there.
 
-All channels of an image share one draw. Curves (gamma, Bezier, histogram shift, window) keep a constant image constant.
+All channels of an image share one draw. Curves (gamma, Bezier, histogram shift) keep a constant image constant.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl.transforms.arguments import count, number, span
 from medssl.transforms.base import RandTransform
 from medssl.transforms.filters import blur, power, tone
 from medssl.transforms.noise import add_noise
-from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +47,7 @@ class RandGammad(RandTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        if not 0 < gamma[0] <= gamma[1]:
-            raise InputError(f"RandGammad: gamma is {gamma}, give two positive numbers, the smaller first")
-        self.gamma = gamma
+        self.gamma = span(self, "gamma", gamma, 0.01, 100)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the exponent."""
@@ -75,7 +73,7 @@ class RandBezierIntensityd(Curve):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.invert = invert
+        self.invert = number(self, "invert", invert, 0, 1)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the two inner control points (x,y) and the direction."""
@@ -106,12 +104,9 @@ class RandHistogramShiftd(Curve):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        if not 3 <= points[0] <= points[1] or not 0 <= strength <= 1:
-            raise InputError(
-                f"RandHistogramShiftd: points is {points} and strength {strength}, give 3 knots or more and a "
-                "strength in 0..1"
-            )
-        self.points, self.strength = points, strength
+        span(self, "points", points, 3, _PIECES)
+        self.points = count(self, "points", points[0], 3), count(self, "points", points[1], 3)
+        self.strength = number(self, "strength", strength, 0, 1)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the heights of the knots, from dark to bright."""
@@ -128,51 +123,12 @@ class RandHistogramShiftd(Curve):
         return lambda v: np.interp(v, knots, heights)
 
 
-class RandWindowJitterd(RandTransform):
-    """Look at CT through a slightly other window: `window` (low, high) in the image's units, moved and widened.
-
-    The centre moves by up to `level`, and the width changes by up to `width`, both as parts of the window's width. Give
-    window=(-1000, 1000) for an image in HU; the default takes an image that was scaled to [0,1] already. What comes out
-    is in [0,1]; values outside the drawn window are cut to 0 or 1, never wrapped.
-    """
-
-    bounds = (-np.inf, np.inf)
-
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        prob: float = 1.0,
-        window: tuple[float, float] = (0.0, 1.0),
-        level: float = 0.05,
-        width: float = 0.2,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-        if window[1] <= window[0] or not 0 <= width < 1:
-            raise InputError(f"RandWindowJitterd: window {window}, width {width}: give low < high and a width in 0..1")
-        self.window, self.level, self.width = window, level, width
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw the window; without jitter (probability 1 - prob) it is the nominal one, which still scales to [0,1]."""
-        low, high = self.window
-        centre, width = (low + high) / 2, high - low
-        if rng.random() < self.prob:
-            centre += rng.uniform(-1, 1) * self.level * width
-            width *= 1 + rng.uniform(-1, 1) * self.width
-        return {"low": centre - width / 2, "high": centre + width / 2}
-
-    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Scale the drawn window to [0,1] and cut."""
-        low, high = params["low"], params["high"]
-        scaled = (x.astype(np.float32, copy=False) - np.float32(low)) * np.float32(1 / (high - low))
-        return np.clip(scaled, 0, 1, out=scaled)
-
-
 class RandBiasFieldd(RandTransform):
-    """Multiply by exp of a smooth polynomial, as an MR receive coil does; cut to [0,1].
+    """Multiply by exp of a smooth polynomial of all axes, as an MR receive coil does; cut to [0,1].
 
-    The logarithm is a sum of Legendre polynomials of total degree up to `degree`, scaled so that its largest absolute
-    value over the image is uniform in [0, strength].
+    A factor for each voxel: a constant image takes on the shape of the field, and zero stays zero. The logarithm is a
+    sum of Legendre polynomials of total degree up to `degree`, scaled so that its largest absolute value over the image
+    is uniform in [0, strength].
     """
 
     def __init__(
@@ -184,7 +140,8 @@ class RandBiasFieldd(RandTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.strength, self.degree = strength, degree
+        self.strength = number(self, "strength", strength, 0, 10)
+        self.degree = count(self, "degree", degree, 1, 10)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw polynomial coefficients (degree+1 an axis) and the strength."""
@@ -192,7 +149,7 @@ class RandBiasFieldd(RandTransform):
         coefficients = rng.uniform(-1, 1, [self.degree + 1] * n)
         total = np.indices(coefficients.shape).sum(0)
         coefficients[(total > self.degree) | (total == 0)] = 0
-        return {"coefficients": coefficients, "strength": float(rng.uniform(0, self.strength))}
+        return {"coefficients": coefficients.tolist(), "strength": float(rng.uniform(0, self.strength))}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Multiply by the field."""
@@ -222,7 +179,8 @@ class RandBlurNoised(RandTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.blur, self.sigma, self.noise, self.std = blur, sigma, noise, std
+        self.blur, self.noise = number(self, "blur", blur, 0, 1), number(self, "noise", noise, 0, 1)
+        self.sigma, self.std = span(self, "sigma", sigma, 0, 100), span(self, "std", std, 0, 1)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw sigma, the noise's standard deviation (0: none) and its seed."""

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from difflib import get_close_matches
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medssl.transforms import distort
-from medssl.transforms.corrupt import Corruption
-from medssl.transforms.intensity import (
-    RandBezierIntensityd,
-    RandBiasFieldd,
-    RandBlurNoised,
-    RandGammad,
-    RandHistogramShiftd,
-    RandWindowJitterd,
-)
-from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms import named
 from medssl.transforms.warp import WarpSettings
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from medssl.transforms.base import RandTransform
-
-INTENSITY: dict[str, Callable[..., RandTransform]] = {
-    "bezier": RandBezierIntensityd,
-    "bias_field": RandBiasFieldd,
-    "blur_noise": RandBlurNoised,
-    "gamma": RandGammad,
-    "histogram_shift": RandHistogramShiftd,
-    "stain_jitter": RandStainJitterd,
-    "stain_match": RandStainMatchd,
-    "window_jitter": RandWindowJitterd,
-}
-CORRUPT: dict[str, Callable[..., Corruption]] = {
-    "dira": distort.dira,
-    "transvw": distort.transvw,
-    "genesis": distort.genesis,
-    "mask": distort.mask,
-}
+    from medssl.transforms.corrupt import Corruption
+    from medssl.types import Window
 
 
 class Preset(NamedTuple):
@@ -49,6 +24,19 @@ class Preset(NamedTuple):
     warp: WarpSettings
     intensity: list[RandTransform]
     corrupt: Corruption | None
+    share: float | None = None  # elastic as a part of the view's side, where no length in mm suits every spacing
+
+    @property
+    def beyond(self) -> bool:
+        """Whether intensity changes start from values beyond the case's window, since the first one moves it."""
+        return bool(self.intensity) and isinstance(self.intensity[0], RandWindowJitterd)
+
+    def moves(self, window: Window, spacing: tuple[float, ...]) -> WarpSettings:
+        """How far a view of `window` is moved, with `spacing` in mm."""
+        if self.share is None:
+            return self.warp
+        side = math.prod(s * mm for s, mm in zip(window.size, spacing, strict=True)) ** (1 / len(spacing))
+        return self.warp._replace(elastic=self.share * side)
 
 
 def ct(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
@@ -110,12 +98,13 @@ def xray(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
     """Pathology: a slide has no up; any rotation, flip and quarter turn. Stain varies by laboratory: jitter it in HED.
 
-    Histogram shift stands for scanners, warping for how tissue is cut and stretched. Tiles rarely carry a spacing; a
-    pixel then counts as one mm, and `elastic` is 5 pixels. For slides with one give `warp={elastic: 0.003}` or so. A
-    tile is cut out of tissue that goes on, so what a turned view sees beyond it is its mirror image, not streaks.
+    Histogram shift stands for scanners, warping for how tissue is cut and stretched: by up to 2% of the view's side,
+    5 pixels of 256, since a pixel may be 0.25 micrometres or, where a tile carries no spacing, count as one mm. With
+    `warp={elastic: 0.003}` it is in mm as elsewhere. A tile is cut out of tissue that goes on, so what a turned view
+    sees beyond it is its mirror image, not streaks.
     """
     flips, turns = (0.5,) * n, _tilts(n, 180, 0)
-    geometry = WarpSettings(flips, rotate=turns, zoom=0.15, elastic=5.0, turn=True, fill="reflect")
+    geometry = WarpSettings(flips, rotate=turns, zoom=0.15, turn=True, fill="reflect")
     return geometry, [
         {"kind": "stain_jitter", "prob": 0.8, "sigma": 0.1},
         {"kind": "histogram_shift", "prob": 0.3, "strength": 0.5},
@@ -126,7 +115,8 @@ def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 def ultrasound(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
     """Ultrasound: the probe is above and shadows fall down, so nothing is flipped upside down; left and right may be.
 
-    Gain and dynamic range are set by hand: gamma and a bias field along depth. Speckle is signal: noise is low.
+    Dynamic range and gain are set by hand, gain differs with depth, and the probe touches better here than there:
+    gamma, and a smooth field of all axes. Speckle is signal: noise is low.
     """
     geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 10, 5), zoom=0.15, elastic=2.0)
     return geometry, [
@@ -137,11 +127,13 @@ def ultrasound(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 PRESETS = {f.__name__: f for f in (ct, mr, pet, xray, pathology, ultrasound)}
+SHARE = {"pathology": 0.02}  # of the view's side: the elastic of presets that have none in mm
 
 
 def preset(
     name: str,
     spatial_dims: int,
+    channels: int | None = None,
     *,
     warp: Mapping[str, Any] | None = None,
     intensity: Sequence[Mapping[str, Any]] | None = None,
@@ -152,19 +144,20 @@ def preset(
 
     `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there
     are angles; zoom; elastic: mm; turn; fill: edge or reflect). `intensity` replaces the list: {"kind": "gamma",
-    "prob": 0.5, ...}. `corrupt`: a name, or {"kind": name, ...}, or "none". `faithful` takes TransVW's released number
-    of shuffled blocks.
+    "prob": 0.5, ...}, a window jitter first. `corrupt`: a name, or {"kind": name, ...}, or "none". `faithful` takes
+    TransVW's released number of shuffled blocks. `channels`: of the images, None where they are not known.
     """
-    geometry, changes = _known("preset", name, PRESETS)(spatial_dims)
+    geometry, changes = named.known("preset", name, PRESETS)(spatial_dims)
+    share = None if warp and "elastic" in warp else SHARE.get(name)
     if warp:
         geometry = _overridden(geometry, dict(warp), spatial_dims)
-    transforms = [_made("intensity", INTENSITY, dict(c)) for c in (changes if intensity is None else intensity)]
+    transforms = named.changes(changes if intensity is None else intensity, spatial_dims, channels)
     if corrupt is None or corrupt == "none":
-        return Preset(geometry, transforms, None)
+        return Preset(geometry, transforms, None, share)
     spec: dict[str, Any] = {"kind": corrupt} if isinstance(corrupt, str) else dict(corrupt)
     if faithful and spec.get("kind") == "transvw":
         spec.setdefault("blocks", 5)
-    return Preset(geometry, transforms, _made("corrupt", CORRUPT, spec, spatial_dims=spatial_dims))
+    return Preset(geometry, transforms, named.corruption(spec, spatial_dims), share)
 
 
 def _flips(n: int, left_right: float) -> tuple[float, ...]:
@@ -181,7 +174,7 @@ HIGHEST = {"flip": 1.0, "rotate": 180.0, "zoom": 0.9, "elastic": 1000.0}  # of e
 
 def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSettings:
     for key in warp:
-        _known("warp", key, geometry._asdict())
+        named.known("warp", key, geometry._asdict())
     found = dict(warp)
     for key, count in (("flip", n), ("rotate", 1 if n == 2 else 3), ("zoom", 1), ("elastic", 1)):
         if key in warp:
@@ -202,23 +195,3 @@ def _numbers(key: str, value: Any, count: int) -> tuple[float, ...]:
         places = "" if count == 1 else f", or {count} of them"
         raise InputError(f"warp: {key} is {value}, give a number from 0 to {HIGHEST[key]:g}{places}")
     return tuple(float(v) for v in values)
-
-
-def _made(group: str, kinds: Mapping[str, Callable[..., Any]], spec: dict[str, Any], **supplied: Any) -> Any:
-    if "kind" not in spec:
-        raise InputError(f"{group}: {spec} has no kind, give one of {', '.join(sorted(kinds))}")
-    kind = spec.pop("kind")
-    make = _known(group, kind, kinds)
-    allowed = set(inspect.signature(make).parameters) - {"keys", "allow_missing_keys", *supplied}
-    for key in spec:
-        _known(f"{group} {kind}", key, dict.fromkeys(allowed))
-    return make(**spec, **supplied)
-
-
-def _known(group: str, name: Any, names: Mapping[str, Any]) -> Any:
-    """Look `name` up, or say what was probably meant."""
-    if name in names:
-        return names[name]
-    close = get_close_matches(str(name), names, 1)
-    meant = f"did you mean {close[0]}?" if close else f"give one of {', '.join(sorted(names))}"
-    raise InputError(f"{group}: {name} is not known, {meant}")

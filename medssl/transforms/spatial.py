@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from monai.data.meta_tensor import MetaTensor
+from monai.transforms.inverse import InvertibleTransform
 
-from medssl.transforms.base import RandTransform, checked, like, to_numpy
+from medssl.transforms.affine import moved, shared_spacing
+from medssl.transforms.arguments import DIMS, bounded, fill_value, positive, sides
+from medssl.transforms.base import RandTransform, like, refuse, refuse_shape, to_numpy
+from medssl.transforms.modality import HIGHEST
 from medssl.transforms.warp import Fill, Warp, WarpSettings, compose, draw_warp, warp
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Sequence
 
     from monai.config.type_definitions import KeysCollection
 
@@ -22,15 +26,18 @@ if TYPE_CHECKING:
     Mode = Literal["linear", "nearest"]
 
 
-class RandAffineWarpd(RandTransform):
+class RandAffineWarpd(RandTransform, InvertibleTransform):
     """Flip, turn, rotate, zoom and resize, about the centre of the image, in one interpolation.
 
-    `flip`: probability, one or one an axis. `rotate`: degrees, up to, one or (3D) one an axis. `zoom`: in 1 +- zoom.
-    `turn`: quarter turns in the plane of the last two axes. `size`: of the output; None keeps it. `mode`: "linear"
-    (gives float32) or "nearest" (keeps type and values), one or one a key. `fill`: "edge", "reflect" or a value for
-    outside. `spacing`: mm an axis; None takes it from the affine of the first key, or 1. With probability 1 - prob the
-    image is only resized. Affines of MetaTensors are moved with the voxels; no inverse is recorded.
-    Raises InputError when keys differ in shape.
+    `flip`: probability, one or one an axis. `rotate`: degrees, up to, one or (3D) one an axis. `zoom`: in 1 +- zoom, up
+    to 0.9. `turn`: quarter turns in the plane of the last two axes. `size`: of the output; None keeps it. `mode`:
+    "linear" (gives float32) or "nearest" (keeps type and values), one or one a key. `fill`: "edge", "reflect" or a
+    value for outside, one or one a key. `spacing`: mm an axis; None takes it from the affine of the first key that has
+    one, or 1. `average`: where the map steps over two voxels or more, "linear" samples means of blocks, so that nothing
+    aliases. With probability 1 - prob the image is only resized. Affines of MetaTensors are moved with the voxels, in
+    the plane of a 2D image too. No inverse is recorded: MONAI's `Compose.inverse` is refused, not silently wrong.
+    Raises InputError for arguments out of range, for NaN or infinity in any key, and when keys differ in shape, or in
+    spacing if none is given.
     """
 
     def __init__(
@@ -43,89 +50,126 @@ class RandAffineWarpd(RandTransform):
         turn: bool = False,
         size: Sequence[int] | None = None,
         mode: Mode | Sequence[Mode] = "linear",
-        fill: Fill = "edge",
+        fill: Fill | Sequence[Fill] = "edge",
         spacing: Sequence[float] | None = None,
+        average: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.flip, self.rotate, self.zoom, self.turn = flip, rotate, zoom, turn
-        self.size, self.fill, self.spacing = size, fill, spacing
-        modes = [mode] * len(self.keys) if isinstance(mode, str) else list(mode)
-        if len(modes) != len(self.keys) or not set(modes) <= {"linear", "nearest"}:
-            raise InputError(f"{type(self).__name__}: mode is {mode}, give linear or nearest, one or one a key")
-        self.modes = dict(zip(self.keys, modes, strict=True))
-        self.elastic = 0.0
+        name = type(self).__name__
+        self.flip = bounded(f"{name}: flip", flip, HIGHEST["flip"], DIMS)
+        self.rotate = bounded(f"{name}: rotate", rotate, HIGHEST["rotate"], (1, 3))
+        (self.zoom,) = bounded(f"{name}: zoom", zoom, HIGHEST["zoom"])
+        self.size = None if size is None else sides(f"{name}: size", size)
+        self.spacing = None if spacing is None else positive(f"{name}: spacing", spacing)
+        self.turn, self.average, self.elastic = turn, average, 0.0
+        self.modes: dict[Hashable, Mode] = self._by_key("mode", mode)
+        if not set(self.modes.values()) <= {"linear", "nearest"}:
+            raise InputError(f"{name}: mode is {mode}, give linear or nearest, one or one a key")
+        self.fills = {k: fill_value(f"{name}: fill", f) for k, f in self._by_key("fill", fill).items()}
 
     def draw(
         self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None
     ) -> Params | None:
         """Draw a map for an image of `shape` (C,*S) with `spacing` in mm; None if nothing is to be done."""
         n = len(shape) - 1
-        size = tuple(self.size or shape[1:])
-        if len(size) != n:
-            raise InputError(f"{type(self).__name__}: size is {size} but the image has {n} axes, give {n} numbers")
-        mm = tuple(map(float, self.spacing or spacing or (1.0,) * n))
+        size = self._size(n) if self.size else tuple(shape[1:])
+        mm = self._mm(n, spacing)
         params: Params = {"size": size, "spacing": mm}
         if rng.random() < self.prob:
-            params |= draw_warp(rng, Window((0,) * n, shape[1:]), size, mm, self._settings(n))[1]
-        elif size == shape[1:]:
+            drawn = draw_warp(rng, Window((0,) * n, tuple(shape[1:])), size, mm, self._settings(n))[1]
+            params |= {**drawn, "elastic": np.asarray(drawn["elastic"]).tolist()}  # as JSON keeps it, None too
+        elif size == tuple(shape[1:]):
             return None
         return params
 
     def map(self, shape: tuple[int, ...], params: Params) -> Warp:
         """Return the map that `params` stand for on an image of `shape` (C,*S)."""
+        elastic = params.get("elastic")
+        params = params if elastic is None else {**params, "elastic": np.asarray(elastic)}
         return compose(Window((0,) * (len(shape) - 1), shape[1:]), **params)
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Sample `x` linearly."""
-        return warp(x, self.map(x.shape, params), fill=self.fill)
+        """Sample `x` linearly, as the first key."""
+        return warp(x, self.map(x.shape, params), fill=self.fills[self.keys[0]], average=self.average)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Draw once for the shape and spacing of the first key, and move every key alike."""
-        first = next(iter(self.key_iterator(dict(data))), None)
-        if first is None:
-            return dict(data)
-        image = data[first]
-        checked(to_numpy(image), type(self).__name__)
-        self.drawn = self.draw(self.generator(), tuple(image.shape), _spacing(image))
-        return self.replay(data, self.drawn)
+    def randomize(self, data: Any = None) -> None:
+        """Draw into `drawn` for the images of the dictionary `data`; of anything else nothing can be drawn."""
+        images = self._images(data) if isinstance(data, Mapping) else {}
+        self.drawn = None
+        if images:
+            mm = None if self.spacing else shared_spacing(images, type(self).__name__)
+            self.drawn = self.draw(self.generator(), tuple(next(iter(images.values())).shape), mm)
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
         """Move every key by drawn parameters."""
-        changed: dict[Hashable, Any] = dict(data)
-        keys = list(self.key_iterator(changed))
-        shapes = {key: tuple(data[key].shape[1:]) for key in keys}
-        if len(set(shapes.values())) > 1:
-            raise InputError(f"{type(self).__name__}: the keys have shapes {shapes}, bring them to one grid first")
-        if params is None:
-            return changed
-        for key in keys:
-            image = to_numpy(data[key])
-            linear = self.modes[key] == "linear"
-            image = checked(image, type(self).__name__) if linear else image
-            w = self.map(image.shape, params)
-            changed[key] = like(warp(image, w, order=1 if linear else 0, fill=self.fill), data[key])
-            if isinstance(data[key], MetaTensor):
-                changed[key].affine = _moved(data[key].affine, w)
+        changed = dict(data)
+        for key, image in self._images(data).items():
+            array, linear = to_numpy(image), self.modes[key] == "linear"
+            refuse(array, f"{type(self).__name__}: {key}")
+            if params is not None:
+                changed[key] = self._moved(key, image, array, self.map(array.shape, params))
+            elif linear and array.dtype != np.float32:  # the coin does not decide the type
+                changed[key] = like(array.astype(np.float32), image)
         return changed
 
+    def inverse(self, data: Any) -> Any:
+        """Refuse, since no inverse is recorded: MONAI would skip what cannot be inverted, and misplace the image."""
+        raise InputError(f"{type(self).__name__} records no inverse: leave it out of what is to be inverted")
+
+    def _images(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The images of all keys that are there, which must be on one grid."""
+        images = {key: data[key] for key in self.key_iterator(dict(data))}
+        for key, image in images.items():
+            refuse_shape(image.shape, f"{type(self).__name__}: {key}")
+        shapes = {key: tuple(image.shape[1:]) for key, image in images.items()}
+        if len(set(shapes.values())) > 1:
+            raise InputError(f"{type(self).__name__}: the keys have shapes {shapes}, bring them to one grid first")
+        return images
+
+    def _moved(self, key: Hashable, image: Any, array: np.ndarray, w: Warp) -> Any:
+        order: Literal[0, 1] = 1 if self.modes[key] == "linear" else 0
+        kind = np.dtype(np.float32) if order == 1 else array.dtype
+        fill = fill_value(f"{type(self).__name__}: fill of {key}", self.fills[key], kind)
+        result = like(warp(array, w, order=order, fill=fill, average=self.average), image)
+        if isinstance(image, MetaTensor):
+            result.affine = moved(image.affine, w)
+        return result
+
+    def _size(self, n: int) -> tuple[int, ...]:
+        if self.size is None or len(self.size) != n:
+            raise InputError(f"{type(self).__name__}: size is {self.size} but the image has {n} axes, give {n} numbers")
+        return self.size
+
+    def _mm(self, n: int, spacing: Sequence[float] | None) -> tuple[float, ...]:
+        return positive(f"{type(self).__name__}: spacing", self.spacing or spacing or (1.0,) * n, (n,))
+
     def _settings(self, n: int) -> WarpSettings:
-        flip = (self.flip,) * n if isinstance(self.flip, (int, float)) else tuple(self.flip)
         angles = 1 if n == 2 else 3
-        rotate = (self.rotate,) * angles if isinstance(self.rotate, (int, float)) else tuple(self.rotate)
+        flip = self.flip * n if len(self.flip) == 1 else self.flip
+        rotate = self.rotate * angles if len(self.rotate) == 1 else self.rotate
         if len(flip) != n or len(rotate) != angles:
             raise InputError(
                 f"{type(self).__name__}: flip {flip}, rotate {rotate}: in {n}D give {n} and {angles} numbers"
             )
         return WarpSettings(flip, rotate, self.zoom, self.elastic, self.turn)
 
+    def _by_key(self, what: str, value: Any) -> dict[Hashable, Any]:
+        """One value for all keys, or one for each."""
+        values = list(value) if isinstance(value, (list, tuple)) else [value] * len(self.keys)
+        if len(values) != len(self.keys):
+            raise InputError(f"{type(self).__name__}: {what} is {value}, give one, or one for each of {self.keys}")
+        return dict(zip(self.keys, values, strict=True))
+
 
 class RandElasticWarpd(RandAffineWarpd):
     """An elastic deformation, and by choice all that RandAffineWarpd does, in one interpolation.
 
-    The displacement is a cubic B-spline with four cells an axis; `elastic` is the largest mean displacement, in mm: the
-    mean over the image is uniform in [0, elastic], less where it would fold. Affines of MetaTensors follow the affine
-    part of the map only, which is where the image lies on average.
+    The displacement is a cubic B-spline with four cells along the longest side; `elastic` is the largest mean
+    displacement, in mm: the mean over the image is uniform in [0, elastic], less where it would fold. A fold is what
+    more than about 3% of the longest side risks (2 mm on 64 mm): `drawn["elastic_mm"]` is the mean that was reached. A
+    volume thinner than a quarter of its longest side is deformed in its plane alone. Affines of MetaTensors follow the
+    affine part of the map only, which is where the image lies on average.
     """
 
     def __init__(
@@ -139,24 +183,10 @@ class RandElasticWarpd(RandAffineWarpd):
         turn: bool = False,
         size: Sequence[int] | None = None,
         mode: Mode | Sequence[Mode] = "linear",
-        fill: Fill = "edge",
+        fill: Fill | Sequence[Fill] = "edge",
         spacing: Sequence[float] | None = None,
+        average: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, prob, flip, rotate, zoom, turn, size, mode, fill, spacing, allow_missing_keys)
-        self.elastic = elastic
-
-
-def _spacing(image: Any) -> tuple[float, ...] | None:
-    if not isinstance(image, MetaTensor):
-        return None
-    n = image.ndim - 1
-    return tuple(torch.linalg.norm(image.affine[:n, :n].double(), dim=0).tolist())
-
-
-def _moved(affine: torch.Tensor, w: Warp) -> torch.Tensor:
-    """The affine of what was sampled at `w`: output voxel -> source voxel -> world."""
-    n = len(w.size)
-    step = np.eye(len(affine))
-    step[:n, :n], step[:n, -1] = w.matrix, w.offset
-    return affine @ torch.as_tensor(step, dtype=affine.dtype, device=affine.device)
+        super().__init__(keys, prob, flip, rotate, zoom, turn, size, mode, fill, spacing, average, allow_missing_keys)
+        (self.elastic,) = bounded("RandElasticWarpd: elastic", elastic, HIGHEST["elastic"])

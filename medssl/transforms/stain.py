@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from medssl.transforms.arguments import choice, number, refused, span
 from medssl.transforms.base import RandTransform
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from monai.config.type_definitions import KeysCollection
 
@@ -30,7 +31,21 @@ _APART = np.cos(np.deg2rad(10))  # closer than 10 degrees, both are the same sta
 _TISSUE = 0.15  # optical density above which a pixel is stained (Macenko et al. 2009)
 
 
-class RandStainJitterd(RandTransform):
+class Stain(RandTransform):
+    """A change of stains. Raises InputError for images other than RGB in 2D, also where the coin falls on no change."""
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params | None:
+        """Draw parameters for an image of `shape` (3,Y,X)."""
+        _refuse_gray(shape)
+        return super().draw(rng, shape)
+
+    def check(self, image: np.ndarray, key: Hashable) -> None:
+        """Refuse what is not RGB, or not in [0,1]."""
+        _refuse_gray(image.shape)
+        super().check(image, key)
+
+
+class RandStainJitterd(Stain):
     """Scale and shift the concentration of each stain (Tellez et al. 2018): c -> c * (1 + scale) + shift.
 
     Both are uniform in +-`sigma`. `stains`: "hed", the fixed vectors, or "macenko", those of the image itself, with the
@@ -46,7 +61,8 @@ class RandStainJitterd(RandTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.sigma, self.stains = sigma, stains
+        choice(self, "stains", stains, ("hed", "macenko"))
+        self.sigma, self.stains = number(self, "sigma", sigma, 0, 1), stains
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw a scale and a shift for each of three stains."""
@@ -69,7 +85,7 @@ class RandStainJitterd(RandTransform):
         return matrix, np.asarray(params["shift"]) @ vectors
 
 
-class RandStainMatchd(RandTransform):
+class RandStainMatchd(Stain):
     """Move the stains of an image part of the way, uniform in `weight`, to those of a random reference (Macenko 2009).
 
     `references`: RGB images (3,Y,X) in [0,1]; None takes the usual haematoxylin and eosin target. An image with too
@@ -85,9 +101,11 @@ class RandStainMatchd(RandTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.weight = weight
+        self.weight = span(self, "weight", weight, 0, 1)
         self.targets = [(HE_TARGET, HE_TARGET_CONCENTRATION)]
         if references is not None:
+            if not isinstance(references, list | tuple | np.ndarray) or not len(references):
+                raise refused(self, "references", references, "one RGB image (3,Y,X) or more, or None")
             self.targets = [_target(reference, i) for i, reference in enumerate(references)]
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
@@ -111,9 +129,13 @@ class RandStainMatchd(RandTransform):
 
 def optical_density(x: np.ndarray) -> np.ndarray:
     """-ln of an RGB image (3,Y,X) in [0,1]; InputError for any other shape."""
-    if x.ndim != 3 or len(x) != 3:
-        raise InputError(f"stain transforms need an RGB image (3,Y,X), got shape {x.shape}: use another preset")
+    _refuse_gray(x.shape)
     return -np.log(np.maximum(x, np.float32(DARKEST)))
+
+
+def _refuse_gray(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3 or shape[0] != 3:
+        raise InputError(f"stain transforms need an RGB image (3,Y,X), got shape {shape}: use another preset")
 
 
 def macenko(density: np.ndarray) -> np.ndarray | None:
@@ -151,11 +173,14 @@ def _concentration(density: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.percentile(pixels @ np.linalg.inv(_third(vectors))[:, :2], 99, axis=0)
 
 
-def _target(reference: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    density = optical_density(np.asarray(reference, np.float32))
+def _target(reference: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
+    image = np.asarray(reference)
+    if image.dtype.kind not in "uif" or image.min(initial=0) < 0 or not image.max(initial=0) <= 1:
+        raise InputError(f"RandStainMatchd: reference {which} is no image in 0..1, give RGB images (3,Y,X) in 0..1")
+    density = optical_density(image.astype(np.float32))
     vectors = macenko(density)
     if vectors is None:
-        raise InputError(f"RandStainMatchd: reference {number} shows too little stained tissue, give another image")
+        raise InputError(f"RandStainMatchd: reference {which} shows too little stained tissue, give another image")
     return vectors, _concentration(density, vectors)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from medssl.transforms.arguments import fill_value
 from medssl.transforms.blocks import block_means
 from medssl.transforms.displacement import draw_elastic, evaluate, rotation
 from medssl.transforms.kernel import linear_rows, nearest_rows
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Fill = float | Literal["edge", "reflect"]
 DIRECT = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))  # types that the compiled loops read
 _TINY = 1e-6  # of a voxel: rounding
+_FARTHEST = 2.0**31  # voxels from the first: beyond that the compiled loops could not count
 
 
 class WarpSettings(NamedTuple):
@@ -55,35 +57,45 @@ def warp(source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge",
     `source` is anything that has a shape and slices to numpy; only the region the map touches is read. Output voxels
     that point more than half a voxel outside take `fill`; or, "edge", the nearest voxel; or, "reflect", what a mirror
     at the image's faces shows. `average` (order 1 only) first takes means over blocks of voxels, by the integer part of
-    the down-scaling along each axis, where that is 2 or more.
-    Raises InputError when the map has another number of axes than the source.
+    the down-scaling along each axis, where that is 2 or more; half a voxel outside then is half a block.
+    Raises InputError when the map has another number of axes than the source, or is not finite, or when the type of
+    the source cannot hold `fill`.
     """
     region, w = cut(source, w, order=order, fill=fill, average=average)
     kind = np.dtype(np.float32) if order == 1 else region.dtype
-    if (order == 1 and region.dtype not in DIRECT) or region.dtype == np.float16:  # which no compiled loop knows
+    beyond = 0.0 if isinstance(fill_value("fill", fill, kind), str) else fill
+    if region.dtype == np.float16:  # which no compiled loop knows
         region = region.astype(np.float32)
     out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
     rows = linear_rows if order == 1 else nearest_rows
     source3, matrix, offset, control, out3 = _lift(region, w, out)
-    beyond = out.dtype.type(0 if isinstance(fill, str) else fill)
-    rows(source3, matrix, offset, control, out3, fill == "reflect", not isinstance(fill, str), beyond)
+    rows(source3, matrix, offset, control, out3, fill == "reflect", not isinstance(fill, str), out.dtype.type(beyond))
     return out.astype(kind, copy=False)
 
 
 def cut(
     source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False
 ) -> tuple[np.ndarray, Warp]:
-    """Read the region of `source` (C,*S) that `warp` needs for the map, and return it with the map into it."""
+    """Read the region of `source` (C,*S) that `warp` needs for the map, and return it with the map into it.
+
+    The region is of native byte order, and for order 1 of a type in `DIRECT`.
+    """
     n, shape = len(w.size), tuple(source.shape[1:])
     if len(source.shape) != n + 1:
         raise InputError(
             f"the map has {n} axes but the source has shape {tuple(source.shape)}: give (C,*S) with {n} axes after C"
         )
-    factor = _steps(w) if average and order == 1 else np.ones(n, np.int64)
-    low, high = reach(w, shape, (factor - 1) / 2, reflect=fill == "reflect")
+    steps = _steps(w) if average and order == 1 else np.ones(n)
+    low, high = reach(w, shape, (steps - 1) / 2, reflect=fill == "reflect")
+    factor = steps.astype(np.int64)
+    high = np.minimum(high + (low - high) % factor, shape)  # whole blocks, where the image has them
     region = np.ascontiguousarray(source[(slice(None), *map(slice, low.tolist(), high.tolist()))])
     if region[0].size >= 2**32:
         raise InputError(f"the map touches {region[0].size} voxels, 2**32 or more: crop or resample the source first")
+    if order == 1 and region.dtype not in DIRECT:
+        region = region.astype(np.float32)
+    elif not region.dtype.isnative:
+        region = region.astype(region.dtype.newbyteorder("="))
     w = w._replace(offset=w.offset - low)
     return _averaged(region, w, factor) if factor.max() > 1 else (region, w)
 
@@ -91,14 +103,20 @@ def cut(
 def reach(
     w: Warp, shape: tuple[int, ...], margin: np.ndarray | float = 0.0, *, reflect: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the box [low, high) of source voxels that the map can touch, and `margin` around, inside `shape`."""
+    """Return the box [low, high) of source voxels that the map can touch, and `margin` around, inside `shape`.
+
+    Raises InputError for a map that is not finite: the compiled loops would read outside the array.
+    """
     half = (np.asarray(w.size) - 1) / 2
-    centre, extent = w.matrix @ half + w.offset, np.abs(w.matrix) @ half
-    first, last = centre - extent - margin, centre + extent + margin
+    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+        centre, extent = w.matrix @ half + w.offset, np.abs(w.matrix) @ half
+        first, last = centre - extent - margin, centre + extent + margin
     if w.control is not None:
         axes = tuple(range(1, w.control.ndim))
         first, last = first + w.control.min(axes), last + w.control.max(axes)
     top = np.asarray(shape) - 1
+    if not (np.maximum(np.abs(first), np.abs(last)) < _FARTHEST).all():  # NaN is not either
+        raise InputError(f"the map points at voxels {first.tolist()} to {last.tolist()}: give finite lengths above 0")
     if reflect:
         first, last = np.minimum(first, 2 * top + 1 - last), np.maximum(last, -1 - first)
     low = np.clip(np.floor(first + _TINY), 0, top).astype(np.int64)
@@ -108,7 +126,7 @@ def reach(
 
 def _steps(w: Warp) -> np.ndarray:
     """How many voxels a side the map steps over, along each axis."""
-    return np.maximum(np.linalg.norm(w.matrix, axis=1) + _TINY, 1).astype(np.int64)
+    return np.floor(np.maximum(np.linalg.norm(w.matrix, axis=1) + _TINY, 1))
 
 
 def _averaged(region: np.ndarray, w: Warp, factor: np.ndarray) -> tuple[np.ndarray, Warp]:
@@ -169,7 +187,8 @@ def draw_warp(
 ) -> tuple[Warp, dict[str, Any]]:
     """Draw a map from `window` of a source with `spacing` (mm, index order) to a view of `size`, and what made it.
 
-    `compose(window, size, spacing, **drawn)` gives the same map again.
+    `compose(window, size, spacing, **drawn)` gives the same map again. `elastic_mm` of `drawn` is the mean displacement
+    that the view really has: that drawn from `settings`, or less where it would fold.
     """
     n = len(size)
     flips = rng.random(n) < np.asarray(settings.flip)
@@ -177,11 +196,13 @@ def draw_warp(
     limit = np.asarray(settings.rotate or (0.0,) * (1 if n == 2 else 3))
     angles = rng.uniform(-1, 1, len(limit)) * limit
     zoom = 1 + rng.uniform(-1, 1) * settings.zoom
-    elastic = None
-    if settings.elastic:
-        extent = np.asarray(window.size) * np.asarray(spacing)
-        elastic = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
-    drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom, "elastic": elastic}
+    drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom}
+    drawn |= {"elastic": None, "elastic_mm": 0.0}
+    extent = np.asarray(window.size) * np.asarray(spacing) * (np.asarray(window.size) > 1)
+    if settings.elastic and extent.any():
+        elastic, drawn["elastic_mm"] = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
+        # The grid lies along the axes of the view: turned, these are as long as the other one of the window.
+        drawn["elastic"] = elastic.swapaxes(-2, -1) if turn % 2 else elastic
     return compose(window, size, spacing, **drawn), drawn
 
 
@@ -195,10 +216,12 @@ def compose(
     angles: tuple[float, ...] | list[float] = (),
     zoom: float = 1.0,
     elastic: np.ndarray | None = None,
+    elastic_mm: float = 1.0,
 ) -> Warp:
     """Compose the map of a view: window, zoom and rotation about its centre (in mm), quarter turns, flips, resize.
 
     Quarter turns and flips act on the view; where its sides differ in length a turn stretches it. `angles` in degrees.
+    `elastic` holds B-spline coefficients (n,*g) of a displacement of mean length 1 mm, `elastic_mm` the length it gets.
     """
     n = len(size)
     sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
@@ -211,5 +234,5 @@ def compose(
     half = 0.5 / np.asarray(size) - 0.5
     control = None
     if elastic is not None:
-        control = (evaluate(elastic) / mm.reshape(-1, *[1] * n)).astype(np.float32)
+        control = (evaluate(elastic) * elastic_mm / mm.reshape(-1, *[1] * n)).astype(np.float32)
     return Warp(matrix / np.asarray(size), centre + matrix @ half, control, tuple(size))

@@ -11,7 +11,7 @@ import torch
 
 import medssl
 from medssl.data.phantom import phantom_cache
-from medssl.recipe import load, shipped
+from medssl.recipe import load, parse, shipped
 from medssl.run import benchmark, build, finetune, grid, plan, pretrain
 from medssl.types import Interrupted
 
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 FOUND = sorted((Path(medssl.__file__).parents[1] / "recipes").rglob("*.yaml"))
 NEEDED = {
-    "pretrain": {"dira_adco_ccrop_3d", "dira_mocov2_2d", "phantom_tiny"},
+    "pretrain": {"dira", "dira_2d", "dira_paper", "dira_repo", "dira_adco_ccrop_3d", "dira_mocov2_2d", "phantom_tiny"},
     "finetune": {"segment_3d", "classify_2d", "phantom_tiny"},
     "benchmark": {"phantom_tiny"},
 }
@@ -38,6 +38,32 @@ def test_the_recipes_are_those_on_disk():
     assert {path.parent.name for path in FOUND} == set(NEEDED)
     assert all(set(of(verb)) >= names for verb, names in NEEDED.items())
     assert len(FOUND) == sum(len(of(verb)) for verb in NEEDED) >= 7
+
+
+def test_adcos_multi_crop_has_the_published_sizes_and_scales():
+    recipe, _ = load("pretrain", "adco_multicrop_2d", [])
+    scales = [[0.2, 1.0], [0.2, 1.0], [0.172, 0.86], [0.143, 0.715], [0.114, 0.571], [0.086, 0.429]]
+    assert recipe.views["size"] == [[side] * 2 for side in (224, 224, 192, 160, 128, 96)]
+    assert recipe.crop["scale"] == scales
+
+
+def test_contrastive_crop_as_published_has_no_guard():
+    crop = build.resolved(load("pretrain", "contrastive_crop_paper_2d", [])[0])["crop"]
+    assert [crop[key] for key in ("level", "box_upper", "min_side", "percentile")] == ["deepest", "index", 0.0, None]
+    assert [crop[key] for key in ("scale", "alpha", "threshold", "start", "every")] == [[0.2, 1.0], 0.6, 0.1, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("name", ["mae", "models_genesis"])
+def test_a_baseline_of_restoration_undoes_its_corruption_alone_and_its_page_says_so(name):
+    recipe, _ = load("pretrain", f"{name}_tiny_3d", [])
+    page = (Path(medssl.__file__).parents[1] / "docs" / "methods" / f"{name}.md").read_text()
+    shown = parse(page.split("```yaml")[1].split("```")[0], name)
+    content = build.resolved(recipe)
+    assert content["views"]["intensity"] == []
+    assert shown["method"] is shown["adversary"] is content["method"] is content["adversary"] is None
+    for group in ("views", "restore"):
+        assert shown[group].items() <= content[group].items()
+    assert shown["optimizers"]["main"].items() <= content["optimizers"]["main"].items()
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import torch
 from monai.networks.nets.resnet import ResNetFeatures
 from torch import nn
 
+from medssl import recipe
 from medssl.models import heads
 from medssl.models.decoder import unet
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.models.encoder import resnet, tiny
+from medssl.run import build
 
 
 def count(*modules: nn.Module) -> int:
@@ -33,6 +35,16 @@ def test_dira_2d() -> None:
     assert count(encoder, decoder, restoration) == 32_521_105
     assert count(projection) == 4_458_624
     assert count(encoder, decoder, restoration, projection) == 36_979_729
+
+
+@pytest.mark.parametrize("name", ["dira_paper", "dira_repo"])
+def test_the_shipped_recipes_build_the_published_networks(name: str) -> None:
+    parts = build.pretrain_parts(recipe.load("pretrain", name, [])[0], samples=75_312).pretext
+    assert count(parts.encoder, parts.decoder, parts.restore) == 32_521_105
+    assert count(parts.encoder, parts.decoder, parts.restore, parts.method.head) == 36_979_729
+    assert count(parts.adversary) == 1_554_433
+    assert parts.encoder(torch.rand(2, 1, 64, 64))[-1].shape == (2, 2048, 2, 2)
+    assert parts.reconstruct(torch.rand(2, 1, 64, 64)).shape == (2, 1, 64, 64)
 
 
 def test_dira_2d_restores_one_channel_at_full_resolution() -> None:

@@ -13,10 +13,8 @@ from medssl.transforms import batched
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
-    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
-    RandPatchSwapd,
 )
 from medssl.transforms.distort import RandRemapd, dira, genesis, transvw
 from medssl.transforms.intensity import (
@@ -25,10 +23,12 @@ from medssl.transforms.intensity import (
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
-    RandWindowJitterd,
 )
-from medssl.transforms.modality import CORRUPT, INTENSITY, PRESETS
+from medssl.transforms.modality import PRESETS
+from medssl.transforms.named import CORRUPT, INTENSITY
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError, Window
 
 GRAY = [
@@ -154,6 +154,48 @@ def test_a_constant_image_and_values_out_of_range_are_the_same() -> None:
     assert not device.target.any()
     worker, device = both((smooth(1, 40, 40) * 30000).astype(np.int16), ((-1000.0, 1000.0),), intensity=[])
     torch.testing.assert_close(worker.target, device.target, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float16, np.float32, np.float64])
+def test_every_stored_type_is_averaged_by_both_alike(dtype) -> None:
+    stored = (smooth(1, 26, 44, 40) * 100 + 128).astype(dtype)
+    worker, device = both(stored, ((0.0, 255.0),), preset="mr")  # the second view has 8 voxels a side
+    for a, b in zip(worker.x, device.x, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite"), (3e38, "infinite or beyond")]
+)
+def test_both_refuse_the_same_values_by_the_same_name(value, said) -> None:
+    for at in [(15, 15), (0, 0), (29, 11)]:
+        array = np.zeros((1, 30, 30), np.float32)
+        array[(0, *at)] = value
+        maker, refusals = views.build(spatial_dims=2, size=[24, 24], device="cuda"), set()
+        for seed in range(6):
+            outcomes = []
+            for make in (maker, maker.drafts):
+                try:
+                    make(array, case(array, ((0.0, 1.0),)), 0, random.build(), rng(seed))
+                    outcomes.append("")
+                except InputError as error:
+                    outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1]
+            refusals.add(outcomes[0])
+        assert any(f"case XX-1 holds values that are {said}" in refusal for refusal in refusals), at
+
+
+def test_large_numbers_that_can_be_interpolated_are_no_nan() -> None:
+    worker, device = both((smooth(1, 40, 40) * 3e20).astype(np.float32), ((-3e20, 3e20),), intensity=[], corrupt=None)
+    torch.testing.assert_close(worker.target, device.target, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_a_moved_window_shows_the_same_beyond_the_prepared_one(faithful) -> None:
+    stored = (smooth(1, 26, 44, 40) * 1000).astype(np.int16)
+    worker, device = both(stored, ((-160.0, 240.0),), preset="ct", faithful=faithful)
+    for a, b in zip([*worker.x, worker.target], [*device.x, device.target], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=0)
 
 
 def test_workers_that_only_read_refuse_nan_too() -> None:

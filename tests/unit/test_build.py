@@ -105,6 +105,19 @@ def test_losses_have_published_weights_and_times_in_steps():
     assert build.weights(recipe(restore={"weight": 2.0, "start": 5}))["restoration"] == Weight(2.0, 5, 0)
 
 
+def test_a_loss_may_end_and_times_may_be_epochs():
+    made = build.weights(recipe(method={"end": 0.5}, adversary={"end": 80}))
+    assert made["discrimination"] == Weight(1.0, 0, 0, 50)
+    assert made["adversarial"] == Weight(0.001, 60, 10, 80)
+    parts = build.pretrain_parts(recipe(restore={"start": "5 epochs"}, adversary={"start": "7 epochs"}), samples=20)
+    assert (parts.weights["restoration"].start, parts.weights["adversarial"].start) == (25, 35)
+    build.pretrain_parts(recipe(adversary={"start": "7 epochs"}))  # 20 samples or 20,000: not known yet
+    with pytest.raises(InputError, match=r"adversary.start=125 is step 125, but the run has 100"):
+        build.validate(recipe(adversary={"start": "5 epochs"}), samples=100)
+    with pytest.raises(InputError, match=r"crop.start is step 125"):
+        build.validate(recipe(crop={"start": "5 epochs"}), samples=100)
+
+
 def test_every_part_is_built_and_players_match_optimizers():
     parts = build.pretrain_parts(recipe(), samples=20)
     assert set(parts.pretext.players()) == {"main", "bank", "discriminator"}
@@ -155,6 +168,9 @@ HEAD = {"method": {"head_norm": "batch"}, "decoder": {"norm": "group"}}
         ({"views": {"size": [33, 32, 32]}}, "not divisible"),
         ({"views": {"size": [32, 32]}}, "3 positive sizes"),
         ({"views": {"count": 1}}, "views.count is 1"),
+        ({"views": {"intensity": [{"kind": "gamma", "gamma": [0.5]}]}}, r"gamma is \[0.5\], give two numbers"),
+        ({"views": {"intensity": [{"kind": "stain_jitter"}]}}, "needs RGB images in 2D, but spatial_dims is 3"),
+        ({"views": {"channels": 3}}, "unknown key 'channels' in views"),
         (
             {"views": {"size": [[32, 32, 32], [32, 32, 32], [16, 16, 15]], "count": 3}},
             r"\[16, 16, 15\] is not divisible",
@@ -166,6 +182,11 @@ HEAD = {"method": {"head_norm": "batch"}, "decoder": {"norm": "group"}}
         ({"restore": None}, "adversary judges what restore makes, but restore is null"),
         ({"method": None, "restore": None, "adversary": None}, "nothing to learn"),
         ({"method": {"start": 0.5}}, "no loss counts at step 0"),
+        ({"method": {"end": 0}}, "method.end=0 is step 0, but it starts at 0: end it later"),
+        ({"method": {"end": 0.1}}, "from step 10 on no loss would count"),
+        ({"restore": {"end": 0.7}}, "from step 70 on adversarial and discrimination would count"),
+        ({"restore": {"end": 90}, "method": {"end": 90}}, "from step 90 on adversarial would count"),
+        ({"method": {"end": "1 ep"}}, "'end' in method should be a valid number"),
         ({"restore": {"start": 100}}, "restore.start=100 is step 100, but the run has 100"),
         ({"restore": {"start": 1.0}}, "restore.start=1.0 is step 100"),
         ({"adversary": {"start": 0.1}}, "adversary starts at step 10, restore at 20"),
@@ -217,6 +238,19 @@ def test_a_batch_of_one_a_device_is_refused_with_batch_norm_only():
 def test_views_may_differ_in_size():
     sizes = [[32, 32, 32], [32, 32, 32], [16, 16, 16], [16, 16, 24]]
     assert build.pretrain_parts(recipe(views={"size": sizes, "count": 4})).views.sizes == tuple(map(tuple, sizes))
+
+
+@pytest.mark.parametrize("kind", ["random", "contrastive"])
+def test_a_range_of_scales_a_view_fits_the_views(kind):
+    ranges = [[0.2, 1.0], [0.1, 0.5], [0.05, 0.3]]
+    build.validate(recipe(views={"count": 3}, crop={"kind": kind, "scale": ranges}))
+    with pytest.raises(InputError, match=r"crop.scale holds 3 ranges but views.count is 2: give one, or one a view"):
+        build.validate(recipe(crop={"kind": kind, "scale": ranges}))
+    with pytest.raises(InputError, match=r"'scale"):
+        build.validate(recipe(crop={"kind": kind, "scale": [[0.2, 1.0], 0.5]}))
+    for none in ([], [[]]):
+        with pytest.raises(InputError, match="scale"):
+            build.validate(recipe(crop={"kind": kind, "scale": none}))
 
 
 def test_a_bank_larger_than_the_data_is_refused_with_what_works():

@@ -122,7 +122,7 @@ def test_a_missing_cache_case_or_label_is_one_sentence(folder, tmp_path, arrays)
     [
         ({"complete": False}, "was interrupted"),
         ({"cases": 2}, "has 1 cases but was written with 2"),
-        ({"format": 99}, "has format 99, this medssl reads format 1"),
+        ({"format": 1}, "has format 1, this medssl reads format 2"),
     ],
 )
 def test_a_stale_cache_is_refused(folder, changes, message):

@@ -10,11 +10,10 @@ from medssl.transforms.boxes import draw_box
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
-    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
-    RandPatchSwapd,
 )
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 from medssl.types import InputError
 
 SINGLE = [
@@ -157,7 +156,39 @@ def test_transvw_takes_one_of_four_and_genesis_chains() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(InputError, match="and parts in"):
-        RandCutoutd(side=(10, 70))
-    with pytest.raises(InputError, match="block of 1 or more"):
-        RandMaskBlocksd(ratio=60)
+    for make, said in [
+        (lambda: RandCutoutd(side=(10, 70)), r"RandCutoutd: side is \(10, 70\), give two numbers from 0 to 1"),
+        (lambda: RandCutoutd(blocks=0), "blocks is 0"),
+        (lambda: RandCutoutd(stop=2), "stop is 2"),
+        (lambda: RandInpaintd(fill="nois"), "fill is 'nois', give a value or 'noise'"),
+        (lambda: RandOutpaintd(fill=None), "fill is None"),
+        (lambda: RandMaskBlocksd(ratio=60), "ratio is 60, give a number from 0 to 1"),
+        (lambda: RandMaskBlocksd(block=0), "block is 0"),
+        (lambda: RandMaskBlocksd(fill="noise"), "fill is 'noise', give a value"),
+        (lambda: RandPatchSwapd(swaps=-1), "swaps is -1"),
+        (lambda: RandPatchSwapd(side=(0.5, 2)), "side is"),
+        (lambda: RandLocalShuffled(blocks=0), "blocks is 0"),
+        (lambda: RandLocalShuffled(blocks=-1), "blocks is -1"),
+        (lambda: RandLocalShuffled(side=3), "side is 3"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            make()
+
+
+@pytest.mark.parametrize("make", [RandCutoutd, RandMaskBlocksd, RandPatchSwapd, RandLocalShuffled])
+def test_what_invents_no_values_takes_hu(make) -> None:
+    x = rng().integers(-1000, 2000, (1, 20, 20)).astype(np.int16)
+    y = make("x").set_random_state(0)({"x": x})["x"]
+    assert set(np.unique(y)) <= {*np.unique(x), 0}
+    assert (y != x).any()
+
+
+@pytest.mark.parametrize("make", [RandCutoutd, RandOutpaintd, RandMaskBlocksd])
+def test_a_fill_is_in_the_units_of_the_image(make) -> None:
+    x = rng().random((1, 20, 20), dtype=np.float32)
+    assert make("x", fill=-1000).set_random_state(0)({"x": x * 3000 - 1000})["x"].min() == -1000
+    for fill in (7, -0.5):
+        with pytest.raises(InputError, match=f"x is in 0..1, but fill is {fill}"):
+            make("x", fill=fill)({"x": x})
+    with pytest.raises(InputError, match=r"scale it to 0\.\.1"):
+        RandCutoutd("x", fill="noise")({"x": x * 3000 - 1000})

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from medssl.crop import contrastive, random
 from medssl.crop.contrastive import contrastive_window
-from medssl.crop.heat import box_from_map, heat_map
-from medssl.types import InputError
+from medssl.crop.heat import box_from_map, covers, heat_map, largest_box
+from medssl.types import InputError, Maps
 
 
 def rng(seed=0):
@@ -139,11 +139,39 @@ def test_boxes_stay_inside_the_foreground():
     assert outside.tolist() == pytest.approx(body.tolist(), abs=1e-6)
 
 
+def test_a_hot_cell_without_body_does_not_stretch_the_box():
+    """The body's bounding box holds the corner, the body does not."""
+    lesion, inside = spot((8, 8), (3, 4)), torch.ones(8, 8, dtype=torch.bool)
+    inside[:2, :2] = False
+    heat = lesion + 5 * spot((8, 8), (0, 0))
+    stretched = box_from_map(heat)
+    assert stretched[:2].tolist() == [0, 0]
+    assert torch.equal(box_from_map(heat, inside=inside), box_from_map(lesion))
+    ours = policy(samples=2, min_side=0.0)
+    ours.refresh([Maps(torch.arange(2), heat.expand(2, 8, 8), torch.stack([inside, inside | True]))])
+    assert torch.equal(ours.boxes, torch.stack([box_from_map(lesion), stretched]))
+
+
+def test_cells_without_body_do_not_set_the_scale_and_no_body_at_all_changes_nothing():
+    heat, inside = torch.tensor(rng().random((6, 6))) + 1, torch.ones(6, 6, dtype=torch.bool)
+    for everything in (inside, ~inside):
+        assert torch.equal(box_from_map(heat, inside=everything), box_from_map(heat))
+    inside[0] = False
+    boxes = []
+    for air in (0.0, 1.5, 9.0):
+        heat[0] = air
+        boxes.append(box_from_map(heat, threshold=0.8, inside=inside))
+    assert torch.equal(boxes[0], boxes[1])
+    assert torch.equal(boxes[0], boxes[2])
+    heat[1:] = 1.0  # hot in air alone
+    assert box_from_map(heat, inside=inside).isnan().all()
+
+
 @pytest.mark.parametrize("value", [0.0, 3.0, float("nan"), float("inf")])
 def test_a_map_that_says_nothing_gives_the_whole_image_is_counted_and_warned_of(value):
     ours, maps = policy(), torch.stack([spot((7, 7), (3, 3)), spot((7, 7), (3, 3)), torch.full((7, 7), value)])
     with pytest.warns(UserWarning, match="1 of 3 heat maps"):
-        ours.refresh([(torch.tensor([0, 1, 2]), maps)])
+        ours.refresh([Maps(torch.tensor([0, 1, 2]), maps)])
     assert ours.boxes[2].tolist() == [0, 0, 1, 1]
     assert ours.statistics()["box_fallbacks"] == 1
 
@@ -157,14 +185,50 @@ def test_one_nan_cell_makes_the_whole_map_say_nothing():
 def test_boxes_that_are_almost_all_full_are_warned_of():
     flat = torch.ones(2, 7, 7)
     flat[:, 3, 3] = 0.9  # only one cell is cold
-    with pytest.warns(UserWarning, match=r"100% of the crop boxes are the whole image.*threshold"):
-        policy(samples=2).refresh([(torch.arange(2), flat)])
+    with pytest.warns(UserWarning, match=r"100% of the crop boxes are the whole image or all.*threshold"):
+        policy(samples=2).refresh([Maps(torch.arange(2), flat)])
 
 
 def test_statistics():
     ours = policy(samples=2)
     ours.set_boxes(torch.arange(2), torch.tensor([[0, 0, 1, 1.0], [0, 0, 0.5, 0.5]]))
-    assert ours.statistics() == {"box_volume": 0.625, "full_boxes": 0.5, "box_fallbacks": 0.0}
+    expected = {"box_volume": 0.625, "box_share": 0.625, "full_boxes": 0.5, "box_fallbacks": 0.0}
+    assert ours.statistics() == expected
+
+
+BODY = torch.tensor([[0.0, 0.125, 0.75, 0.875]]).double().repeat(2, 1)
+
+
+@pytest.mark.parametrize("rule", [{"box_upper": "edge"}, {"box_upper": "index"}, {"percentile": 1.0}])
+@pytest.mark.parametrize("body", [None, BODY])
+@pytest.mark.parametrize("shape", [(7, 7), (8, 8)])
+def test_a_box_is_full_when_it_covers_all_that_it_could(rule, body, shape):
+    """A box cut to the body never equals the whole image, nor does one that ends at its last index."""
+    warm = torch.ones(2, *shape)
+    warm[:, 3, 3] = 0.0  # one cold cell: a map that guides to nowhere
+    ours = policy(samples=2, **rule)
+    with pytest.warns(UserWarning, match="100% of the crop boxes"):
+        ours.refresh([Maps(torch.arange(2), warm)], foreground=body)
+    found = ours.statistics()
+    assert found["full_boxes"] == 1
+    assert found["box_share"] == 1
+    if body is not None or rule.get("box_upper") == "index":
+        assert found["box_volume"] < 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours.refresh([Maps(torch.arange(2), spot(shape, (2, 3)).expand(2, *shape))], foreground=body)
+    assert ours.statistics()["full_boxes"] == 0
+    assert ours.statistics()["box_share"] < 1
+
+
+@given(seed=st.integers(0, 1000), threshold=st.floats(0, 0.95), upper=st.sampled_from(["edge", "index"]))
+@settings(max_examples=50, deadline=None)
+def test_no_box_reaches_beyond_the_largest(seed, threshold, upper):
+    heat, body = torch.tensor(rng(seed).random((5, 6))), torch.tensor(np.sort(rng(seed).random((2, 2)), 0)).flatten()
+    inside = torch.tensor(rng(seed + 1).random((5, 6)) < 0.5)
+    rule = {"threshold": threshold, "box_upper": upper, "foreground": body, "inside": inside}
+    box, largest = box_from_map(heat, **rule), largest_box((5, 6), **rule)
+    assert box.isnan().any() or covers(largest[None], box[None])
 
 
 class Firing(torch.nn.Module):
@@ -182,7 +246,7 @@ def test_a_network_that_fires_at_a_planted_lesion_gets_a_box_that_covers_it(cent
     volume = rng().normal(0.1, 0.02, lesion.shape) + 0.8 * lesion
     x = torch.tensor(volume, dtype=torch.float32)[None, None]
     ours = policy(samples=1, dims=3, threshold=0.2)
-    ours.refresh([(torch.tensor([0]), heat_map(Firing()(x), ours.level))], size=(48, 48, 48))
+    ours.refresh([Maps(torch.tensor([0]), heat_map(Firing()(x), ours.level))], size=(48, 48, 48))
     low, high = ours.boxes[0].reshape(2, 3).numpy() * 48
     where = np.argwhere(lesion)
     assert (low <= where.min(0)).all()
@@ -214,9 +278,9 @@ def test_boxes_of_gathered_by_the_loop_equal_a_refresh_at_once():
     maps[4] = 1.0
     whole, gathered = policy(samples=10), policy(samples=10)
     with pytest.warns(UserWarning, match="1 of 10 heat maps"):
-        whole.refresh([(torch.arange(10), maps)])
+        whole.refresh([Maps(torch.arange(10), maps)])
     ranks = [torch.arange(r, 12, 3) % 10 for r in range(3)]  # the last rank repeats two samples to make ranks equal
-    parts = [gathered.boxes_of([(i, maps[i])]) for i in ranks]
+    parts = [gathered.boxes_of([Maps(i, maps[i])]) for i in ranks]
     with pytest.warns(UserWarning, match="1 of 10 heat maps"):
         gathered.set_boxes(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))
     assert torch.equal(whole.boxes, gathered.boxes)
@@ -250,8 +314,9 @@ def test_workers_that_outlive_a_refresh_see_the_new_boxes():
 
 def test_state_brings_back_boxes_counts_and_windows():
     ours, other = policy(), policy()
+    heat = torch.stack([spot((7, 7), (1, 5)), spot((7, 7), (5, 1)), torch.ones(7, 7)])
     with pytest.warns(UserWarning, match="heat maps"):
-        ours.refresh([(torch.arange(3), torch.stack([spot((7, 7), (1, 5)), spot((7, 7), (5, 1)), torch.ones(7, 7)]))])
+        ours.refresh([Maps(torch.arange(3), heat)])
     other.load(ours.state())
     assert torch.equal(ours.boxes, other.boxes)
     assert ours.statistics() == other.statistics()
@@ -266,7 +331,7 @@ def test_a_refresh_draws_nothing_from_the_global_generators():
     before, ours = torch.random.get_rng_state(), policy(samples=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ours.refresh([(torch.tensor([0]), torch.ones(1, 7, 7))])
+        ours.refresh([Maps(torch.tensor([0]), torch.ones(1, 7, 7))])
     assert torch.equal(before, torch.random.get_rng_state())
 
 

@@ -109,7 +109,15 @@ def test_it_has_nothing_to_refresh_or_keep():
     assert (policy.state(), policy.statistics()) == ({}, {})
 
 
-@pytest.mark.parametrize("bad", [{"scale": (0.0, 1.0)}, {"scale": (0.2, 1.5)}, {"ratio": (2, 1)}])
+def test_one_range_for_every_view_or_one_a_view():
+    assert [random.build(scale=(0.3, 0.5)).scale(view) for view in (0, 5)] == [(0.3, 0.5)] * 2
+    several = random.build(scale=[(0.3, 0.5), (0.1, 0.2)])
+    assert [several.scale(view) for view in (0, 1)] == [(0.3, 0.5), (0.1, 0.2)]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"scale": (0.0, 1.0)}, {"scale": [(0.2, 1.0), (0.5, 0.2)]}, {"scale": (0.2, 1.5)}, {"ratio": (2, 1)}]
+)
 def test_bad_ranges_are_refused(bad):
     with pytest.raises(InputError, match="give two numbers"):
         random.build(**bad)

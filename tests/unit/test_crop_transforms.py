@@ -124,6 +124,11 @@ def test_bad_input_is_refused():
         ContrastiveCropd("image", size=(8, 8), box_source={0: (0.5, 0, 0.2, 1)})({"image": grid(20, 20), "index": 0})
     with pytest.raises(InputError, match="two corners"):
         ContrastiveCropd("image", size=(8, 8), box_source={0: (0, 0, 0, 1, 1, 1)})({"image": grid(9, 9), "index": 0})
+    for boxes in ({0: BOX}, torch.tensor([BOX])):
+        with pytest.raises(InputError, match="box_source has no box for index 7"):
+            ContrastiveCropd("image", size=(8, 8), box_source=boxes)({"image": grid(20, 20), "index": 7})
+    with pytest.raises(InputError, match="two corners"):
+        ContrastiveCropd("image", size=(8, 8), box_source=torch.zeros(3))({"image": grid(20, 20), "index": 1})
     with pytest.raises(InputError, match="box_source None"):
         ContrastiveCropd("image", size=(8, 8))
     with pytest.raises(InputError, match="NaN"):

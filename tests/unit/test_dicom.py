@@ -188,6 +188,8 @@ class TestPictures:
         path = write(tmp_path / "cr", CUBE[0], SOPClassUID=CR, Modality="CR", ImagerPixelSpacing=[0.1, 0.2])
         volume = dicom.read([path])
         assert volume.spacing == pytest.approx((0.1, 0.2))
+        assert volume.spacing_known
+        assert not dicom.read([write(tmp_path / "no", CUBE[0], SOPClassUID=CR, Modality="CR")]).spacing_known
         np.testing.assert_array_equal(volume.array[0], CUBE[0])
 
     def test_monochrome1_is_turned_over(self, tmp_path):

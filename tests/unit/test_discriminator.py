@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from medssl.branches import adversary
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.types import InputError
 
@@ -45,6 +46,14 @@ def test_instance_norm_carries_far_changes() -> None:
     assert x.grad[0, 0, 0].abs().sum() > 0
 
 
+def test_groups_of_one_channel_are_instance_norm() -> None:
+    torch.manual_seed(0)
+    judge, x = PatchDiscriminator(3, 1, 4), torch.rand(2, 1, 24, 17, 32)
+    layers = [nn.InstanceNorm3d(m.num_channels) if isinstance(m, nn.GroupNorm) else m for m in judge]
+    assert sum(isinstance(layer, nn.InstanceNorm3d) for layer in layers) == 3
+    torch.testing.assert_close(judge(x), nn.Sequential(*layers)(x), rtol=0, atol=1e-5)
+
+
 def test_too_small_inputs_are_refused_unless_norm_is_group() -> None:
     with pytest.raises(InputError, match=r"above 8 voxels, not \[8, 8\]"):
         PatchDiscriminator(2, 1, 4)(torch.rand(1, 1, 8, 8))
@@ -58,7 +67,6 @@ def test_weights_are_drawn_from_a_normal_of_002_and_norms_hold_no_parameters() -
     convs = [m for m in discriminator if isinstance(m, nn.Conv2d)]
     weights = torch.cat([m.weight.flatten() for m in convs])
     assert abs(weights.std().item() - 0.02) < 4 * 0.02 / (2 * weights.numel()) ** 0.5
-    assert [m for m in discriminator if isinstance(m, nn.InstanceNorm2d) and list(m.parameters())] == []
     assert len(list(discriminator.parameters())) == 10
 
 
@@ -74,4 +82,11 @@ def test_biases_that_an_instance_norm_takes_away_stay_as_they_are() -> None:
     with torch.no_grad():
         for layer in (2, 5, 8):
             free[layer].bias.add_(1)
-    torch.testing.assert_close(free(x), before, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(free(x), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("spatial_dims", "width", "weights"), [(2, 64, 1_554_433), (3, 32, 1_169_473)])
+def test_in_3d_the_judge_of_a_recipe_keeps_its_size(spatial_dims: int, width: int, weights: int) -> None:
+    judge = adversary.build(spatial_dims=spatial_dims, in_channels=1).discriminator
+    assert judge[0].out_channels == width
+    assert sum(p.numel() for p in judge.parameters()) == weights

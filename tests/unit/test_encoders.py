@@ -168,6 +168,18 @@ class TestResEnc:
                 assert {n: t.shape for n, t in encoder.state_dict().items()} == theirs
                 assert encoder.channels == channels
 
+    def test_the_letters_differ_in_2d_alone_and_there_by_their_stages(self) -> None:
+        with torch.device("meta"):
+            found = {
+                (dims, preset): sum(
+                    p.numel() for p in resenc.build(spatial_dims=dims, in_channels=1, preset=preset).parameters()
+                )
+                for dims in (2, 3)
+                for preset in ("M", "L", "XL")
+            }
+        assert found[3, "M"] == found[3, "L"] == found[3, "XL"] == 90_296_576
+        assert found[2, "M"] < found[2, "L"] == found[2, "XL"]
+
     def test_weights_pass_to_nnunet_and_give_the_same_features(self) -> None:
         from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
 

@@ -69,6 +69,18 @@ def test_patch_is_the_cached_voxels_and_label_moves_with_image(cache):
     assert label.dtype == torch.int64
 
 
+def test_a_moved_window_shows_what_lies_beyond_the_prepared_one(cache):
+    found = Cache(cache)
+    name = found.ids[0]
+    found.cases[name] = found.cases[name]._replace(intensity=((-160.0, 240.0),))
+    whole = list(found.cases[name].shape)
+    augment = labelled.build(spatial_dims=3, size=whole, warp=STILL, intensity=[{"kind": "window_jitter"}])
+    augment.preset.intensity[0].draw = lambda rng, shape: {"low": -2.0, "high": 2.0}
+    x, _ = Samples(Held(found, segment.build(spatial_dims=3, classes=2)), [name], augment, seed=0)[0, 0]
+    expected = np.clip((found.image(name)[:].astype(np.float32) + 960) / 1600, 0, 1)
+    np.testing.assert_allclose(x, expected, atol=1e-5)
+
+
 def test_samples_depend_on_epoch_and_index_alone(cache):
     one, _ = samples(cache)
     other, _ = samples(cache)

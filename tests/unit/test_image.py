@@ -20,6 +20,7 @@ def test_gray_pictures_keep_every_bit(tmp_path, suffix, dtype):
     assert volume.array.dtype == dtype
     np.testing.assert_array_equal(volume.array, array[None])
     assert volume.spacing == (1.0, 1.0)
+    assert not volume.spacing_known
 
 
 def test_colour_comes_channel_first_and_without_alpha(tmp_path):

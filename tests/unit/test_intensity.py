@@ -14,9 +14,9 @@ from medssl.transforms.intensity import (
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
-    RandWindowJitterd,
 )
 from medssl.transforms.noise import add_noise, uniform_noise
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 ALL = [
@@ -126,6 +126,25 @@ def test_window_in_hu_is_cut_and_never_wrapped() -> None:
     np.testing.assert_allclose(exact[0, 0], [0, 0, 0.25, 0.75, 1])
 
 
+def test_at_its_defaults_the_window_jitter_shows_hu_from_lung_to_bone() -> None:
+    hu = np.linspace(-1000, 2000, 31, dtype=np.int16).reshape(1, 1, -1)
+    seen = RandWindowJitterd("x").set_random_state(0)({"x": hu})["x"]
+    assert len(np.unique(seen)) > 15
+    for scaled in (hu / 3000 + 1 / 3, np.float32(hu > 0)):
+        with pytest.raises(InputError, match="values from 0 to 1, which are no HU"):
+            RandWindowJitterd("x")({"x": scaled})
+    same = RandWindowJitterd("x", window=(0, 1), level=0, width=0)({"x": np.float32(hu > 0)})["x"]
+    np.testing.assert_array_equal(same, hu > 0)
+
+
+def test_a_bias_field_shapes_a_constant_image_but_zero_stays_zero() -> None:
+    transform = RandBiasFieldd()
+    x = np.full((1, 8, 8), 0.5, np.float32)
+    params = transform.draw(rng(), x.shape)
+    assert np.ptp(transform.apply(x, params)) > 0
+    assert not transform.apply(np.zeros_like(x), params).any()
+
+
 def test_bias_field_is_smooth_and_as_strong_as_drawn() -> None:
     x = np.full((1, 20, 24, 28), 0.4, np.float32)
     transform = RandBiasFieldd(strength=0.5)
@@ -177,8 +196,20 @@ def test_probability_counts_what_happens() -> None:
     [
         (lambda: RandGammad(prob=1.5), "prob is 1.5"),
         (lambda: RandGammad(gamma=(-1.0, 2.0)), "gamma is"),
-        (lambda: RandHistogramShiftd(points=(2, 4)), "3 knots"),
+        (lambda: RandHistogramShiftd(points=(2, 4)), "points is"),
+        (lambda: RandHistogramShiftd(points=(3.5, 4)), "points is 3.5, give a whole number"),
+        (lambda: RandHistogramShiftd(strength=2), "strength is"),
         (lambda: RandWindowJitterd(window=(5.0, 5.0)), "low < high"),
+        (lambda: RandWindowJitterd(width=1.0), "width is"),
+        (lambda: RandWindowJitterd(level=-1), "level is"),
+        (lambda: RandBezierIntensityd(invert=5), "invert is 5, give a number from 0 to 1"),
+        (lambda: RandBiasFieldd(strength=-1), "strength is"),
+        (lambda: RandBiasFieldd(degree=0), "degree is"),
+        (lambda: RandBlurNoised(blur=3), "blur is 3"),
+        (lambda: RandBlurNoised(noise=True), "noise is True"),
+        (lambda: RandBlurNoised(std=(-1, 0.5)), "std is"),
+        (lambda: RandBlurNoised(sigma=(1, 0.5)), "sigma is .* the smaller first"),
+        (lambda: RandBlurNoised(sigma=(0.3, float("nan"))), "sigma is"),
     ],
 )
 def test_impossible_settings_are_refused(make, said) -> None:

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from medssl.transforms.intensity import RandBezierIntensityd, RandGammad
-from medssl.transforms.modality import CORRUPT, INTENSITY, PRESETS, preset
-from medssl.types import InputError
+from medssl.transforms.modality import PRESETS, preset
+from medssl.transforms.named import CORRUPT, INTENSITY
+from medssl.transforms.warp import draw_warp
+from medssl.types import InputError, Window
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def kinds(name: str, n: int = 2) -> set[str]:
@@ -39,10 +45,10 @@ def test_promises_of_the_modalities() -> None:
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("corrupt", sorted(CORRUPT))
 def test_every_preset_keeps_shape_type_and_range(name, n, corrupt) -> None:
-    made = preset(name, n, corrupt=corrupt)
     rgb = name == "pathology"
     if rgb and n == 3:
         return
+    made = preset(name, n, corrupt=corrupt)
     shape = (3 if rgb else 1, *(24, 20, 22)[:n])
     assert len(made.warp.flip) == n
     assert len(made.warp.rotate) == (1 if n == 2 else 3)
@@ -90,8 +96,57 @@ def test_every_kind_can_be_named() -> None:
         ({"corrupt": "diira"}, "did you mean dira"),
         ({"corrupt": {"kind": "mask", "ration": 0.5}}, "did you mean ratio"),
         ({"corrupt": {"kind": "mask", "spatial_dims": 2}}, "spatial_dims is not known"),
+        ({"intensity": [{"kind": ["gamma"]}]}, "is not known"),
+        ({"intensity": [{"kind": "stain_match", "references": []}]}, "references is not known"),
     ],
 )
 def test_unknown_names_and_keys_are_refused_with_a_suggestion(change, said) -> None:
     with pytest.raises(InputError, match=said):
         preset(**{"name": "ct", "spatial_dims": 3, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"kind": "blur_noise", "sigma": [1, 0.5]},
+            r"blur_noise: RandBlurNoised: sigma is \[1, 0.5\], give",
+        ),
+        ({"kind": "bias_field", "strength": -1}, "bias_field: RandBiasFieldd: strength is -1, give a number from 0"),
+        ({"kind": "gamma", "gamma": [0.5]}, r"gamma: RandGammad: gamma is \[0.5\], give two numbers"),
+        ({"kind": "gamma", "prob": "often"}, "prob is 'often', give a number from 0 to 1"),
+        ({"kind": "stain_jitter", "stains": "macenk"}, "stains is 'macenk', give hed or macenko"),
+        ({"kind": "window_jitter", "window": [-160, 240]}, "window_jitter: window is .* leave it out"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_by_name(change, said) -> None:
+    with pytest.raises(InputError, match=f"intensity {said}" if said.startswith(change["kind"]) else said):
+        preset("pathology", 2, intensity=[change])
+
+
+def test_a_window_jitter_comes_first_and_once() -> None:
+    for kinds_ in (["gamma", "window_jitter"], ["window_jitter", "window_jitter"]):
+        with pytest.raises(InputError, match="give it once, first in the list"):
+            preset("ct", 2, intensity=[{"kind": kind} for kind in kinds_])
+    assert preset("ct", 3).beyond
+    assert not preset("mr", 3).beyond
+    assert not preset("ct", 3, intensity=[]).beyond
+
+
+@pytest.mark.parametrize(("n", "channels"), [(2, 1), (3, None), (3, 3)])
+def test_stains_are_refused_where_images_are_not_rgb_in_2d(n, channels) -> None:
+    with pytest.raises(InputError, match="RandStainJitterd needs RGB images in 2D"):
+        preset("pathology", n, channels)
+    assert preset("pathology", n, channels, intensity=[]).intensity == []
+
+
+def test_elastic_of_pathology_is_a_part_of_the_view_whatever_a_pixel_measures() -> None:
+    window, tiles = Window((0, 0), (256, 256)), preset("pathology", 2)
+    assert tiles.moves(window, (1.0, 1.0)).elastic == pytest.approx(5, abs=0.2)
+    for mm in (0.00025, 0.0005, 1.0):
+        drawn = [draw_warp(rng(s), window, (64, 64), (mm, mm), tiles.moves(window, (mm, mm)))[0] for s in range(40)]
+        pixels = [np.sqrt((w.control**2).sum(0)).mean() for w in drawn]
+        assert max(pixels) < 6
+        assert np.mean(pixels) == pytest.approx(2.5, abs=0.6)
+    assert preset("pathology", 2, warp={"elastic": 0.003}).moves(window, (0.0005, 0.0005)).elastic == 0.003
+    assert preset("ct", 2).moves(window, (0.5, 0.5)).elastic == 3

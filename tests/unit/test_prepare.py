@@ -7,6 +7,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from medssl.data import foreground, presets, stack
 from medssl.data.cache import Box, Cache
@@ -14,7 +15,7 @@ from medssl.data.grid import box_to_array, label_to_array
 from medssl.data.manifest import Manifest, Row
 from medssl.data.phantom import ct_case, histology
 from medssl.data.phantom_files import affine, write_ct_dataset
-from medssl.data.prepare import prepare, settings, to_array, to_source
+from medssl.data.prepare import claim, prepare, settings, to_array, to_source
 from medssl.data.reject import Rejected
 from medssl.data.scan import scan
 from medssl.data.volume import Volume, make, plane
@@ -135,6 +136,30 @@ def test_body_is_the_large_parts_over_air():
     assert foreground.box(np.zeros((4, 5, 6), bool)) == Window((0, 0, 0), (4, 5, 6))
 
 
+@pytest.mark.parametrize("low", [-1000.0, -160.0])
+def test_cells_with_patient_hold_lungs_but_neither_air_nor_a_table(low):
+    hu = np.full((1, 8, 40, 40), -1000.0)
+    hu[:, :, 8:32, 8:32] = 40
+    hu[:, :, 13:27, 13:27] = -900  # lungs, open at the first and last slice
+    hu[:, :, 36:38, 4:36] = 200  # a table
+    x = np.clip((hu - low) / (240 - low), 0, 1)
+    found = foreground.cells(foreground.seen(x, "body", [(low, 240.0)]), (4, 10, 10))
+    expected = np.zeros((4, 10, 10), bool)
+    expected[:, 2:8, 2:8] = True
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("shape", "grid"), [((12, 20), (6, 5)), ((7, 11), (3, 4)), ((5, 9, 8), (2, 3, 8))])
+def test_every_voxel_of_the_patient_is_in_a_cell_that_counts(shape, grid):
+    for spot in itertools.product(*map(range, shape)):
+        found = np.zeros(shape, bool)
+        found[spot] = True
+        (cell,) = np.argwhere(foreground.cells(found, grid))
+        low, high = cell * np.array(shape) / grid, (cell + 1) * np.array(shape) / grid
+        assert (low - 1 < spot).all()
+        assert (spot < high).all()
+
+
 def test_uptake_keeps_the_body_around_a_hot_tumour():
     suv = np.full((1, 40, 40, 40), 0.02, np.float32)
     suv[:, 5:35, 5:35, 5:35] = 0.6
@@ -146,9 +171,43 @@ def test_frame_of_a_film_is_cut():
     image = np.zeros((1, 50, 60), np.uint8)
     image[0, 5:45, 8:58] = np.random.default_rng(0).integers(60, 250, (40, 50))
     assert foreground.box(foreground.mask(image, "frame")) == Window((5, 8), (40, 50))
+    ramp = np.arange(50.0)[None, :, None] * np.ones((1, 50, 60))  # rows without contrast: there is no frame to find
+    assert foreground.mask(ramp, "frame").all()
 
 
-def test_intensity_is_window_for_ct_and_percentiles_of_the_foreground_for_mr():
+def thigh(noise):
+    """A leg in T1: bright fat around muscle and a tumour that are nearer to air than to fat; and the body's mask."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.mgrid[:20, -30:30, -40:40]
+    radius = np.hypot(y, x)
+    image = np.where(radius < 26, 900.0, 0.0)
+    image[radius < 20] = 260
+    image[np.hypot(y - 5, x + 4) + 0 * z < 9] = 190
+    image = np.hypot(image + rng.normal(0, 25, image.shape), rng.normal(0, 25, image.shape))
+    body = radius < 26
+    return np.where(body | noise, np.rint(image), 0).astype(np.int16), body
+
+
+@pytest.mark.parametrize("noise", [True, False])
+@pytest.mark.parametrize("preset", ["mr", "pet"])
+def test_tissue_is_not_clipped_however_dark_it_is_beside_fat(noise, preset):
+    image, body = thigh(noise)
+    ((low, high),) = to_array(make(image[None], np.eye(4), "MR"), settings(preset, [(1, 1, 1)]))[1]["intensity"]
+    assert ((image[body] < low) | (image[body] > high)).mean() < 0.01
+    assert high < 1.15 * np.percentile(image[body], 99)  # and the range is not wider than it must be
+    assert (image[body] < low).mean() < 0.006
+
+
+def test_an_older_rule_for_0_and_1_is_never_mixed_with_this_one(tmp_path):
+    before = {**settings("mr", [(1, 1, 1)]), "range": "other"}
+    with pytest.raises(InputError, match=r"scaled to \[other\], this medssl scales to \[0.5% of all but"):
+        to_array(make(thigh(True)[0][None], np.eye(4), "MR"), before)
+    claim(tmp_path, before, "m")
+    with pytest.raises(InputError, match=r"was prepared with range other, now it is 0.5% of all but"):
+        claim(tmp_path, settings("mr", [(1, 1, 1)]), "m")
+
+
+def test_intensity_is_window_for_ct_and_percentiles_for_mr():
     array = np.zeros((1, 40, 40, 40), np.float32)
     array[0, 10:30, 10:30, 10:30] = np.random.default_rng(0).permutation(8000).reshape(20, 20, 20) / 80 + 100
     volume = make(array, np.eye(4), "MR")
@@ -339,6 +398,14 @@ def test_nothing_left_is_an_error_and_a_wrong_preset_is_said(scanned, tmp_path):
 def rows(*sources: str) -> Manifest:
     made = [Row(str(i), s, source=s, patient=f"p{i}") for i, s in enumerate(sources)]
     return Manifest(made, None, None, {row.id: {"files": [row.image]} for row in made})
+
+
+def test_the_cache_knows_whose_spacing_is_unknown(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 24)).astype(np.uint8)).save(tmp_path / "a.png")
+    scan([tmp_path], tmp_path / "m.csv")
+    (case,) = prepare(tmp_path / "m.csv", tmp_path / "cache", preset="xray").cases.values()
+    assert not case.spacing_known
+    assert case.spacing == (1.0, 1.0)
 
 
 def test_channels_are_words_and_need_each_other():

@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from medssl import recipe as recipes
+from medssl.data import manifest
 from medssl.engine import checkpoint, log
 from medssl.engine.collapse import CollapseWatch
-from medssl.run import build, check, launch, pretrain
+from medssl.recipe.frame import Data
+from medssl.run import build, check, dataset, launch, pretrain
 from medssl.types import InputError, Interrupted
 
 TIMES = ("time", "data_wait", "memory")
@@ -149,6 +151,30 @@ def test_killed_at_random_steps_and_resumed_equals_straight_bit_for_bit(recipe, 
     ours, theirs = last(tmp_path), last(straight)
     theirs["recipe"]["data"]["workers"] = workers
     assert_same(ours, theirs)
+
+
+def test_epochs_are_steps_and_a_loss_that_ends_stays_ended_on_resume(recipe, tmp_path):
+    common = ["train.steps=10", "train.checkpoint_every=2", "restore.start=0"]  # 1.75 steps are an epoch
+    one, other = tmp_path / "epochs", tmp_path / "steps"
+    epochs = ["method.end=3 epochs", "adversary.start=1 epochs", "adversary.end=4 epochs", "crop.start=2 epochs"]
+    train(recipe, one, *common, *epochs, "optimizers.main.warmup=1.5 epochs")
+    train(recipe, other, *common, "method.end=6", "adversary.start=2", "adversary.end=7", "crop.start=4",
+          "optimizers.main.warmup=3")  # fmt: skip
+    assert last(one)["data"]["samples"] == 7
+    assert records(one) == records(other)
+    assert_same(last(one)["weights"], last(other)["weights"])
+    ended = {name: max(r["step"] for r in records(one) if f"loss.{name}" in r) for name in (
+        "discrimination", "bank", "adversarial", "discriminator", "restoration"
+    )}  # fmt: skip
+    assert ended == {"discrimination": 6, "bank": 6, "adversarial": 7, "discriminator": 7, "restoration": 10}
+    before, weights = records(one), last(one)["weights"]
+    for step in (6, 8):
+        shutil.copy(one / "checkpoints" / f"step_{step}.pt", one / "checkpoints" / "last.pt")
+        train(recipe, one, *common, *epochs, "optimizers.main.warmup=1.5 epochs", "resume=true")
+        assert records(one) == before
+        assert_same(last(one)["weights"], weights)
+    with pytest.raises(InputError, match=r"method.end is '4 epochs', was '3 epochs'"):
+        train(recipe, one, *common, *epochs, "method.end=4 epochs", "optimizers.main.warmup=3", "resume=true")
 
 
 def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
@@ -424,3 +450,60 @@ def test_two_ranks_equal_one_process(recipe, tmp_path, base, rates, steps, preci
     command = [sys.executable, "-m", "medssl.cli", "pretrain", recipe, f"out={tmp_path / 'two'}", *rest, *TWO]
     beside(command, lambda: train(recipe, tmp_path / "one", *rest))
     assert_close(tmp_path / "one", tmp_path / "two", tolerance)
+
+
+PARTED = """
+import sys
+import torch
+from medssl import cli, ranks
+from medssl.methods.adco import AdCo
+after_step = AdCo.after_step
+def disturbed(self, encoder):
+    after_step(self, encoder)
+    self.steps = getattr(self, "steps", 0) + 1
+    if self.steps == 4 and ranks.rank() == 1:
+        self.bank.data[0, 0] = torch.nextafter(self.bank.data[0, 0], torch.tensor(9.0))
+AdCo.after_step = disturbed
+sys.exit(cli.main())
+"""
+
+
+def test_ranks_that_have_parted_are_found_at_the_next_checkpoint(recipe, tmp_path):
+    """One rank's bank is disturbed by a bit after the first checkpoint: the run stops, the checkpoint stays."""
+    (tmp_path / "parted.py").write_text(PARTED)
+    out, rest = tmp_path / "two", ("train.steps=4", "train.checkpoint_every=2", "crop={kind: random}", *TWO)
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "parted.py", "pretrain", recipe, f"out={out}", *rest],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "the ranks hold different method.bank after step 4" in ended.stderr
+    assert last(out)["state"]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("method.negatives=8",), "method.negatives is 8 but 7 samples fill 7 at most"),
+        (("resume=true", *TWO), "the number of devices is 2, was 1"),
+        (("resume=true", "train.steps=50"), "train.steps is 50, was 40"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_data_is_read(recipe, straight, monkeypatch, overrides, told):
+    monkeypatch.setattr(dataset, "provide", lambda *_: pytest.fail("data is made"))
+    monkeypatch.setattr(dataset, "open_cache", lambda *_: pytest.fail("data is opened"))
+    with pytest.raises(InputError, match=told):
+        train(recipe, straight, *overrides)
+
+
+def test_how_many_cases_a_run_will_have_is_told_from_the_manifest(tmp_path):
+    names = ["train", "train", "val", "test", "test", "test"]
+    rows = [manifest.Row(id=f"ct-{i}", image=f"{i}.nii", split=name) for i, name in enumerate(names)]
+    path = tmp_path / "manifest.csv"
+    manifest.write(path, rows, tmp_path, {row.id: {"files": [row.image]} for row in rows})
+    of = {"manifest": str(path)}
+    assert dataset.expected(Data(**of), tmp_path) == 3
+    assert dataset.expected(Data(**of, train="train"), tmp_path) == 2
+    assert dataset.expected(Data(**of, train="none"), tmp_path) is None
+    assert dataset.expected(Data(**of, splits="s.json", train="train"), tmp_path) == 6

@@ -18,6 +18,7 @@ from medssl.models.decoder import unet
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.models.encoder import tiny
 from medssl.pretext import Pretext
+from medssl.run import agreement
 from medssl.types import Views
 
 BATCH, STEPS = 4, 4
@@ -85,7 +86,15 @@ def primitives() -> dict[str, Any]:
     x = torch.arange(2, dtype=torch.float64).add(10 * ranks.rank()).requires_grad_()
     everything = ranks.gather_grad(x)
     (everything * (ranks.rank() + 1) * torch.arange(len(everything))).sum().backward()
-    return {"gather": ranks.gather(x), "same": everything.detach(), "grad": x.grad, "broadcast": ranks.broadcast(x)}
+    parted = {"same": torch.ones(3), "bank": torch.tensor([1.0, ranks.rank()]), "filled": torch.tensor(ranks.rank())}
+    found = agreement.differing(parted), agreement.differing({"same": torch.ones(())})
+    return {
+        "differing": found,
+        "gather": ranks.gather(x),
+        "same": everything.detach(),
+        "grad": x.grad,
+        "broadcast": ranks.broadcast(x),
+    }
 
 
 def worker(rank: int, folder: str) -> None:
@@ -131,6 +140,11 @@ def test_gather_is_in_rank_order_and_broadcast_is_rank_0(two: list[dict[str, Any
     for rank in two:
         assert rank["primitives"]["gather"].tolist() == rank["primitives"]["same"].tolist() == [0, 1, 10, 11]
         assert rank["primitives"]["broadcast"].tolist() == [0, 1]
+
+
+def test_what_differs_between_ranks_is_named(two: list[dict[str, Any]]) -> None:
+    for rank in two:
+        assert rank["primitives"]["differing"] == (["bank", "filled"], [])
 
 
 def test_gradients_through_gather_are_summed_over_ranks(two: list[dict[str, Any]]) -> None:

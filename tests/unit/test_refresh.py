@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from medssl.crop.heat import box_from_map, heat_map
 from medssl.data.phantom import phantom_cache
 from medssl.models.encoder import tiny
 from medssl.run import refresh
+from medssl.types import Window
 from medssl.views import build
 
 torch.set_num_threads(1)
@@ -68,6 +70,46 @@ def test_every_sample_gets_the_box_of_its_own_map_inside_its_body(wholes):
         expected = box_from_map(heat, (32, 32), threshold=0.6, foreground=inside.flatten())
         torch.testing.assert_close(crop.boxes[number], expected, rtol=0, atol=1 / 32)
     assert len({tuple(box) for box in crop.boxes.tolist()}) == len(wholes), "phantoms differ, and so do their boxes"
+
+
+class Bright(torch.nn.Module):
+    """Fires at what is bright, in cells of 4 voxels."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x_BC):
+        return (self.gain * torch.nn.functional.avg_pool3d(x_BC, 4),)
+
+
+def planted(*spots):
+    """A CT whose body is a wide cross in air, with `spots` of 4 voxels, as a cache, a maker of views and a case."""
+    hu = np.full((1, 24, 48, 48), -1000.0, np.float32)
+    hu[..., 16:32, :] = hu[..., 16:32] = 0.0
+    for z, y, x in spots:
+        hu[0, z : z + 4, y : y + 4, x : x + 4] = 1000.0
+    case = SimpleNamespace(
+        preset="ct", shape=hu.shape[1:], intensity=((-1000.0, 1000.0),), foreground=Window((0, 0, 0), hu.shape[1:])
+    )
+    cache = SimpleNamespace(cases={"a": case}, image=lambda name: hu)
+    maker = SimpleNamespace(whole=lambda source, case, size: (source + 1000) / 2000)
+    return refresh.Wholes(cache, ["a"], maker, case.shape)
+
+
+def test_what_is_hot_in_air_within_the_bodys_box_does_not_stretch_the_crop_box():
+    lesion, marker = (8, 28, 20), (4, 4, 40)
+    crops = []
+    for spots in ([lesion], [lesion, marker]):
+        crop = contrastive.build(samples=1, spatial_dims=3, steps=10, threshold=0.6, min_side=0.0)
+        refresh.refresh(Fabric(accelerator="cpu", devices=1), Bright(), crop, planted(*spots), batch=1, workers=0)
+        crops.append(crop)
+    plain, marked = (crop.boxes[0] for crop in crops)
+    assert torch.equal(plain, marked)
+    low, high = (marked.reshape(2, 3) * torch.tensor([24, 48, 48])).numpy()
+    assert (low <= np.add(lesion, 1)).all()
+    assert (np.add(lesion, 3) <= high).all()
+    assert (high - low < 10).all()
 
 
 @pytest.mark.parametrize(("samples", "world"), [(10, 3), (9, 3), (2, 3), (1, 1)])

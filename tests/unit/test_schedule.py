@@ -30,6 +30,16 @@ def test_weight_is_off_before_its_start_and_ramps_linearly():
     assert Weight(0.0)(50) == 0
 
 
+def test_weight_is_off_again_from_its_end():
+    weight = Weight(10.0, start=2, warmup=2, end=5)
+    assert [weight(step) for step in (1, 2, 3, 4, 5, 6)] == [0, 5, 10, 10, 0, 0]
+
+
+def test_text_is_no_time_here():
+    with pytest.raises(InputError, match="'10 epochs' is text"):
+        steps_of("10 epochs", 100)
+
+
 @pytest.mark.parametrize(("epoch", "lr"), [(0, 0.03), (50, 0.0256945), (100, 0.0153), (199, 0.000601814)])
 def test_cosine_to_adcos_floor(epoch, lr):  # methods.md 6.1 (xiv)
     assert learning_rate(spec(final_lr=6e-4), epoch, 200) == pytest.approx(lr, rel=1e-5)

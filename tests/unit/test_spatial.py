@@ -8,15 +8,14 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import Compose
 
+from medssl.crop.transforms import RandResizedCropd
 from medssl.data.phantom import ct_case, histology
 from medssl.transforms.base import RandTransform
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
-    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
-    RandPatchSwapd,
 )
 from medssl.transforms.intensity import (
     RandBezierIntensityd,
@@ -24,10 +23,11 @@ from medssl.transforms.intensity import (
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
-    RandWindowJitterd,
 )
+from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
 from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
 from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
+from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 SPATIAL = [RandAffineWarpd, RandElasticWarpd]
@@ -47,12 +47,16 @@ OTHERS = [
     RandMaskBlocksd,
 ]
 EVERY = SPATIAL + STAIN + OTHERS
+ANY_VALUES = [RandWindowJitterd, RandCutoutd, RandPatchSwapd, RandLocalShuffled, RandMaskBlocksd]
 
 
 def image(make: type[RandTransform], dims: int = 3) -> np.ndarray:
     if make in STAIN or dims == 2:
-        return np.moveaxis(histology(np.random.default_rng(0), (48, 44))[0], -1, 0).astype(np.float32) / 255
+        tile = np.moveaxis(histology(np.random.default_rng(0), (48, 44))[0], -1, 0).astype(np.float32)
+        return tile if make is RandWindowJitterd else tile / 255
     volume = ct_case(np.random.default_rng(0), (16, 24, 20))[0][None].astype(np.float32)
+    if make is RandWindowJitterd:
+        return volume
     return np.clip((volume + 1000) / 2000, 0, 1)
 
 
@@ -96,7 +100,7 @@ def test_bad_images_are_refused_in_one_sentence(make) -> None:
     ]:
         with pytest.raises(InputError, match=said):
             transform({"x": bad})
-    if make not in [*SPATIAL, RandWindowJitterd]:
+    if make not in [*SPATIAL, *ANY_VALUES]:
         with pytest.raises(InputError, match=r"scale it to 0\.\.1"):
             transform({"x": x * 2000 - 1000})
 
@@ -163,3 +167,57 @@ def test_elastic_is_in_mm_of_the_images_own_spacing() -> None:
 def test_settings_that_do_not_fit_are_refused(make, said) -> None:
     with pytest.raises(InputError, match=said):
         make(image(RandAffineWarpd))
+
+
+def test_every_key_is_checked_even_where_the_coin_says_no() -> None:
+    x = image(RandAffineWarpd)
+    bad = np.where(np.arange(x.size).reshape(x.shape) == 5, np.nan, x)
+    for prob in (0.0, 1.0):
+        for mode in ("linear", "nearest"):
+            with pytest.raises(InputError, match="y: the image holds values that are NaN"):
+                RandAffineWarpd(["x", "y"], prob=prob, mode=mode)({"x": x, "y": bad})
+    with pytest.raises(InputError, match="infinite or beyond 1e"):
+        RandAffineWarpd("x")({"x": np.where(np.isnan(bad), np.inf, bad)})
+    assert np.isfinite(RandAffineWarpd("x")({"x": np.full((1, 8, 8), 3e20, np.float32)})["x"]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, MetaTensor])
+def test_the_coin_does_not_decide_the_type(dtype, make) -> None:
+    x = make(np.ones((1, 9, 9), dtype))
+    for prob in (0.0, 1.0):
+        both = RandAffineWarpd(["x", "y"], prob=prob, mode=["linear", "nearest"])({"x": x, "y": x})
+        assert type(both["x"]) is type(x)
+        assert np.asarray(both["x"]).dtype == np.float32
+        assert np.asarray(both["y"]).dtype == dtype
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_randomize_of_a_pipeline_draws_and_without_data_does_nothing(make) -> None:
+    data = {"image": image(make), "other": 3}
+    chain = Compose([make()]).set_random_state(0)
+    chain.randomize(data)
+    drawn = chain.transforms[0].drawn
+    chain.randomize()
+    assert chain.transforms[0].drawn is None
+    moved = chain.set_random_state(0)(data)["image"]
+    np.testing.assert_array_equal(chain.transforms[0].replay(data, drawn)["image"], moved)
+
+
+def test_an_inverse_is_refused_for_what_moved_and_not_asked_of_the_others() -> None:
+    x = MetaTensor(image(RandAffineWarpd))
+    moved = Compose([RandAffineWarpd("x"), RandGammad("x")])
+    with pytest.raises(RuntimeError) as refused:
+        moved.inverse(moved({"x": x}))
+    assert isinstance(refused.value.__cause__, InputError)
+    assert "records no inverse" in str(refused.value.__cause__)
+
+
+@pytest.mark.parametrize("make", [RandAffineWarpd, RandElasticWarpd, RandResizedCropd])
+def test_noise_is_averaged_where_voxels_become_fewer(make) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (1, 128, 128)).astype(np.float32)
+    whole = {"scale": (1.0, 1.0)} if make is RandResizedCropd else {"rotate": 0, "zoom": 0}
+    # a mean of 4 x 4 has a quarter of the spread; a point at a crossing of lines between 2 x 2 voxels has a half
+    for average, low, high in [(True, 0.15, 0.27), (False, 0.4, 1.0)]:
+        seen = make("x", size=(32, 32), average=average, **whole).set_random_state(0)({"x": noise})["x"]
+        assert low < seen.std() < high

@@ -91,3 +91,32 @@ def test_range_replay_and_wrong_channels() -> None:
         for shape in ((1, 8, 8), (4, 8, 8), (3, 8, 8, 8)):
             with pytest.raises(InputError, match=r"RGB image \(3,Y,X\)"):
                 transform.apply(np.ones(shape, np.float32), params)
+
+
+@pytest.mark.parametrize("make", [RandStainJitterd, RandStainMatchd])
+def test_gray_images_are_refused_whether_or_not_the_coin_falls(make) -> None:
+    rarely = make("x", prob=0.0)
+    with pytest.raises(InputError, match=r"RGB image \(3,Y,X\)"):
+        rarely({"x": np.ones((1, 8, 8), np.float32)})
+    with pytest.raises(InputError, match=r"RGB image \(3,Y,X\)"):
+        make(["x", "y"], prob=0.0)({"x": np.ones((3, 8, 8), np.float32), "y": np.ones((1, 8, 8), np.float32)})
+    with pytest.raises(InputError, match=r"RGB image \(3,Y,X\)"):
+        rarely.draw(np.random.default_rng(0), (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: RandStainJitterd(stains="macenk"), "stains is 'macenk', give hed or macenko"),
+        (lambda: RandStainJitterd(sigma=-1), "sigma is -1"),
+        (lambda: RandStainMatchd(weight=(0, 2)), "weight is"),
+        (lambda: RandStainMatchd(references=[]), "references is"),
+        (lambda: RandStainMatchd(references=5), "references is 5"),
+        (lambda: RandStainMatchd(references=["a.png"]), "reference 0 is no image"),
+        (lambda: RandStainMatchd(references=[tile() * 255]), "reference 0 is no image in 0..1"),
+        (lambda: RandStainMatchd(references=[tile()[:1]]), "need an RGB image"),
+    ],
+)
+def test_impossible_settings_are_refused(make, said) -> None:
+    with pytest.raises(InputError, match=said):
+        make()

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from medssl import views
-from medssl.crop import random
+from medssl.crop import contrastive, random
 from medssl.data.cache import Case
 from medssl.data.phantom import phantom_cache
 from medssl.transforms.modality import preset
@@ -33,7 +33,7 @@ class Fixed:
     def __init__(self, start, size):
         self.found = Window(start, size)
 
-    def window(self, shape, index, rng, spacing=None):
+    def window(self, shape, index, rng, spacing=None, view=0):
         return self.found
 
 
@@ -160,6 +160,29 @@ def test_stored_values_are_scaled_clipped_and_never_wrapped():
     np.testing.assert_allclose(whole[0, 0], [0, 0, 0.5, 0.75, 1, 1], atol=1e-6)
 
 
+HU = np.array([[-1000, -200, -160, 40, 240, 250, 270, 600]] * 8, np.int16)[None]
+
+
+def through(**moved):
+    """What a view shows of HU, prepared with -160 to 240, when the window jitter draws `moved`; and its target."""
+    maker = views.build(spatial_dims=2, size=[8, 8], **{**PLAIN, "intensity": [{"kind": "window_jitter"}]})
+    maker.preset.intensity[0].draw = lambda rng, shape: moved
+    view = maker(HU, case(HU, values=((-160.0, 240.0),)), 0, Fixed((0, 0), (8, 8)), rng())[0]
+    return view.x[0, 0], view.target[0, 0]
+
+
+def test_a_wider_window_shows_the_tissue_that_the_prepared_one_cuts():
+    seen, target = through(low=(-193 + 160) / 400, high=(277 + 160) / 400)
+    np.testing.assert_allclose(seen, np.clip((HU[0, 0] + 193) / 470, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(seen[[1, 5, 6, 7]], [0, 0.943, 0.986, 1], atol=1e-3)
+    np.testing.assert_allclose(target, [0, 0, 0, 0.5, 1, 1, 1, 1], atol=1e-6)
+
+
+def test_a_window_that_does_not_move_shows_the_target():
+    seen, target = through(low=0.0, high=1.0)
+    np.testing.assert_array_equal(seen, target)
+
+
 def test_each_channel_has_its_own_range():
     image = np.stack([np.full((8, 8), 5, np.int16), np.full((8, 8), 5, np.int16)])
     whole = views.build(spatial_dims=2, size=[4, 4]).whole(image, case(image, None, ((0, 10), (0, 20))), (4, 4))
@@ -211,6 +234,18 @@ def test_a_volume_of_one_slice_gives_views_of_equal_slices():
 def test_a_list_of_sizes_gives_one_view_each():
     found = make(texture(60, 60), size=[[32, 32], [16, 24], [8, 8]], count=3)
     assert [v.x.shape for v in found] == [(1, 32, 32), (1, 16, 24), (1, 8, 8)]
+
+
+def test_each_view_takes_its_own_range_of_scales():
+    """AdCo's multi-crop: smaller views look at smaller parts."""
+    scales = [(0.9, 1.0), (0.3, 0.5), (0.05, 0.1)]
+    boxes = contrastive.build(samples=1, spatial_dims=2, steps=9, scale=scales, ratio=(1.0, 1.0))
+    boxes.set_boxes(torch.zeros(1, dtype=torch.int64), torch.tensor([[0.25, 0.25, 0.5, 0.5]]))
+    for policy in (random.build(scale=scales, ratio=(1.0, 1.0)), boxes):
+        for seed in range(20):
+            found = make(texture(100, 100), policy, seed=seed, count=3)
+            shares = [np.prod(view.window.size) / 100**2 for view in found]
+            assert all(low - 0.02 < s < high + 0.02 for s, (low, high) in zip(shares, scales, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -319,6 +354,25 @@ def test_an_array_that_cannot_be_read_is_named(tmp_path):
     maker = views.build(spatial_dims=3, size=[16, 16, 16])
     with pytest.raises(InputError, match=name):
         views.ViewsDataset(broken, broken.ids, maker, random.build(), 0)[(0, 1)]
+
+
+def test_what_fails_in_a_transform_is_not_blamed_on_the_data(cache):
+    class Failing:
+        def draw(self, rng, shape):
+            raise ValueError("low > high")
+
+    broken = data(cache)
+    broken.maker.preset.intensity[:] = [Failing()]
+    with pytest.raises(ValueError, match=r"^low > high$"):
+        broken[(0, 1)]
+
+
+@pytest.mark.parametrize("key", ["sigma", "std"])
+def test_values_that_mean_nothing_are_refused_before_any_data_is_read(key):
+    with pytest.raises(InputError, match=f"{key} is"):
+        views.build(spatial_dims=2, size=[8, 8], intensity=[{"kind": "blur_noise", key: [1, 0.5]}])
+    with pytest.raises(InputError, match="needs RGB images"):
+        views.build(spatial_dims=2, channels=1, size=[8, 8], preset="pathology")
 
 
 def test_a_read_that_fails_half_way_names_the_case(cache, monkeypatch):

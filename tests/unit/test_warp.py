@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, zoom
 
 from medssl.data.phantom import ct_case
 from medssl.transforms.displacement import draw_elastic, evaluate
 from medssl.transforms.warp import Warp, WarpSettings, compose, draw_warp, reach, warp, warp_torch
 from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALL = WarpSettings(flip=(0.5, 0.5, 0.5), rotate=(20.0, 20.0, 20.0), zoom=0.2, elastic=4.0, turn=True)
 ALL_2D = ALL._replace(flip=(0.5, 0.5), rotate=(180.0,))
@@ -166,8 +173,9 @@ def test_averaging_takes_block_means_and_quiets_noise() -> None:
 def test_elastic_displacement_has_the_asked_mean_length_in_mm(n: int) -> None:
     spacing, shape = (5.0, 0.7, 0.9)[-n:], (30, 90, 80)[-n:]
     extent = np.array(shape) * spacing
-    elastic = draw_elastic(np.random.default_rng(0), extent, 1.5)
-    w = compose(whole(shape), shape, spacing, elastic=elastic)
+    elastic, mm = draw_elastic(np.random.default_rng(0), extent, 1.5)
+    assert mm == 1.5
+    w = compose(whole(shape), shape, spacing, elastic=elastic, elastic_mm=mm)
     moved_mm = (positions(w) - np.indices(shape)) * np.array(spacing).reshape(-1, *[1] * n)
     assert np.sqrt((moved_mm**2).sum(0)).mean() == pytest.approx(1.5, rel=0.03)
 
@@ -177,8 +185,9 @@ def test_drawn_mean_displacement_is_uniform_up_to_the_setting() -> None:
     lengths = []
     for seed in range(150):
         _, drawn = draw_warp(np.random.default_rng(seed), whole((96, 96, 96)), (96, 96, 96), (1.0, 1.0, 1.0), settings)
-        lengths.append(np.sqrt((evaluate(drawn["elastic"]) ** 2).sum(0)).mean())
-    assert max(lengths) < 2.15  # nodes on the border move a little more than the view does
+        lengths.append(np.sqrt((evaluate(drawn["elastic"]) ** 2).sum(0)).mean() * drawn["elastic_mm"])
+        assert drawn["elastic_mm"] <= 2
+        assert lengths[-1] == pytest.approx(drawn["elastic_mm"], rel=0.1)  # nodes on the border move a little more
     assert np.mean(lengths) == pytest.approx(1.0, abs=0.15)
 
 
@@ -186,8 +195,8 @@ def test_drawn_mean_displacement_is_uniform_up_to_the_setting() -> None:
 def test_elastic_never_folds(n: int) -> None:
     for seed in range(15):
         spacing, shape = (3.0, 1.0, 1.0)[-n:], (32, 48, 48)[-n:]
-        elastic = draw_elastic(np.random.default_rng(seed), np.array(shape) * spacing, 1e6)
-        p = positions(compose(whole(shape), shape, spacing, elastic=elastic))
+        elastic, mm = draw_elastic(np.random.default_rng(seed), np.array(shape) * spacing, 1e6)
+        p = positions(compose(whole(shape), shape, spacing, elastic=elastic, elastic_mm=mm))
         jacobian = np.stack([np.gradient(p[i], axis=tuple(range(n))) for i in range(n)])
         assert np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1))).min() > 0
 
@@ -211,11 +220,27 @@ def test_what_was_drawn_replays() -> None:
     assert drawn["turn"] in range(4)
 
 
-def test_warping_forth_and_back_recovers_a_band_limited_image() -> None:
-    shape = (48, 56, 52)
-    z, y, x = np.indices(shape)
-    image = (np.cos(z / 3) + np.cos(y / 3.5 + x / 6) + np.sin(x / 3) + 3).astype(np.float32)[None] / 6
-    elastic = draw_elastic(np.random.default_rng(0), np.array(shape, float), 2.0)
+def band_limited() -> np.ndarray:
+    """Waves of 18 voxels and more in [0,1], (1,48,56,52)."""
+    z, y, x = np.indices((48, 56, 52))
+    return ((np.cos(z / 3) + np.cos(y / 3.5 + x / 6) + np.sin(x / 3) + 3) / 6).astype(np.float32)[None]
+
+
+def hippocampus() -> np.ndarray:
+    """A hippocampus MR, up-sampled three times and scaled to [0,1]."""
+    folder = Path(__file__).parents[3] / "shared" / "data" / "hippocampus"
+    if not folder.is_dir():
+        pytest.skip("the hippocampus MRs are not beside the project")
+    file = min(folder.rglob("images/*.nii.gz"))
+    image = zoom(np.asarray(nib.load(file).dataobj, np.float32), 3)
+    return ((image - image.min()) / (image.max() - image.min()))[None]
+
+
+@pytest.mark.parametrize("make", [band_limited, hippocampus])
+def test_warping_forth_and_back_recovers_the_image(make: Callable[[], np.ndarray]) -> None:
+    image = make()
+    shape = image.shape[1:]
+    elastic, _ = draw_elastic(np.random.default_rng(0), np.array(shape, float), 2.0)
     there = compose(whole(shape), shape, (1.0, 1.0, 1.0), angles=(6.0, 3.0, 0.0), elastic=elastic)
     field = positions(there) - np.indices(shape)
     assert np.sqrt((field**2).sum(0)).max() > 5
@@ -270,9 +295,16 @@ def test_averaging_covers_whole_blocks_up_to_the_border() -> None:
 def test_every_type_gives_what_its_numbers_give(dtype: type) -> None:
     x = np.random.default_rng(1).integers(0, 2 if dtype is np.bool_ else 100, (1, 9, 10, 11)).astype(dtype)
     w, _ = draw_warp(np.random.default_rng(0), whole((9, 10, 11)), (8, 8, 8), (1.0, 1.0, 1.0), ALL)
-    np.testing.assert_array_equal(warp(x, w), warp(x.astype(np.float32), w))
-    assert warp(x, w, order=0).dtype == dtype
-    assert set(np.unique(warp(x, w, order=0))) <= set(np.unique(x))
+    coarse = compose(whole((9, 10, 11)), (3, 4, 5), (1.0, 1.0, 1.0), angles=(5.0, 0.0, 0.0))
+    for swapped in (x, x.astype(x.dtype.newbyteorder())):  # as big-endian files give them
+        np.testing.assert_array_equal(warp(swapped, w), warp(x.astype(np.float32), w))
+        averaged = warp(swapped, coarse, average=True)
+        np.testing.assert_allclose(averaged, warp(x.astype(np.float32), coarse, average=True), rtol=1e-5)
+        assert not np.allclose(averaged, warp(swapped, coarse))
+        label = warp(swapped, w, order=0)
+        assert label.dtype == dtype
+        np.testing.assert_array_equal(label, warp(x, w, order=0))
+        assert set(np.unique(label)) <= set(np.unique(x))
 
 
 @pytest.mark.parametrize("shape", [(1, 20), (20, 1), (1, 1), (2, 3)])

@@ -72,8 +72,10 @@ def build(
 ) -> ResEncEncoder:
     """nnU-Net's ResEnc (Isensee et al. 2024): channels 32, 64, 128, 256, 320, 320 (2D to 512), blocks 1, 3, 4, 6, 6, 6.
 
-    `stages` overrides the preset's number; `strides` and `kernels` are one a stage, a number or one per axis
-    (anisotropic volumes: e.g. strides [1, [1,2,2], 2, ...]). Raises InputError, also where the extra is not installed.
+    In 3D the presets M, L and XL build one and the same network, in 2D L equals XL: nnU-Net's letters name memory,
+    which sizes the patch. `stages` overrides the preset's number; `strides` and `kernels` are one a stage, a number or
+    one per axis (anisotropic volumes: e.g. strides [1, [1,2,2], 2, ...]). Raises InputError, also where the extra is
+    not installed.
     """
     residual_encoder, init = _parts()
     count = len(strides) if strides else stages or STAGES[preset][spatial_dims]

@@ -1,0 +1,70 @@
+"""What all eighteen transforms promise: a name to import, a draw that survives a log, and keys on one grid."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from medssl import crop, transforms
+from medssl.run.kinds import kinds
+from medssl.types import InputError
+
+NAMES = """RandElasticWarpd RandAffineWarpd RandHistogramShiftd RandBezierIntensityd RandGammad RandBiasFieldd
+    RandWindowJitterd RandStainJitterd RandStainMatchd RandBlurNoised RandCutoutd RandLocalShuffled RandInpaintd
+    RandOutpaintd RandPatchSwapd RandMaskBlocksd ContrastiveCropd RandResizedCropd""".split()
+CROPS = {"size": (12, 12)}
+SETTINGS = {
+    "RandElasticWarpd": {"rotate": 10, "zoom": 0.1, "flip": 0.5, "turn": True, "size": (12, 14)},
+    "RandAffineWarpd": {"turn": True, "flip": 0.5},
+    "RandWindowJitterd": {"window": (0, 1)},
+    "RandMaskBlocksd": {"block": 4},
+    "RandBlurNoised": {"noise": 1.0},
+    "RandResizedCropd": CROPS,
+    "ContrastiveCropd": {**CROPS, "box_source": {0: (0.2, 0.2, 0.8, 0.8)}},
+}
+
+
+def made(name: str, keys: object = "x"):
+    room = crop if name.endswith("Cropd") else transforms
+    return getattr(room, name)(keys, **SETTINGS.get(name, {})).set_random_state(1)
+
+
+def tile(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random((3, *shape), dtype=np.float32)
+
+
+def test_every_transform_can_be_imported_from_its_package() -> None:
+    assert sorted([*transforms.__all__, *crop.__all__]) == sorted(NAMES)
+    assert all(hasattr(room, name) for room in (transforms, crop) for name in room.__all__)
+    assert kinds("crop") == ["contrastive", "random"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_draw_replays_from_a_log_byte_for_byte(name) -> None:
+    transform, data = made(name), {"x": tile(30, 34), "index": 0}
+    changed = transform(data)["x"]
+    again = transform.replay(data, json.loads(json.dumps(transform.drawn)))["x"]
+    assert changed.tobytes() == again.tobytes()
+    assert changed.shape != data["x"].shape or not np.array_equal(changed, data["x"])
+
+
+def test_a_volume_replays_from_a_log_too() -> None:
+    for transform in (
+        transforms.RandElasticWarpd("x"),
+        transforms.RandBiasFieldd("x"),
+        crop.RandResizedCropd("x", (8, 8, 8)),
+    ):
+        data = {"x": tile(12, 14, 16)}
+        changed = transform.set_random_state(0)(data)["x"]
+        assert changed.tobytes() == transform.replay(data, json.loads(json.dumps(transform.drawn)))["x"].tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_on_different_grids_are_refused_whether_or_not_the_coin_falls(name) -> None:
+    transform = made(name, ["x", "y"])
+    for prob in (1.0, 0.0):
+        transform.prob = prob
+        with pytest.raises(InputError, match=r"the keys have shapes .* bring them to one grid first"):
+            transform({"x": tile(30, 34), "y": tile(30, 20), "index": 0})
