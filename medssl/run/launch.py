@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +33,13 @@ PRECISION: dict[str, Any] = {
 
 
 def fabric(options: Options, precision: str) -> Fabric:
-    """Fabric for the devices of `options`, not launched yet.
+    """Fabric for the devices of `options`, not launched yet. Raises InputError for devices that are not there.
 
-    Raises InputError for devices that are not there, and for bf16 on a CPU: on one that has bf16 itself (avx512_bf16),
-    torch 2.13 gives infinite or NaN gradients of convolutions, 2D and 3D, on maps of 1 or 2 voxels a side.
+    On a CPU bf16 becomes float32, so that one recipe serves both: where the CPU has bf16 itself (avx512_bf16), torch
+    2.13 gives infinite or NaN gradients of convolutions, 2D and 3D, on maps of 1 or 2 voxels a side.
     """
     device = _device(options.device)
-    if device == "cpu" and precision == "bf16":
-        raise InputError(
-            "train.precision=bf16 needs a CUDA device: on a CPU torch makes wrong gradients with it on small feature "
-            "maps, and is slower: set train.precision=32"
-        )
+    instead = device == "cpu" and precision == "bf16"
     there = torch.cuda.device_count() if device == "cuda" else options.devices
     if options.devices > there:
         raise InputError(f"devices={options.devices}, but this machine has {there} CUDA device(s): set devices={there}")
@@ -53,13 +50,18 @@ def fabric(options: Options, precision: str) -> Fabric:
     # Bank and queue are equal on all ranks by construction: to broadcast them would cost 64 MiB a forward. And a new
     # wrapper, of a stage or a resumed run, must not make the batch statistics of all ranks those of the first.
     strategy = DDPStrategy(broadcast_buffers=False, init_sync=False) if several else "auto"
-    return Fabric(
+    made = Fabric(
         accelerator=device,
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=strategy,
-        **PRECISION[precision],
+        **PRECISION["32" if instead else precision],
     )
+    if instead and made.is_global_zero:
+        print(
+            "train.precision=bf16 is for CUDA: on a CPU its gradients can be wrong, so this is float32", file=sys.stderr
+        )
+    return made
 
 
 def _device(asked: str) -> str:
