@@ -276,7 +276,7 @@ def test_the_verb_writes_the_sheet_of_a_recipe(tmp_path, capsys):
 def test_it_warns_of_data_of_another_kind_and_names_recipe_and_data(caches, tmp_path, capsys):
     overrides = [f"data.cache={caches['ct'].path}", "views.size=[16, 16, 16]", "views.preset=mr"]
     preview(*load("pretrain", "phantom_tiny", overrides), tmp_path / "views.svg", "phantom_tiny")
-    said = "warning: the cache was prepared as ct, but its views are made as for mr: is that meant?"
+    said = "warning: the cache was prepared as ct, but its views are made as for mr: set views.preset=ct"
     assert said in capsys.readouterr().out
     drawn = (tmp_path / "views.svg").read_text()
     assert said in drawn
