@@ -101,7 +101,10 @@ def mismatch(cache: Cache, preset: str) -> str | None:
     prepared = cache.preprocessing["preset"]
     if prepared == preset:
         return None
-    return f"warning: the cache was prepared as {prepared}, but its views are made as for {preset}: set views.preset={prepared}"
+    return (
+        f"warning: the cache was prepared as {prepared}, but its views are made as for {preset}: "
+        f"set views.preset={prepared}"
+    )
 
 
 def training_ids(cache: Cache, data: Data) -> list[str]:
