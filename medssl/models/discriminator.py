@@ -33,20 +33,18 @@ class PatchDiscriminator(nn.Sequential):
         widths = [in_channels, *(base_channels * 2**i for i in range(4))]
         layers: list[nn.Module] = []
         for i, stride in enumerate((2, 2, 2, 1)):
-            layers.append(conv(widths[i], widths[i + 1], 3, stride=stride, padding=1))
-            if (
-                i > 0 and norm == "instance"
-            ):  # as groups of one channel: the same, and faster than torch's instance norm
+            layer = conv(widths[i], widths[i + 1], 3, stride=stride, padding=1)
+            layers.append(layer)
+            if i > 0 and norm == "instance":
+                # As groups of one channel: the same, and faster than torch's own. It takes away what a bias adds, whose
+                # gradient is rounding noise, which Adam makes steps of.
                 layers.append(nn.GroupNorm(widths[i + 1], widths[i + 1], affine=False))
+                layer.bias.requires_grad_(False)
             elif i > 0 and norm == "group":
                 layers.append(norms.build(norm, spatial_dims, widths[i + 1], affine=False))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
         super().__init__(*layers, conv(widths[-1], 1, 3, padding=1))
         self.norm = norm
-        for module, after in zip(self, [*self][1:], strict=False):
-            # An instance norm takes away what a bias adds: its gradient is rounding noise, which Adam makes steps of.
-            if norm == "instance" and isinstance(after, nn.GroupNorm):
-                module.bias.requires_grad_(False)
         for module in self:
             if isinstance(module, nn.modules.conv._ConvNd):
                 nn.init.normal_(module.weight, std=0.02)

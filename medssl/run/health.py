@@ -36,11 +36,8 @@ def not_finite(record: Mapping[str, float]) -> list[str]:
 def sentence(bad: Sequence[str], step: int, players: Sequence[str], samples: Sequence[str] = ()) -> str:
     """What to say of a step that was not made, and which player's rate to lower."""
     player = next((name for name in players if any(what.endswith(name) for what in bad)), "main")
-    met = (
-        f" with the samples {', '.join(dict.fromkeys(samples))}: look at them with `medssl preview`,"
-        if samples
-        else ":"
-    )
+    look = ": look at them with `medssl preview`,"
+    met = f" with the samples {', '.join(dict.fromkeys(samples))}{look}" if samples else ":"
     cure = "lower the weights of losses," if TOTAL in bad else "lower"
     return (
         f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite at step {step}{met} {cure} "

@@ -60,7 +60,8 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     content = resume.last(out, "pretrain") if options.resume else None
     if content is not None:
         resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
-    elif few is None and samples is not None and options.init in (None, origin.SCRATCH):
+    elif few is None and recipe.data.manifest is None and samples and options.init in (None, origin.SCRATCH):
+        # Of a manifest only a bound is known yet, and `negatives: auto` goes by the number itself: `_begin` asks again.
         stages.check(recipe, parts.weights, stages.waits(recipe, parts.pretext))
     if fabric.is_global_zero:
         out_room.claim(options)
