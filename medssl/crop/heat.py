@@ -71,15 +71,20 @@ def box_from_map(
 
     `size` is that of the image that gave the map. `box_upper` index is as published: last index / size, never 1.
     `percentile` replaces the threshold by that percentile of the up-sampled map. The box is cut to `foreground` (2n,)
-    and then grown to `min_side`. Cells that are not `inside` (*s) count as the coldest that is, unless none is.
+    and then grown to `min_side`; where they are apart, what is hot lies outside the body, and `largest_box` is taken.
+    Cells that are not `inside` (*s) count as the coldest that is, unless none is.
     NaN if the map is constant, not finite or nowhere above the threshold.
     """
+    cells = heat
     if inside is not None and bool(inside.any()):
-        heat = torch.where(inside, heat, heat[inside].min())
-    hot = spread(heat, size)
+        cells = torch.where(inside, heat, heat[inside].min())
+    hot, least = spread(cells, size), threshold
     if percentile is not None:
-        threshold = hot.flatten().kthvalue(max(1, round(hot.numel() * percentile / 100))).values.item()
-    return _box(hot, threshold, box_upper, min_side, foreground)
+        least = hot.flatten().kthvalue(max(1, round(hot.numel() * percentile / 100))).values.item()
+    box = _around(hot, least, box_upper)
+    if foreground is not None and _apart(box, foreground):
+        box = _reach(heat.shape, size, threshold, box_upper, percentile, inside)
+    return _fit(box, foreground, min_side)
 
 
 def largest_box(
@@ -97,8 +102,7 @@ def largest_box(
 
     With `percentile`, which leaves the threshold open, that of all cells above the coldest. NaN as for a map.
     """
-    hot = _upsample(torch.ones(tuple(shape)) if inside is None or not bool(inside.any()) else inside, size)
-    return _box(hot, threshold if percentile is None else 0.0, box_upper, min_side, foreground)
+    return _fit(_reach(shape, size, threshold, box_upper, percentile, inside), foreground, min_side)
 
 
 def volume(boxes: Tensor) -> Tensor:
@@ -113,26 +117,43 @@ def covers(boxes: Tensor, others: Tensor) -> Tensor:
     return ((low <= first) & (high >= last)).all(1)
 
 
-def _box(
-    hot: Tensor, threshold: float, box_upper: Literal["edge", "index"], min_side: float, foreground: Tensor | None
+def _reach(
+    shape: Sequence[int],
+    size: Sequence[int] | None,
+    threshold: float,
+    box_upper: Literal["edge", "index"],
+    percentile: float | None,
+    inside: Tensor | None,
 ) -> Tensor:
+    hot = _upsample(torch.ones(tuple(shape)) if inside is None or not bool(inside.any()) else inside, size)
+    return _around(hot, threshold if percentile is None else 0.0, box_upper)
+
+
+def _around(hot: Tensor, threshold: float, box_upper: Literal["edge", "index"]) -> Tensor:
+    """Box (2,n) around what is above the threshold; NaN if nothing is."""
     low, high = [], []
     for axis in range(hot.ndim):
         kept = (hot.amax([i for i in range(hot.ndim) if i != axis]) > threshold).nonzero().flatten()
         if not len(kept):
-            return torch.full((2 * hot.ndim,), torch.nan, dtype=torch.float64)
+            return torch.full((2, hot.ndim), torch.nan, dtype=torch.float64)
         low.append(kept[0].item() / hot.shape[axis])
         high.append((kept[-1].item() + (box_upper == "edge")) / hot.shape[axis])
-    box = torch.tensor([low, high], dtype=torch.float64)
-    if foreground is not None:
-        box = _cut(box, foreground.double().reshape(2, -1))
+    return torch.tensor([low, high], dtype=torch.float64)
+
+
+def _fit(box: Tensor, foreground: Tensor | None, min_side: float) -> Tensor:
+    """Cut a (2,n) box to the foreground, which it becomes if they are apart, and grow it: (2n,)."""
+    if foreground is not None and not bool(box.isnan().any()):
+        body = foreground.double().reshape(2, -1)
+        both = torch.stack([torch.maximum(box[0], body[0]), torch.minimum(box[1], body[1])])
+        box = body if _apart(box, foreground) else both
     return _grow(box, min_side).flatten()
 
 
-def _cut(box: Tensor, foreground: Tensor) -> Tensor:
-    """Intersect (2,n) boxes; where they do not meet, what is hot lies outside the body: take the foreground."""
-    both = torch.stack([torch.maximum(box[0], foreground[0]), torch.minimum(box[1], foreground[1])])
-    return both if bool((both[0] < both[1]).all()) else foreground
+def _apart(box: Tensor, foreground: Tensor) -> bool:
+    """Whether a (2,n) box and a (2n,) one share nothing; one of NaN is apart from none."""
+    low, high = foreground.double().reshape(2, -1)
+    return bool((torch.maximum(box[0], low) >= torch.minimum(box[1], high)).any())
 
 
 def _grow(box: Tensor, min_side: float) -> Tensor:

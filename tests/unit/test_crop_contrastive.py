@@ -49,7 +49,7 @@ def test_before_the_first_refresh_it_is_bit_identical_to_random_crops():
     alpha=st.floats(0.05, 3),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_windows_lie_inside_and_their_centres_in_the_box(shape, corners, alpha, seed):
     n = len(shape)
     low = [min(p) for p in zip(corners[:n], corners[3:], strict=False)]
@@ -88,14 +88,14 @@ def test_auto_is_the_deepest_level_of_six_cells_an_axis():
 
 
 @given(scale=st.floats(0.01, 100), shift=st.floats(-50, 50), seed=st.integers(0, 1000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_boxes_ignore_scale_and_shift_of_the_map(scale, shift, seed):
     heat = torch.tensor(rng(seed).random((5, 6)))
     torch.testing.assert_close(box_from_map(scale * heat + shift), box_from_map(heat), atol=1 / 160, rtol=0)
 
 
 @given(seed=st.integers(0, 1000), low=st.floats(0, 0.8), more=st.floats(0, 0.15))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_higher_threshold_gives_a_box_inside(seed, low, more):
     heat = torch.tensor(rng(seed).random((5, 6)) ** 3)
     wide, narrow = box_from_map(heat, threshold=low), box_from_map(heat, threshold=low + more)
@@ -137,6 +137,16 @@ def test_boxes_stay_inside_the_foreground():
     assert box_from_map(spot((8, 8), (0, 4)) + spot((8, 8), (3, 4)), foreground=body)[0].item() == pytest.approx(0.2)
     outside = box_from_map(spot((8, 8), (7, 4)), foreground=body)
     assert outside.tolist() == pytest.approx(body.tolist(), abs=1e-6)
+
+
+def test_what_is_hot_outside_the_body_gives_the_largest_box_within_it():
+    """The body's bounding box is wider than its warm cells: the box ends where the largest one does."""
+    inside = torch.zeros(8, 8, dtype=torch.bool)
+    inside[2:4, 1:5] = True
+    rule = {"threshold": 0.75, "foreground": torch.tensor([0.0, 0.0, 1.0, 0.5]), "inside": inside}
+    box = box_from_map(spot((8, 8), (3, 4)), **rule)
+    assert torch.equal(box, largest_box((8, 8), **rule))
+    assert box.tolist() == pytest.approx([2.25 / 8, 1.25 / 8, 3.75 / 8, 0.5], abs=1 / 256)
 
 
 def test_a_hot_cell_without_body_does_not_stretch_the_box():
@@ -222,7 +232,7 @@ def test_a_box_is_full_when_it_covers_all_that_it_could(rule, body, shape):
 
 
 @given(seed=st.integers(0, 1000), threshold=st.floats(0, 0.95), upper=st.sampled_from(["edge", "index"]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_box_reaches_beyond_the_largest(seed, threshold, upper):
     heat, body = torch.tensor(rng(seed).random((5, 6))), torch.tensor(np.sort(rng(seed).random((2, 2)), 0)).flatten()
     inside = torch.tensor(rng(seed + 1).random((5, 6)) < 0.5)

@@ -25,7 +25,7 @@ def rng(seed=0):
     scale=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_window_is_never_empty_and_never_outside(shape, millimetres, scale, seed):
     policy = random.build(scale=tuple(scale))
     start, size = policy.window(tuple(shape), 0, rng(seed), tuple(millimetres[: len(shape)]))
