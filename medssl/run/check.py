@@ -63,6 +63,10 @@ def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
     }
     if "momentum" in now.get("method", {}):
         now["method"]["momentum"] = min(now["method"]["momentum"], MOMENTUM)
+    # The views of a sample stay the same here: one way, the encoder would learn the answers to view 0 by heart and
+    # never be asked about view 1; in a run each view is now one, now the other.
+    if build.resolved(recipe)["views"]["count"] == 2 and "symmetric" in now.get("method", {}):
+        now["method"]["symmetric"] = True
     short = {
         name: spec.model_copy(update={"warmup": 0.1 if isinstance(spec.warmup, str) else min(spec.warmup, STEPS // 10)})
         for name, spec in recipe.optimizers.items()
