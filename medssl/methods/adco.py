@@ -53,6 +53,10 @@ class AdCo(base.Method):
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._fresh: list[Tensor] = []
 
+    def project(self, features: Features) -> Tensor:
+        """Pooled deepest features through the head, as unit vectors."""
+        return keys.embed(self.head, features)
+
     def check_views(self, count: int) -> None:
         """Two views or more; symmetric: two. Raises InputError."""
         keys.pairs(count, self.symmetric)
@@ -73,7 +77,7 @@ class AdCo(base.Method):
         w_KD = functional.normalize(losses.wide(self.bank), dim=1)
         main = rival = torch.zeros((), device=w_KD.device)
         for pair in pairs:
-            q = keys.embed(self.head, encode(pair.query))
+            q = self.project(encode(pair.query))
             own = k[pair.key].own(len(q))
             candidates, mask = self._candidates(views, k[pair.key], w_KD, filling)
             cosines = losses.cosines(q, own, candidates.detach(), mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from medssl import losses, ranks
 from medssl.methods import base
@@ -24,10 +24,14 @@ class BarlowTwins(base.Method):
         super().__init__()
         self.projector, self.off_diagonal = projector, off_diagonal
 
+    def project(self, features: Features) -> Tensor:
+        """Pooled deepest features through the projector."""
+        return self.projector(heads.pool(features[-1]))
+
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
         """The loss of the two views, the same on every rank."""
         self.check_views(len(views.x))
-        a, b = (self.projector(heads.pool(encode(v)[-1])) for v in (0, 1))
+        a, b = (self.project(encode(v)) for v in (0, 1))
         loss = losses.barlow_twins(ranks.gather_grad(a), ranks.gather_grad(b), self.off_diagonal)
         self.diagnostics = base.spread(a)
         return Losses({"discrimination": loss}, {})

@@ -31,6 +31,14 @@ class Method(nn.Module):
         """Losses of one batch; `encode(v)` gives view v's features from the online encoder and runs it once a view."""
         raise NotImplementedError
 
+    def project(self, features: Features) -> Tensor:
+        """The embedding (B,D) of a view, from the encoder's features."""
+        raise NotImplementedError
+
+    def predict(self, z_BD: Tensor) -> Tensor:
+        """What a view's embedding says of that of the other view; itself, unless the method has a predictor."""
+        return z_BD
+
     def check_views(self, count: int) -> None:
         """Raises InputError where the method cannot compare `count` views; two, unless a method says otherwise."""
         if count != 2:

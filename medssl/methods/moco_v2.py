@@ -44,6 +44,10 @@ class MoCoV2(base.Method):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self._fresh: list[keys.Keys] = []
 
+    def project(self, features: Features) -> Tensor:
+        """Pooled deepest features through the head, as unit vectors."""
+        return keys.embed(self.head, features)
+
     def check_views(self, count: int) -> None:
         """Two views or more; symmetric: two. Raises InputError."""
         keys.pairs(count, self.symmetric)
@@ -55,7 +59,7 @@ class MoCoV2(base.Method):
         mask = keys.same_owner(views, self.sample, self.patient, self.exclude)
         loss = torch.zeros((), device=views.x[0].device)
         for pair in pairs:
-            q = keys.embed(self.head, encode(pair.query))
+            q = self.project(encode(pair.query))
             cosines = losses.cosines(q, k[pair.key].own(len(q)), self.queue, mask)
             loss = loss + pair.weight * losses.first_of(cosines, self.temperature)
         weight = sum(pair.weight for pair in pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from medssl import losses
 from medssl.methods import base
@@ -24,11 +24,19 @@ class SimSiam(base.Method):
         super().__init__()
         self.projector, self.predictor = projector, predictor
 
+    def project(self, features: Features) -> Tensor:
+        """Pooled deepest features through the projector."""
+        return self.projector(heads.pool(features[-1]))
+
+    def predict(self, z_BD: Tensor) -> Tensor:
+        """The predictor's word."""
+        return self.predictor(z_BD)
+
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
         """The symmetric loss of the two views."""
         self.check_views(len(views.x))
-        z1, z2 = (self.projector(heads.pool(encode(v)[-1])) for v in (0, 1))
-        p1, p2 = self.predictor(z1), self.predictor(z2)
+        z1, z2 = (self.project(encode(v)) for v in (0, 1))
+        p1, p2 = self.predict(z1), self.predict(z2)
         loss = (losses.negative_cosine(p1, z2) + losses.negative_cosine(p2, z1)) / 2
         self.diagnostics = base.spread(z1)
         return Losses({"discrimination": loss}, {})

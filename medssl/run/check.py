@@ -12,14 +12,13 @@ from torch.nn import functional
 from medssl import views
 from medssl.engine import log
 from medssl.engine.collapse import CollapseWatch
-from medssl.models import heads
 from medssl.run import build
-from medssl.run.refresh import evaluating
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from medssl.pretext import Pretext
     from medssl.recipe import Options, PretrainRecipe
     from medssl.run.state import Run
 
@@ -100,34 +99,37 @@ def _discrimination(run: Run, records: list[dict[str, Any]]) -> tuple[bool, str]
     samples, learned negatives catch up, and methods without negatives lower their loss by collapsing.
     """
     torch.manual_seed(run.recipe.seed)
-    fresh = run.fabric.to_device(build.encoder(run.recipe))
-    before, after = paired(run, fresh), paired(run, run.pretext.encoder)
+    fresh = build.pretrain_parts(run.recipe, samples=len(run.ids)).pretext.train()
+    run.fabric.to_device(fresh)
+    before, after = paired(run, fresh), paired(run, run.pretext)
     evidence = (
         f"a view finds the other view of its sample in {before:.0%} -> {after:.0%}, chance {1 / len(run.ids):.0%}"
     )
     watch = CollapseWatch(None, patience=LAST)
     if any(watch.see(record) for record in records[-LAST:]):
         return _verdict("discrimination", False, f"{evidence}; the embeddings have collapsed into one")
-    return _verdict("discrimination", after > min(before + 0.1, 0.9), evidence)
+    return _verdict("discrimination", after >= min((before + 1) / 2, 0.9), evidence)
 
 
 @torch.no_grad()
-def paired(run: Run, encoder: nn.Module) -> float:
-    """The share of views whose nearest among the second views of all samples is that of their own sample.
+def paired(run: Run, pretext: Pretext) -> float:
+    """The share of views that find that of their own sample among the other views of all samples.
 
-    Distances are cosines of pooled deepest features, less their mean over samples.
+    By cosines between what the method predicts and what it compares that with, less the mean over samples; with norms
+    as in a step, since encoder and heads have learned with the statistics of this batch.
     """
-    data = run.views()
+    data, method = run.views(), pretext.float().method
+    assert method is not None
     batch = run.fabric.to_device(views.collate([data[0, index] for index in range(len(run.ids))]))
-    with evaluating(encoder.float()):
-        first, second = (_centred(heads.pool(encoder(x)[-1])) for x in batch.x[:2])
-    cosines = torch.cat([first @ second.T, second @ first.T])
-    own = torch.arange(len(first), device=first.device).repeat(2)
+    z1, z2 = (method.project(pretext.encoder(x)) for x in batch.x[:2])
+    cosines = torch.cat([_cosines(method.predict(z1), z2), _cosines(method.predict(z2), z1)])
+    own = torch.arange(len(z1), device=z1.device).repeat(2)
     return (cosines.argmax(1) == own).float().mean().item()
 
 
-def _centred(z_BD: Tensor) -> Tensor:
-    return functional.normalize(z_BD.float() - z_BD.float().mean(0), dim=1)
+def _cosines(a_BD: Tensor, b_BD: Tensor) -> Tensor:
+    a_BD, b_BD = (functional.normalize(x.float() - x.float().mean(0), dim=1) for x in (a_BD, b_BD))
+    return a_BD @ b_BD.T
 
 
 def _verdict(name: str, learns: bool, evidence: str) -> tuple[bool, str]:

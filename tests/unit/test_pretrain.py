@@ -375,11 +375,32 @@ def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, capsys):
     assert "restoration: does NOT learn" in capsys.readouterr().out
 
 
+LEARNERS = {
+    "adco": "{kind: adco, dim: 16, hidden: 32, head_norm: batch, temperature: 0.2}",
+    "moco_v2": "{kind: moco_v2, dim: 16, hidden: 32, head_norm: batch}",
+    "simsiam": "{kind: simsiam, dim: 32, hidden: 32, bottleneck: 16}",
+    "barlow_twins": "{kind: barlow_twins, dim: 32, hidden: 32}",
+}
+
+
+@pytest.mark.parametrize("base", LEARNERS)
+def test_check_says_of_every_base_whether_views_find_each_other(base, recipe, capsys):
+    bank = ", bank: {kind: sgd, lr: 0.3}" if base == "adco" else ""
+    arguments = ("restore=null", "adversary=null", f"method={LEARNERS[base]}", "check=true")
+    rate = f"optimizers={{main: {{kind: adamw, lr: %s}}{bank}}}"
+    pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "2e-3"]))
+    assert "discrimination: learns" in capsys.readouterr().out
+    with pytest.raises(InputError, match="does not learn"):
+        pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
+    assert "discrimination: does NOT learn" in capsys.readouterr().out
+
+
 def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
     small = check.shortened(recipes.load("pretrain", recipe, ["method.warmup=0.5", "optimizers.main.warmup=500"])[0])
     assert [group["start"] for group in (small.method, small.restore, small.adversary)] == [0, 0, 0]
     assert small.method["warmup"] == 0
     assert small.method["momentum"] == 0.9
+    assert small.method["symmetric"]  # else view 1 would never be asked
     assert small.optimizers["bank"].lr < 1e-6
     assert small.optimizers["main"].warmup == 10
 
