@@ -57,7 +57,7 @@ def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
         if fabric.is_global_zero:
             out_room.claim(options)
             dataset.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
-        fabric.launch()
+        launch.start(fabric)
         fabric.barrier()
         run = _open(recipe, options, made, fabric, content)
     _loop(run)

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import DoublePrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 
+from medssl import ranks
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def fabric(options: Options, precision: str) -> Fabric:
             "train.precision=bf16 is for CUDA: on a CPU its gradients can be wrong, so this is float32", file=sys.stderr
         )
     return made
+
+
+def start(fabric: Fabric) -> None:
+    """Start the processes of all devices and let them meet; the next line is run by each of them."""
+    fabric.launch()
+    ranks.part_at_exit()
 
 
 def _device(asked: str) -> str:

@@ -66,7 +66,7 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> R
     if fabric.is_global_zero:
         out_room.claim(options)
         dataset.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
-    fabric.launch()
+    launch.start(fabric)
     fabric.barrier()
     run = _open(recipe, fabric, out, few)
     if content is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +160,22 @@ def test_alone_everything_is_the_identity() -> None:
     for f in (ranks.gather, ranks.broadcast):
         assert torch.equal(f(x), x)
         assert not f(x).requires_grad
+
+
+ENDING = """
+import atexit, sys, torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from medssl.run import launch
+atexit.register(lambda: print("together" if dist.is_initialized() else "apart"))  # runs last
+launch.start(Fabric(accelerator="cpu", devices=1, strategy=DDPStrategy()))
+assert dist.is_initialized()
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_rank_parts_from_the_others_before_python_ends(code: int) -> None:
+    """One that does not may be ended by SIGABRT, when a thread of gloo lets go of its tensors too late."""
+    ended = subprocess.run([sys.executable, "-c", ENDING, str(code)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.split()[-1:]) == (code, ["apart"]), ended.stderr
