@@ -3,14 +3,17 @@
 # run: DATA=folder/of/hippocampus OUT=runs/hippocampus WORKERS=2 benchmarks/real/hippocampus.sh
 # DATA holds open/images, open/labels and splits.json; WORKERS runs go at a time, each on one thread.
 # Every start is tried with the same learning rates on 4 labels of seed 0; validation chooses, the test is not asked.
+# SHORT (5,000 samples) is how long the methods other than DiRA + AdCo + ContrastiveCrop and MAE (20,000) learn.
 set -euo pipefail
 export OMP_NUM_THREADS=1 DATA OUT
 rates="1e-2 2.5e-2"
 methods="dira_adco_ccrop mae models_genesis moco_v2 adco simsiam barlow_twins"
 
-pretrain() { # method
-  medssl pretrain "$1_tiny_3d" data.cache="$OUT/cache" data.splits="$DATA/splits.json" data.train=pretrain \
-    resume=true out="$OUT/$1" > "$OUT/$1.log" 2>&1
+pretrain() { # method [key=value ...]
+  local m=$1
+  shift
+  medssl pretrain "${m}_tiny_3d" data.cache="$OUT/cache" data.splits="$DATA/splits.json" data.train=pretrain \
+    resume=true out="$OUT/$m" "$@" > "$OUT/$m.log" 2>&1
 }
 
 finetune() { # folder start fraction seed rate [key=value ...]
@@ -40,7 +43,9 @@ if [ ! -d "$OUT/cache" ]; then
   medssl scan "$DATA/open/images" --labels "$DATA/open/labels" --out "$OUT/manifest.csv"
   medssl prepare "$OUT/manifest.csv" --out "$OUT/cache" --preset mr
 fi
-for m in $methods; do echo "pretrain $m"; done | at_once
+for m in $methods; do
+  case $m in dira_adco_ccrop | mae) echo "pretrain $m" ;; *) echo "pretrain $m train.steps=$((${SHORT:-5008} / 16))" ;; esac
+done | at_once
 for m in scratch $methods; do for r in $rates; do echo "finetune tries/${m}_$r $m n4 0 $r"; done; done | at_once
 for s in 0 1 2; do
   for m in scratch $methods; do echo "finetune ft_${m}_n4_s$s $m n4 $s $(chosen $m)"; done
