@@ -50,6 +50,8 @@ for m in scratch $methods; do for r in $rates; do echo "finetune tries/${m}_$r $
 for s in 0 1 2; do
   for m in scratch $methods; do echo "finetune ft_${m}_n4_s$s $m n4 $s $(chosen $m)"; done
   echo "finetune ft_scratch3x_n4_s$s scratch n4 $s $(chosen scratch) train.steps=1800"
+done | at_once
+for s in 0 1 2; do
   echo "finetune ft_scratch3x_n8_s$s scratch n8 $s $(chosen scratch) train.steps=1800"
   for m in scratch dira_adco_ccrop; do echo "finetune ft_${m}_n8_s$s $m n8 $s $(chosen $m)"; done
 done | at_once
