@@ -19,7 +19,7 @@ from medssl.crop.random import RandomCrop
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import numpy as np
     from torch import Tensor
@@ -52,17 +52,13 @@ def build(
     A `start` at the last step (1.0) is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
     """
-    first = _steps("crop.start", start, steps)
-    if first > steps:
-        raise InputError(f"crop.start is step {first} but the run has {steps}: start earlier, or set crop.kind=random")
+    due = _refreshes(start, every, steps)
     return ContrastiveCrop(
         RandomCrop(scale=scale, ratio=ratio),
         samples=samples,
         spatial_dims=spatial_dims,
         alpha=alpha,
-        first=first,
-        every=max(1, _steps("crop.every", every, steps)),
-        steps=steps,
+        due=due,
         level=level,
         rule={"threshold": threshold, "box_upper": box_upper, "min_side": min_side, "percentile": percentile},
     )
@@ -78,15 +74,13 @@ class ContrastiveCrop:
         samples: int,
         spatial_dims: int,
         alpha: float,
-        first: int,
-        every: int,
-        steps: int,
+        due: Collection[int],
         level: Literal["auto", "deepest"] | int,
         rule: Mapping[str, Any],
     ) -> None:
         _check(alpha, rule)
         self.random, self.alpha, self.level, self.rule = random, alpha, level, rule
-        self.first, self.every, self.steps = first, every, steps
+        self.steps_due = frozenset(due)
         # Shared memory: a worker that outlives a refresh must see the new boxes; a plain tensor stays what it was.
         self.boxes = torch.tensor(full_box(spatial_dims), dtype=torch.float64).repeat(samples, 1).share_memory_()
         self.largest = self.boxes.clone()  # how far each box could reach: the body, by the rule of `box_upper`
@@ -108,7 +102,7 @@ class ContrastiveCrop:
 
     def due(self, step: int) -> bool:
         """Whether boxes are renewed after `step` steps are done: from `start` on, every `every`, never at the end."""
-        return self.first <= step < self.steps and (step - self.first) % self.every == 0
+        return step in self.steps_due
 
     def refresh(
         self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
@@ -223,6 +217,20 @@ def _warn(full: Tensor, silent: Tensor) -> None:
             "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
             stacklevel=3,
         )
+
+
+def _refreshes(start: float | int, every: float | int, steps: int) -> list[int]:
+    """The steps, after as many are done, at which boxes are renewed; shares are rounded each, so that none adds up."""
+    first = _steps("crop.start", start, steps)
+    if first > steps:
+        raise InputError(f"crop.start is step {first} but the run has {steps}: start earlier, or set crop.kind=random")
+    _steps("crop.every", every, steps)
+    if every == 0:
+        raise InputError(f"crop.every is {every}: give a share of the run or steps; every=1.0 renews the boxes but once")
+    share = every if isinstance(every, float) else every / steps
+    begin = start if isinstance(start, float) else start / steps
+    times = [round((begin + n * share) * steps) for n in range(math.floor((1 - begin) / share + 1e-9) + 1)]
+    return sorted({time for time in times if time < steps})
 
 
 def _steps(name: str, time: float | int, steps: int) -> int:

@@ -7,13 +7,33 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from medssl.types import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAID = b"medssl: stopping after this step, with a checkpoint; Ctrl-C again stops at once\n"
+
+
+@contextmanager
+def stops_at_once() -> Iterator[None]:
+    """Within, but not within `stop_requests`, SIGTERM and SIGUSR1 raise Interrupted: no step is under way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise Interrupted("stopped while no step was under way: resume=true starts or continues this run")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -81,11 +81,13 @@ class AdCo(base.Method):
             own = k[pair.key].own(len(q))
             candidates, mask = self._candidates(views, k[pair.key], w_KD, filling)
             cosines = losses.cosines(q, own, candidates.detach(), mask)
-            main = main + pair.weight * losses.first_of(self._pruned(cosines), self.temperature)
+            pruned = self._pruned(cosines)
+            main = main + pair.weight * losses.first_of(pruned, self.temperature)
             if playing:
                 played = losses.cosines(q.detach(), own, candidates, mask)
                 rival = rival - pair.weight * losses.first_of(played, self.bank_temperature)
-        self._diagnose(cosines, q, sum(pair.weight for pair in pairs), -rival if playing else None)
+        self.diagnostics = base.contrast(pruned, sum(pair.weight for pair in pairs)) | base.spread(q)
+        self.diagnostics |= {"max_cosine": base.largest(cosines[:, -len(w_KD) :]), **self._bank(-rival, playing)}
         if filling and self.training:
             self._fresh.append(k[pairs[0].key].k)
         return Losses({"discrimination": main}, {"bank": rival} if playing else {})
@@ -131,11 +133,10 @@ class AdCo(base.Method):
         return torch.cat([rest, learned.masked_fill(learned > self.prune, -torch.inf)], 1)
 
     @torch.no_grad()
-    def _diagnose(self, cosines_BM: Tensor, q_BD: Tensor, weight: float, info_nce: Tensor | None) -> None:
-        self.diagnostics = base.contrast(cosines_BM, len(self.bank), weight) | base.spread(q_BD)
-        self.diagnostics["bank_norm"] = self.bank.norm(dim=1).mean()
-        if info_nce is not None:  # in its natural sign, the bank raises it
-            self.diagnostics["bank_info_nce"] = info_nce.detach()
+    def _bank(self, info_nce: Tensor, playing: bool) -> dict[str, Tensor]:
+        """Mean norm of its rows; the InfoNCE that it raises, if it plays, in its natural sign."""
+        norm = {"bank_norm": self.bank.norm(dim=1).mean()}
+        return norm | {"bank_info_nce": info_nce.detach()} if playing else norm
 
 
 def build(

@@ -89,8 +89,8 @@ def spread(z_BD: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def contrast(cosines_BM: Tensor, learned: int, weight: float = 1.0) -> dict[str, Tensor]:
-    """Top-1 of picking column 0, the largest cosine in the last `learned` columns, masked share, loss of a guess.
+def contrast(cosines_BM: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
+    """Top-1 of picking column 0, masked share, loss of a guess.
 
     `masked` is the share of negatives that are none, being of the query's own patient or too like it. A guess costs the
     log of the number of candidates, those that are masked not counted, for each pair of views; `weight` is the sum of
@@ -100,7 +100,12 @@ def contrast(cosines_BM: Tensor, learned: int, weight: float = 1.0) -> dict[str,
     candidates = cosines_BM.isfinite().sum(1).to(positive)
     return {
         "top1": (positive > negative.amax(1)).to(positive).mean(),
-        "max_cosine": ranks.gather(cosines_BM[:, -learned:].amax()[None]).amax().clamp_min(-1),
         "masked": 1 - (candidates - 1).mean() / negative.shape[1],
         "chance": weight * candidates.log().mean(),
     }
+
+
+@torch.no_grad()
+def largest(cosines_BK: Tensor) -> Tensor:
+    """The largest cosine of any rank's query with a negative of the memory, -1 if all are masked."""
+    return ranks.gather(cosines_BK.amax()[None]).amax().clamp_min(-1)

@@ -63,7 +63,8 @@ class MoCoV2(base.Method):
             cosines = losses.cosines(q, k[pair.key].own(len(q)), self.queue, mask)
             loss = loss + pair.weight * losses.first_of(cosines, self.temperature)
         weight = sum(pair.weight for pair in pairs)
-        self.diagnostics = base.contrast(cosines, len(self.queue), weight) | base.spread(q)
+        self.diagnostics = base.contrast(cosines, weight) | base.spread(q)
+        self.diagnostics["max_cosine"] = base.largest(cosines[:, 1:])
         if self.training:
             self._fresh.append(k[pairs[0].key])
         return Losses({"discrimination": loss}, {})

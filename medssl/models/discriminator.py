@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class PatchDiscriminator(nn.Sequential):
                 # As groups of one channel: the same, and faster than torch's own. It takes away what a bias adds, whose
                 # gradient is rounding noise, which Adam makes steps of.
                 layers.append(nn.GroupNorm(widths[i + 1], widths[i + 1], affine=False))
-                layer.bias.requires_grad_(False)
+                layer.bias.register_hook(torch.zeros_like)
             elif i > 0 and norm == "group":
                 layers.append(norms.build(norm, spatial_dims, widths[i + 1], affine=False))
             layers.append(nn.LeakyReLU(0.2, inplace=True))

@@ -75,7 +75,7 @@ class Optimizer(Group):
     """One player's optimizer; `clip` bounds the gradient norm of that player alone."""
 
     kind: Literal["sgd", "adam", "adamw"]
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, le=1e30)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]

@@ -13,7 +13,7 @@ from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
-from medssl.engine.signals import stop_requests
+from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.recipe import in_steps
 from medssl.run import dataset, health, labelled, launch, origin, plan, resume, score
 from medssl.run import out as out_room
@@ -53,7 +53,7 @@ def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
     made = plan.check(recipe, fabric.world_size)
     out = out_room.path(options)
     content = resume.last(out, "finetune") if options.resume else None
-    with out_room.replacing(options):
+    with out_room.replacing(options), stops_at_once():
         if fabric.is_global_zero:
             out_room.claim(options)
             dataset.provide(recipe.data, out, recipe.augment.get("preset", "ct"))

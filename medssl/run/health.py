@@ -34,14 +34,17 @@ def not_finite(record: Mapping[str, float]) -> list[str]:
 
 
 def sentence(bad: Sequence[str], step: int, players: Sequence[str], samples: Sequence[str] = ()) -> str:
-    """What to say of a step that was not made, and which player's rate to lower."""
-    player = next((name for name in players if any(what.endswith(name) for what in bad)), "main")
+    """What to say of a step that was not made, and which player's rate to lower: a rival's, if only that is ill."""
+    player = next((name for name in players if all(what.endswith(name) for what in bad)), "main")
     look = ": look at them with `medssl preview`,"
     met = f" with the samples {', '.join(dict.fromkeys(samples))}{look}" if samples else ":"
-    cure = "lower the weights of losses," if TOTAL in bad else "lower"
+    cure = "lower the weights of losses"
+    if step > 0:  # before the first step no rate has done anything yet
+        rate = f"optimizers.{player}.lr or set optimizers.{player}.clip"
+        cure = f"{cure}, {rate}" if TOTAL in bad else f"lower {rate}"
     return (
-        f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite at step {step}{met} {cure} "
-        f"optimizers.{player}.lr or set optimizers.{player}.clip; the step was not made, the last checkpoint is kept"
+        f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite at step {step}{met} {cure}; "
+        f"the step was not made{', the last checkpoint is kept' if step else ''}"
     )
 
 

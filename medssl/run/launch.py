@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ def fabric(options: Options, precision: str) -> Fabric:
     On a CPU bf16 becomes float32, so that one recipe serves both: where the CPU has bf16 itself (avx512_bf16), torch
     2.13 gives infinite or NaN gradients of convolutions, 2D and 3D, on maps of 1 or 2 voxels a side.
     """
+    _check_started(options.devices, options.num_nodes)
     device = _device(options.device)
     instead = device == "cpu" and precision == "bf16"
     there = torch.cuda.device_count() if device == "cuda" else options.devices
@@ -69,6 +71,17 @@ def start(fabric: Fabric) -> None:
     """Start the processes of all devices and let them meet; the next line is run by each of them."""
     fabric.launch()
     ranks.part_at_exit()
+
+
+def _check_started(devices: int, nodes: int) -> None:
+    """Refuse processes that do not know of each other: each would be a whole run, all writing to one place."""
+    torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # which srun may have started once a node
+    started = int(os.environ.get("WORLD_SIZE" if torchrun else "SLURM_STEP_NUM_TASKS", 1))
+    if started > 1 and started != devices * nodes:
+        raise InputError(
+            f"{'torchrun' if torchrun else 'srun'} started {started} processes, but devices={devices} and "
+            f"num_nodes={nodes} make {devices * nodes}: set devices to the processes of one node, and num_nodes"
+        )
 
 
 def _device(asked: str) -> str:

@@ -25,6 +25,7 @@ WRITTEN = (
     "recipe.yaml manifest.lock metrics.jsonl train.log report.html results.json predictions.csv results.jsonl "
     "summary.json splits_*.json checkpoints tb figures runs data"
 ).split()
+DESCRIBED = "recipe.yaml"  # written once the run has begun
 REPLACED = ".replaced"  # where the run that is replaced waits until the new one has begun
 
 
@@ -60,11 +61,18 @@ def claim(options: Options) -> Path:
 
 @contextmanager
 def replacing(options: Options) -> Iterator[None]:
-    """Within it a run begins; if it cannot, the run that it would have replaced comes back."""
+    """Within it a run begins; if it cannot, all is as it was: what it made goes, what it was to replace comes back."""
+    out = Path(options.out or ".")
+    there, empty = out.is_dir(), not (out.is_dir() and any(out.iterdir()))
     try:
         yield
     except Exception:
-        aside = Path(options.out or ".") / REPLACED
+        aside = out / REPLACED
+        if options.out and empty and not (out / DESCRIBED).is_file():
+            for entry in out.glob("*"):
+                _remove(entry)
+            if not there:
+                shutil.rmtree(out, ignore_errors=True)
         if aside.is_dir():
             for entry in _own(aside.parent):
                 _remove(entry)
@@ -81,7 +89,7 @@ def settle(out: Path) -> None:
 
 def _set_aside(out: Path) -> None:
     own = _own(out)
-    if {entry.name for entry in out.iterdir()} - {entry.name for entry in own} and not (out / "recipe.yaml").is_file():
+    if {entry.name for entry in out.iterdir()} - {entry.name for entry in own} and not (out / DESCRIBED).is_file():
         raise InputError(
             f"out={out} holds files that no run wrote, so overwrite=true does not touch it: choose another"
         )
@@ -103,14 +111,14 @@ def _own(out: Path) -> list[Path]:
 
 def _remove(entry: Path) -> None:
     if entry.is_dir():
-        shutil.rmtree(entry)
+        shutil.rmtree(entry, ignore_errors=True)  # another rank may be at it too
     else:
-        entry.unlink()
+        entry.unlink(missing_ok=True)
 
 
 def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mapping[str, Sequence[str]]) -> None:
     """Write recipe.yaml (every default filled) and manifest.lock (hash and counts of the data, versions)."""
-    (out / "recipe.yaml").write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
+    (out / DESCRIBED).write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
     lock = {
         "cache": cache.hash,
         "cases": len(cache.cases),

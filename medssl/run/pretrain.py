@@ -14,7 +14,7 @@ from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
 from medssl.engine.schedule import steps_of
-from medssl.engine.signals import stop_requests
+from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.recipe import in_steps
 from medssl.run import build, dataset, health, launch, origin, pictures, resume, stages
 from medssl.run import out as out_room
@@ -43,7 +43,7 @@ def pretrain(recipe: PretrainRecipe, options: Options) -> None:
 
         check(recipe, options)
     else:
-        with out_room.replacing(options):
+        with out_room.replacing(options), stops_at_once():
             run = train(recipe, options)
         if run.fabric.is_global_zero:
             if options.pictures or not out_room.radiographs(run.resolved, run.cache):
@@ -119,6 +119,10 @@ def _begin(run: Run, options: Options) -> None:
         out_room.describe(run.out, run.resolved, run.cache, {"train": run.ids})
     if said := dataset.mismatch(run.cache, run.resolved["views"]["preset"]):
         run.log.say(said)
+    if idle := [f"data.{name}" for name in ("val", "test") if getattr(run.recipe.data, name) is not None]:
+        run.log.say(
+            f"{' and '.join(idle)} are of no use here: a pretraining learns from data.train, and judges nothing"
+        )
     if said := stages.unguided(run):
         run.log.say(said)
     run.log.say(

@@ -156,6 +156,7 @@ RECIPES = {  # overrides of the pretraining recipe -> words of the sentence
     "method.temperature=0": ("",),
     "method.negatives=100000": ("100000", "method.negatives=4"),
     "optimizers.main.lr=0": ("'optimizers.main.lr'", "greater than 0"),
+    "optimizers.main.lr=1e38": ("'optimizers.main.lr'", "less than or equal to"),
     "optimizers.foo={kind: sgd, lr: 0.1}": ("optimizers.foo", "no player"),
     "restore=null": ("adversary", "restore"),
     "restore.start=6": ("restore.start=6", "earlier"),

@@ -275,6 +275,11 @@ def test_a_network_that_fires_at_a_planted_lesion_gets_a_box_that_covers_it(cent
         (10, 0, 4, [0, 4, 8]),
         (100, 1.0, 0.2, []),  # the random-crop baseline: the same code, never started
         (2, 0.2, 0.2, [0, 1]),
+        (1001, 0.2, 0.2, [200, 400, 601, 801]),  # each share is rounded: rounding every alone would add one at 1000
+        (21, 0.2, 0.2, [4, 8, 13, 17]),
+        (100, 30, 0.2, [30, 50, 70, 90]),
+        (100, 0.3, 40, [30, 70]),
+        (100, 0.2, 1.0, [20]),
     ],
 )
 def test_refreshes_are_due_from_start_on_and_never_at_the_end(steps, start, every, after):
@@ -355,6 +360,8 @@ def test_a_refresh_draws_nothing_from_the_global_generators():
         {"start": 101},
         {"every": 1.5},
         {"every": -1},
+        {"every": 0},
+        {"every": 0.0},
     ],
 )
 def test_bad_settings_are_refused_by_name(bad):

@@ -59,6 +59,19 @@ def test_the_player_whose_gradient_it_is_is_named():
     assert "lower optimizers.bank.lr" in said
 
 
+def test_a_rival_is_blamed_only_where_it_alone_is_ill():
+    both = health.sentence(["loss.discrimination", "loss.bank"], 7, ["main", "bank"])
+    assert "lower optimizers.main.lr" in both
+    assert "optimizers.bank.lr" in health.sentence(["loss.bank"], 7, ["main", "bank"])
+
+
+def test_no_rate_is_blamed_before_the_first_step_and_no_checkpoint_promised():
+    said = health.sentence([health.TOTAL, "the gradient of main"], 0, ["main"], ["ct-1"])
+    assert "lower the weights of losses; the step was not made" in said
+    assert "lr" not in said
+    assert "checkpoint" not in said
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_gradient_that_is_not_finite_makes_no_step(train, tmp_path, monkeypatch, parts):
     norms = players.norms
@@ -95,7 +108,7 @@ def test_a_sum_of_losses_that_overflows_makes_no_step(train, tmp_path):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_weights_that_a_step_made_too_large_are_not_saved(train, tmp_path, steps):
     with pytest.raises(InputError, match=r"encoder.* cannot be computed with after step 1, .*was not saved"):
-        train("a", "optimizers.main.lr=1e36", f"train.steps={steps}")
+        train("a", "optimizers.main.lr=1e30", f"train.steps={steps}")
     assert not (tmp_path / "a" / "checkpoints").exists()
 
 

@@ -262,12 +262,18 @@ def test_pruning_leaves_the_encoders_denominator_only() -> None:
     q = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64)[:, :, None, None]
     views = Views((q, q), q, q[:, :1] > 0, torch.arange(1), torch.arange(1))
     unit = torch.nn.functional.normalize(w, dim=1)
-    full, pruned = (forward(method(p), net, views) for p in (None, 0.8))
+    methods = method(None), method(0.8), method(-0.9)
+    full, pruned, bare = (forward(m, net, views) for m in methods)
     q_BD = q.flatten(1)
     assert_close(full.main["discrimination"], losses.info_nce(q_BD, q_BD, unit, 0.2))
     assert_close(pruned.main["discrimination"], losses.info_nce(q_BD, q_BD, unit[1:], 0.2))
     assert_close(full.rivals["bank"], pruned.rivals["bank"], atol=0, rtol=0)
     assert_close(full.rivals["bank"], -losses.info_nce(q_BD, q_BD, unit, 0.1))
+    assert float(bare.main["discrimination"]) == 0
+    for m, left in zip(methods, (3, 2, 0), strict=True):  # what is pruned is neither a negative nor a candidate
+        assert float(m.diagnostics["masked"]) == pytest.approx(1 - left / 3)
+        assert float(m.diagnostics["chance"]) == pytest.approx(log(1 + left))
+        assert float(m.diagnostics["max_cosine"]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("method_of", [moco, bank])
@@ -324,12 +330,13 @@ def test_spread_tells_collapse_from_health() -> None:
 
 def test_contrastive_diagnostics() -> None:
     cosines = torch.tensor([[0.9, 0.1, 0.8], [0.2, -torch.inf, 0.5]])
-    found = base.contrast(cosines, learned=1)
+    found = base.contrast(cosines)
     assert float(found["top1"]) == 0.5
-    assert float(found["max_cosine"]) == pytest.approx(0.8)
+    assert float(base.largest(cosines[:, 2:])) == pytest.approx(0.8)
+    assert float(base.largest(torch.full((2, 3), -torch.inf))) == -1
     assert float(found["masked"]) == pytest.approx(1 / 4)
     assert float(found["chance"]) == pytest.approx((log(3) + log(2)) / 2, abs=1e-6)  # what is masked is no candidate
-    assert float(base.contrast(cosines, 1, weight=5.0)["chance"]) == pytest.approx(2.5 * log(6), abs=1e-6)
+    assert float(base.contrast(cosines, weight=5.0)["chance"]) == pytest.approx(2.5 * log(6), abs=1e-6)
     net = encoder()
     method = bank(net)
     forward(method, net, batch())

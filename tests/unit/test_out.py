@@ -108,6 +108,31 @@ def test_what_is_replaced_comes_back_if_the_new_run_cannot_begin(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "notes.txt", "recipe.yaml"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_cannot_begin_leaves_nothing_where_nothing_was(tmp_path, there):
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+    options = Options(out=str(folder))
+
+    def start(*, described):
+        with out.replacing(options):
+            out.claim(options)
+            (folder / "data" / "cache").mkdir(parents=True)
+            if described:
+                (folder / "recipe.yaml").touch()
+            raise InputError("no such weights")
+
+    with pytest.raises(InputError, match="no such weights"):
+        start(described=False)
+    assert folder.is_dir() == there
+    assert not list(folder.glob("*"))
+    for _ in range(2):  # what has begun stays, and is not what a refused start of another run takes away
+        with pytest.raises(InputError):
+            start(described=True)
+        assert (folder / "data" / "cache").is_dir()
+
+
 def test_what_is_replaced_goes_once_the_new_run_has_begun(tmp_path):
     _old_run(tmp_path)
     options = Options(out=str(tmp_path), overwrite=True)

@@ -184,6 +184,16 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
     assert [r["step"] for r in records(tmp_path)] == list(range(1, step + 1))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_data_is_made_leaves_nothing_and_asks_to_be_requeued(recipe, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(dataset, "open_cache", lambda *_: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="no step was under way: resume=true starts"):
+        pretrain.pretrain(*recipes.load("pretrain", recipe, [f"out={tmp_path / 'run'}"]))
+    assert not (tmp_path / "run").exists()
+    assert signal.getsignal(number) is before
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_process_group_lets_the_workers_live_until_the_checkpoint(recipe, straight, tmp_path, number):
     assert signalled(recipe, tmp_path, 5, number, "data.workers=2", group=True) == 75
