@@ -226,7 +226,7 @@ def _refreshes(start: float | int, every: float | int, steps: int) -> list[int]:
         raise InputError(f"crop.start is step {first} but the run has {steps}: start earlier, or set crop.kind=random")
     _steps("crop.every", every, steps)
     if every == 0:
-        raise InputError(f"crop.every is {every}: give a share of the run or steps; every=1.0 renews the boxes but once")
+        raise InputError(f"crop.every is {every}: give a share of the run, or steps; 1.0 renews the boxes but once")
     share = every if isinstance(every, float) else every / steps
     begin = start if isinstance(start, float) else start / steps
     times = [round((begin + n * share) * steps) for n in range(math.floor((1 - begin) / share + 1e-9) + 1)]
