@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import Any
+
+import numpy as np
 
 from medssl.types import InputError, Window
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Range = tuple[float, float]
 
@@ -66,8 +66,12 @@ def full_box(dims: int) -> list[float]:
 
 def check_range(name: str, pair: Range, largest: float = math.inf) -> None:
     """Refuse a pair that is not 0 < low <= high <= largest."""
-    if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= largest:
-        raise InputError(f"{name} is {list(pair)}: give two numbers, 0 < low <= high <= {largest:g}")
+    given: Any = pair
+    two = list(given) if isinstance(given, list | tuple | np.ndarray) else []
+    if not all(isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v) for v in two):
+        two = []
+    if len(two) != 2 or not 0 < two[0] <= two[1] <= largest:
+        raise InputError(f"{name} is {given}: give two numbers, 0 < low <= high <= {largest:g}")
 
 
 def _floor(position: float) -> int:

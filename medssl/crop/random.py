@@ -35,7 +35,7 @@ class RandomCrop:
     """The policy that looks anywhere with equal chance."""
 
     def __init__(self, *, scale: Range | Sequence[Range] = (0.2, 1.0), ratio: Range = (3 / 4, 4 / 3)) -> None:
-        several = any(isinstance(one, list | tuple) for one in scale)
+        several = isinstance(scale, list | tuple) and any(isinstance(one, list | tuple) for one in scale)
         self.scales = cast("list[Range]", list(scale) if several else [scale])
         for one in self.scales:
             check_range("crop.scale", one, largest=1.0)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.crop.contrastive import contrastive_window
+from medssl.crop.geometry import check_range
 from medssl.crop.random import RandomCrop
-from medssl.transforms.spatial import RandAffineWarpd
-from medssl.transforms.warp import compose
-from medssl.types import InputError, Window
+from medssl.transforms.arguments import number
+from medssl.transforms.base import to_numpy
+from medssl.transforms.spatial import RandElasticWarpd
+from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -23,17 +25,20 @@ if TYPE_CHECKING:
 
     from medssl.transforms.base import Params
     from medssl.transforms.spatial import Mode
-    from medssl.transforms.warp import Warp
+    from medssl.transforms.warp import Fill
+    from medssl.types import Window
 
 
-class RandResizedCropd(RandAffineWarpd):
-    """Crop a window of random volume and aspect and resize it to `size`.
+class RandResizedCropd(RandElasticWarpd):
+    """Crop a window of random volume and aspect, move it if asked to, and resize it to `size`, in one interpolation.
 
     `scale` is the share of the area (2D) or volume (3D), `ratio` bounds the aspect; in mm where a spacing is known.
     `mode`: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one a key. `spacing`: mm
     an axis; None takes it from the affine of the first key that has one, or 1. `average`: where two voxels or more
     become one, "linear" samples means of blocks. Affines of MetaTensors are moved with the voxels; no inverse is
-    recorded. Raises InputError when keys differ in shape or spacing, for NaN in any key, or for ranges that are none.
+    recorded. `flip`, `rotate`, `zoom`, `turn`, `elastic` and `fill` are those of RandElasticWarpd, about the centre of
+    the window, and by default nothing. Raises InputError when keys differ in shape or spacing, for NaN in any key, or
+    for ranges that are none.
 
     >>> crop = RandResizedCropd(["image", "label"], size=(16, 16), mode=("linear", "nearest")).set_random_state(0)
     >>> crop({"image": np.ones((1, 40, 50)), "label": np.ones((1, 40, 50), np.uint8)})["label"].shape
@@ -49,25 +54,29 @@ class RandResizedCropd(RandAffineWarpd):
         mode: Mode | Sequence[Mode] = "linear",
         spacing: Sequence[float] | None = None,
         average: bool = True,
+        flip: float | Sequence[float] = 0.0,
+        rotate: float | Sequence[float] = 0.0,
+        zoom: float = 0.0,
+        turn: bool = False,
+        elastic: float = 0.0,
+        fill: Fill | Sequence[Fill] = "edge",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(
-            keys, size=size, mode=mode, spacing=spacing, average=average, allow_missing_keys=allow_missing_keys
+            keys, 1.0, elastic, flip, rotate, zoom, turn, size, mode, fill, spacing, average, allow_missing_keys
         )
+        check_range(f"{type(self).__name__}: scale", scale, largest=1.0)
         self.policy = RandomCrop(scale=scale, ratio=ratio)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None) -> Params:
-        """Draw the window of an image of `shape` (C,*S) with `spacing` in mm."""
+        """Draw the window of an image of `shape` (C,*S) with `spacing` in mm, and how it is moved."""
         size, mm = self._size(len(shape) - 1), self._mm(len(shape) - 1, spacing)
-        return {"window": self.window(tuple(shape[1:]), rng, mm), "size": size, "spacing": mm}
+        window = self.window(tuple(shape[1:]), rng, mm)
+        return {"window": window, "size": size, "spacing": mm, **self._moves(rng, window, size, mm)}
 
     def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
         """Draw where to look in `shape` (*S)."""
         return self.policy.window(shape, 0, rng, spacing)
-
-    def map(self, shape: tuple[int, ...], params: Params) -> Warp:
-        """Return the map that `params` stand for."""
-        return compose(**{**params, "window": Window(*params["window"])})
 
 
 class ContrastiveCropd(RandResizedCropd):
@@ -95,13 +104,20 @@ class ContrastiveCropd(RandResizedCropd):
         mode: Mode | Sequence[Mode] = "linear",
         spacing: Sequence[float] | None = None,
         average: bool = True,
+        flip: float | Sequence[float] = 0.0,
+        rotate: float | Sequence[float] = 0.0,
+        zoom: float = 0.0,
+        turn: bool = False,
+        elastic: float = 0.0,
+        fill: Fill | Sequence[Fill] = "edge",
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, size, scale, ratio, mode, spacing, average, allow_missing_keys)
-        if box_source is None or not alpha > 0:
-            raise InputError(f"ContrastiveCropd: alpha is {alpha}, box_source {box_source}: give alpha > 0 and boxes")
+        moves = flip, rotate, zoom, turn, elastic, fill
+        super().__init__(keys, size, scale, ratio, mode, spacing, average, *moves, allow_missing_keys)
+        if box_source is None:
+            raise InputError("ContrastiveCropd: box_source is None, give boxes, or a callable that gives them")
         self.box_source: Any = box_source
-        self.index_key, self.alpha = index_key, alpha
+        self.index_key, self.alpha = index_key, number(self, "alpha", alpha, 1e-3, 1e3)
         self.box: list[float] = []
 
     def randomize(self, data: Any = None) -> None:
@@ -118,7 +134,10 @@ class ContrastiveCropd(RandResizedCropd):
 
     def _look_up(self, data: Mapping[Hashable, Any]) -> list[float]:
         box = self.box_source(data) if callable(self.box_source) else self._indexed(data)
-        numbers = np.ravel(np.asarray(box, np.float64)).tolist()
+        try:
+            numbers = np.ravel(to_numpy(box).astype(np.float64)).tolist()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"ContrastiveCropd: the box {box} is none: give numbers, low then high corner") from error
         n = len(numbers) // 2
         if any(not 0 <= low <= high <= 1 for low, high in zip(numbers[:n], numbers[n:], strict=False)):
             raise InputError(
@@ -132,10 +151,12 @@ class ContrastiveCropd(RandResizedCropd):
                 f"ContrastiveCropd: there is no key '{self.index_key}' to look the box up by: set index_key"
             )
         index = data[self.index_key]
-        index = index.item() if hasattr(index, "item") else index
         try:
+            index = index.item() if hasattr(index, "item") else index
+            if not isinstance(self.box_source, Mapping) and index < 0:
+                raise LookupError  # it would be another image's, counted from the end
             return self.box_source[index]
-        except LookupError as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise InputError(
                 f"ContrastiveCropd: box_source has no box for {self.index_key} {index}: give one for every image"
             ) from error

@@ -93,6 +93,13 @@ def span(owner: object, key: str, value: object, least: float, most: float) -> t
     raise refused(owner, key, value, f"two numbers from {least:g} to {most:g}, the smaller first")
 
 
+def flag(owner: object, key: str, value: object) -> bool:
+    """`value`; InputError unless it is true or false."""
+    if not isinstance(value, bool | np.bool_):
+        raise refused(owner, key, value, "True or False")
+    return bool(value)
+
+
 def choice(owner: object, key: str, value: object, known: Sequence[str]) -> None:
     """Raise InputError unless `value` is one of the names that are `known`."""
     if not isinstance(value, str) or value not in known:

@@ -89,7 +89,7 @@ class RandTransform(MapTransform, Randomizable):
     def _shapes(self, data: Mapping[Hashable, Any]) -> dict[Hashable, tuple[int, ...]]:
         """Shapes of the images of all keys that are there, which must be on one grid."""
         name = type(self).__name__
-        shapes = {key: tuple(data[key].shape) for key in self.key_iterator(dict(data))}
+        shapes = {key: shape_of(data[key], f"{name}: {key}") for key in self.key_iterator(dict(data))}
         for shape in shapes.values():
             refuse_shape(shape, name)
         if len({shape[1:] for shape in shapes.values()}) > 1:
@@ -100,8 +100,17 @@ class RandTransform(MapTransform, Randomizable):
 def to_numpy(image: Any) -> np.ndarray:
     """Numpy view or copy of an array, tensor or MetaTensor."""
     if isinstance(image, torch.Tensor):
+        if image.dtype == torch.bfloat16:
+            raise InputError("an image is of type torch.bfloat16, which numpy lacks: give float32, or whole numbers")
         return torch.as_tensor(image).detach().cpu().numpy()
     return np.asarray(image)
+
+
+def shape_of(image: Any, name: str) -> tuple[int, ...]:
+    """Return the shape of an image; InputError for what is no array and no tensor."""
+    if not hasattr(image, "shape"):
+        raise InputError(f"{name} is a {type(image).__name__}, give an array or a tensor, channel first")
+    return tuple(image.shape)
 
 
 def checked(image: np.ndarray, name: str) -> np.ndarray:
@@ -130,6 +139,8 @@ def unusable(image: np.ndarray) -> str:
     if image.dtype.kind != "f":
         return ""
     flat = image.reshape(-1)
+    if flat.dtype.itemsize < 4:  # float16 has no number as large as LARGEST to be compared with
+        flat = flat.astype(np.float32)
     with np.errstate(all="ignore"):
         if float(np.dot(flat, flat)) <= LARGEST**2:  # the quick way to know it; never true of NaN
             return ""

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from medssl.transforms import corrupt, distort, intensity, shuffle, stain, window
 from medssl.transforms.boxes import within
 from medssl.transforms.filters import ENTRIES, gaussian
-from medssl.transforms.noise import normal_table, uniform_noise, words
+from medssl.transforms.noise import block_seed, normal_table, uniform_noise, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ def _cutout(transform: corrupt.RandCutoutd, x: Tensor, drawn: list[Params]) -> T
     for image, params in zip(x, drawn, strict=True):
         for number, box in enumerate(params["boxes"]):
             block = image[within(box)]
-            block[...] = _filling(transform, tuple(block.shape), params["seed"] + number, x)
+            block[...] = _filling(transform, tuple(block.shape), block_seed(params["seed"], number), x)
     return x
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from medssl.transforms.arguments import count, number, refused, span
 from medssl.transforms.base import ANY, RandTransform
 from medssl.transforms.boxes import draw_box, within
-from medssl.transforms.noise import uniform_noise
+from medssl.transforms.noise import block_seed, uniform_noise
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ class RandCutoutd(Filling):
         changed = x.copy()
         for i, box in enumerate(params["boxes"]):
             block = changed[within(box)]
-            block[...] = uniform_noise(block.shape, params["seed"] + i) if self.fill == "noise" else self.fill
+            if self.fill == "noise":
+                block[...] = uniform_noise(block.shape, block_seed(params["seed"], i))
+            else:
+                block[...] = self.fill
         return changed
 
     def mark(self, changed: np.ndarray, params: Params) -> None:

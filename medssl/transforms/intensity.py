@@ -63,6 +63,7 @@ class RandBezierIntensityd(Curve):
 
     Models Genesis (Zhou et al. 2021, section 3.2) and TransVW: two inner control points uniform in the unit square. Not
     inverted, x and y are both sorted, which makes the curve rise; inverted, x alone is sorted and y is run backwards.
+    `strength` is the part of the way from the identity to that curve: 1 as published, less for gentle curves.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class RandBezierIntensityd(Curve):
         keys: KeysCollection = "image",
         prob: float = 1.0,
         invert: float = 0.0,
+        strength: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, allow_missing_keys)
-        self.invert = number(self, "invert", invert, 0, 1)
+        self.invert, self.strength = number(self, "invert", invert, 0, 1), number(self, "strength", strength, 0, 1)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the two inner control points (x,y) and the direction."""
@@ -86,7 +88,7 @@ class RandBezierIntensityd(Curve):
         points = 3 * (1 - t) ** 2 * t * first + 3 * (1 - t) * t**2 * second + t**3
         xs = np.sort(points[:, 0])
         ys = points[::-1, 1] if params["invert"] else np.sort(points[:, 1])
-        return lambda v: np.interp(v, xs, ys)
+        return lambda v: v + self.strength * (np.interp(v, xs, ys) - v)
 
 
 class RandHistogramShiftd(Curve):

@@ -50,7 +50,7 @@ def ct(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
     return geometry, [
         {"kind": "window_jitter", "prob": 0.5, "level": 0.05, "width": 0.2},
         {"kind": "gamma", "prob": 0.5, "gamma": (0.8, 1.25)},
-        {"kind": "bezier", "prob": 0.3},
+        {"kind": "bezier", "prob": 0.3, "strength": 0.3},
         {"kind": "blur_noise", "prob": 0.8, "blur": 0.4, "noise": 0.5, "std": (0.0, 0.03)},
     ]
 

@@ -30,6 +30,11 @@ def add_noise(x: np.ndarray, std: float, seed: int) -> np.ndarray:
     return out
 
 
+def block_seed(seed: int, number: int) -> int:
+    """A seed of its own for each block of a draw: seeds that are neighbours give the same numbers in another order."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
+
+
 def words(seed: int) -> tuple[np.uint32, np.uint32]:
     """The two halves of a seed of up to 64 bits."""
     return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)

@@ -10,8 +10,8 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.inverse import InvertibleTransform
 
 from medssl.transforms.affine import moved, shared_spacing
-from medssl.transforms.arguments import DIMS, bounded, fill_value, positive, sides
-from medssl.transforms.base import RandTransform, like, refuse, refuse_shape, to_numpy
+from medssl.transforms.arguments import DIMS, bounded, fill_value, flag, positive, sides
+from medssl.transforms.base import RandTransform, like, refuse, refuse_shape, shape_of, to_numpy
 from medssl.transforms.modality import HIGHEST
 from medssl.transforms.warp import Fill, Warp, WarpSettings, compose, draw_warp, warp
 from medssl.types import InputError, Window
@@ -62,7 +62,8 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         (self.zoom,) = bounded(f"{name}: zoom", zoom, HIGHEST["zoom"])
         self.size = None if size is None else sides(f"{name}: size", size)
         self.spacing = None if spacing is None else positive(f"{name}: spacing", spacing)
-        self.turn, self.average, self.elastic = turn, average, 0.0
+        self.turn, self.average = flag(self, "turn", turn), flag(self, "average", average)
+        self.elastic = 0.0
         self.modes: dict[Hashable, Mode] = self._by_key("mode", mode)
         if not set(self.modes.values()) <= {"linear", "nearest"}:
             raise InputError(f"{name}: mode is {mode}, give linear or nearest, one or one a key")
@@ -77,8 +78,7 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         mm = self._mm(n, spacing)
         params: Params = {"size": size, "spacing": mm}
         if rng.random() < self.prob:
-            drawn = draw_warp(rng, Window((0,) * n, tuple(shape[1:])), size, mm, self._settings(n))[1]
-            params |= {**drawn, "elastic": np.asarray(drawn["elastic"]).tolist()}  # as JSON keeps it, None too
+            params |= self._moves(rng, Window((0,) * n, tuple(shape[1:])), size, mm)
         elif size == tuple(shape[1:]):
             return None
         return params
@@ -87,7 +87,13 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         """Return the map that `params` stand for on an image of `shape` (C,*S)."""
         elastic = params.get("elastic")
         params = params if elastic is None else {**params, "elastic": np.asarray(elastic)}
-        return compose(Window((0,) * (len(shape) - 1), shape[1:]), **params)
+        window = Window(*params.get("window", ((0,) * (len(shape) - 1), shape[1:])))
+        return compose(**{**params, "window": window})
+
+    def _moves(self, rng: np.random.Generator, window: Window, size: tuple[int, ...], mm: tuple[float, ...]) -> Params:
+        """Draw how a view of `window` is moved, as JSON keeps it."""
+        drawn = draw_warp(rng, window, size, mm, self._settings(len(size)))[1]
+        return {**drawn, "elastic": np.asarray(drawn["elastic"]).tolist()}  # None stays None
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Sample `x` linearly, as the first key."""
@@ -121,7 +127,7 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         """The images of all keys that are there, which must be on one grid."""
         images = {key: data[key] for key in self.key_iterator(dict(data))}
         for key, image in images.items():
-            refuse_shape(image.shape, f"{type(self).__name__}: {key}")
+            refuse_shape(shape_of(image, f"{type(self).__name__}: {key}"), f"{type(self).__name__}: {key}")
         shapes = {key: tuple(image.shape[1:]) for key, image in images.items()}
         if len(set(shapes.values())) > 1:
             raise InputError(f"{type(self).__name__}: the keys have shapes {shapes}, bring them to one grid first")
@@ -189,4 +195,4 @@ class RandElasticWarpd(RandAffineWarpd):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, flip, rotate, zoom, turn, size, mode, fill, spacing, average, allow_missing_keys)
-        (self.elastic,) = bounded("RandElasticWarpd: elastic", elastic, HIGHEST["elastic"])
+        (self.elastic,) = bounded(f"{type(self).__name__}: elastic", elastic, HIGHEST["elastic"])

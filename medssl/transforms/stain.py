@@ -28,6 +28,7 @@ HE_TARGET = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
 HE_TARGET_CONCENTRATION = np.array([1.9705, 1.0308])
 DARKEST = 1 / 512  # below this a pixel's density would run to infinity
 _APART = np.cos(np.deg2rad(10))  # closer than 10 degrees, both are the same stain: nothing to tell apart
+STEEPEST = 2.0  # how much a difference of density may grow when stains are matched
 _TISSUE = 0.15  # optical density above which a pixel is stained (Macenko et al. 2009)
 
 
@@ -88,8 +89,10 @@ class RandStainJitterd(Stain):
 class RandStainMatchd(Stain):
     """Move the stains of an image part of the way, uniform in `weight`, to those of a random reference (Macenko 2009).
 
-    `references`: RGB images (3,Y,X) in [0,1]; None takes the usual haematoxylin and eosin target. An image with too
-    little tissue is left as it is. Raises InputError unless the image has three channels in 2D.
+    `references`: RGB images (3,Y,X) in [0,1]; None takes the usual haematoxylin and eosin target. Where stains are hard
+    to tell apart (tiles of one colour), un-mixing makes colours out of noise: the way is cut to three quarters, a half
+    or a quarter until no difference of density grows more than twofold, and an image for which that is still too far,
+    or with too little tissue, is left as it is. Raises InputError unless the image has three channels in 2D.
     """
 
     def __init__(
@@ -119,12 +122,13 @@ class RandStainMatchd(Stain):
         if own is None:
             return x
         target, highest = self.targets[params["reference"]]
-        weight = params["weight"]
-        towards = _third((1 - weight) * own + weight * target)
-        scale = np.ones(3)
         # A stain that is hardly there must not be blown up from noise.
-        scale[:2] = np.clip(highest / np.maximum(_concentration(density, own), 1e-3), 1 / 3, 3) ** weight
-        return _remix(density, np.linalg.inv(_third(own)) @ np.diag(scale) @ towards, np.zeros(3))
+        scale = np.clip(highest / np.maximum(_concentration(density, own), 1e-3), 1 / 3, 3)
+        for part in (1.0, 0.75, 0.5, 0.25):
+            mixing = _towards(own, target, scale, part * params["weight"])
+            if np.linalg.norm(mixing, 2) <= STEEPEST:
+                return _remix(density, mixing, np.zeros(3))
+        return x
 
 
 def optical_density(x: np.ndarray) -> np.ndarray:
@@ -182,6 +186,12 @@ def _target(reference: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
     if vectors is None:
         raise InputError(f"RandStainMatchd: reference {which} shows too little stained tissue, give another image")
     return vectors, _concentration(density, vectors)
+
+
+def _towards(own: np.ndarray, target: np.ndarray, scale: np.ndarray, weight: float) -> np.ndarray:
+    """The change (3,3) of density that takes two stains, and how strong they are, `weight` of the way to the target."""
+    between = _third((1 - weight) * own + weight * target)
+    return np.linalg.inv(_third(own)) @ np.diag([*scale**weight, 1.0]) @ between
 
 
 def _remix(density: np.ndarray, mixing: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Hand cases of lesion localization (class activation maps, boxes), as the libraries that it builds on must give them."""
+"""Hand cases of lesion localization (activation maps, boxes), as the libraries that it builds on must give them."""
 
 from __future__ import annotations
 

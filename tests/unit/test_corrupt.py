@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medssl.transforms import distort
-from medssl.transforms.boxes import draw_box
+from medssl.transforms.boxes import draw_box, within
 from medssl.transforms.corrupt import (
     RandCutoutd,
     RandInpaintd,
@@ -192,3 +192,14 @@ def test_a_fill_is_in_the_units_of_the_image(make) -> None:
             make("x", fill=fill)({"x": x})
     with pytest.raises(InputError, match=r"scale it to 0\.\.1"):
         RandCutoutd("x", fill="noise")({"x": x * 3000 - 1000})
+
+
+def test_the_noise_of_each_block_of_a_draw_is_its_own() -> None:
+    blocks = 4
+    erase = RandCutoutd(blocks=blocks, stop=0.0, fill="noise", side=(0.2, 0.2))
+    boxes = [erase.draw(np.random.default_rng(0), (1, 100, 100))["boxes"][0]]
+    noise = erase.apply(np.zeros((1, 100, 100), np.float32), {"boxes": boxes * blocks, "seed": 1000})
+    last = noise[within(boxes[0])]
+    for count in range(1, blocks):
+        other = erase.apply(np.zeros((1, 100, 100), np.float32), {"boxes": boxes * count, "seed": 1000})
+        assert not np.isin(other[within(boxes[0])], last).any()

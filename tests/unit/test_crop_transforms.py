@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from monai.transforms.intensity.dictionary import ScaleIntensityd
 from medssl.crop.contrastive import contrastive_window
 from medssl.crop.random import RandomCrop
 from medssl.crop.transforms import ContrastiveCropd, RandResizedCropd
+from medssl.transforms.warp import warp
 from medssl.types import InputError
 
 BOX = (0.5, 0.25, 0.75, 0.5)
@@ -129,7 +132,66 @@ def test_bad_input_is_refused():
             ContrastiveCropd("image", size=(8, 8), box_source=boxes)({"image": grid(20, 20), "index": 7})
     with pytest.raises(InputError, match="two corners"):
         ContrastiveCropd("image", size=(8, 8), box_source=torch.zeros(3))({"image": grid(20, 20), "index": 1})
-    with pytest.raises(InputError, match="box_source None"):
+    with pytest.raises(InputError, match="box_source is None"):
         ContrastiveCropd("image", size=(8, 8))
     with pytest.raises(InputError, match="NaN"):
         RandResizedCropd("image", size=(8, 8))({"image": np.full((1, 9, 9), np.nan)})
+
+
+@pytest.mark.parametrize("shape", [(60, 50), (30, 60, 50)])
+def test_a_crop_that_moves_is_sampled_once_by_the_map_of_both(shape):
+    """Coordinates sampled linearly are the map itself, so that two samplings would not hide."""
+    size = tuple(s // 3 for s in shape)
+    moves = {"flip": 0.5, "rotate": 10.0, "zoom": 0.1, "elastic": 1.0}
+    crop = ContrastiveCropd("x", size, {0: (0.4,) * len(shape) + (0.6,) * len(shape)}, scale=(0.2, 0.4), **moves)
+    crop.set_random_state(3)
+    image = grid(*shape)
+    found = crop({"x": image, "index": 0})["x"]
+    drawn = crop.drawn
+    assert drawn["elastic_mm"] > 0
+    assert np.array_equal(crop.replay({"x": image, "index": 0}, json.loads(json.dumps(drawn)))["x"], found)
+    assert np.array_equal(found, warp(image, crop.map(image.shape, drawn), average=True))
+    still = ContrastiveCropd("x", size, {0: (0.4,) * len(shape) + (0.6,) * len(shape)}, scale=(0.2, 0.4))
+    still.set_random_state(3)
+    still({"x": image, "index": 0})
+    assert still.drawn["window"] == drawn["window"]  # what is drawn of where to look does not depend on the moves
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: ContrastiveCropd("x", (8, 8), {0: BOX}, alpha=np.inf), "alpha is inf, give a number"),
+        (lambda: ContrastiveCropd("x", (8, 8), {0: BOX}, alpha="a"), "alpha is 'a', give a number"),
+        (lambda: RandResizedCropd("x", (8, 8), scale=0.5), "scale is 0.5: give two"),
+        (lambda: RandResizedCropd("x", (8, 8), scale=(None, 1)), "scale is .*: give two"),
+        (lambda: RandResizedCropd("x", (8, 8), scale=(True, True)), "scale is .*: give two"),
+        (lambda: RandResizedCropd("x", (8, 8), scale=[(0.1, 0.2), (0.3, 0.4)]), "scale is .*: give two"),
+        (lambda: RandResizedCropd("x", (8, 8), ratio=(1, np.inf)), "ratio is .*: give two"),
+        (lambda: RandResizedCropd("x", (8, 8), turn="no"), "turn is 'no', give True or False"),
+        (lambda: RandResizedCropd("x", (8, 8), average="x"), "average is 'x', give True or False"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(make, told):
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("source", "index", "told"),
+    [
+        ([BOX], "a", "has no box for index a"),
+        ([BOX], None, "has no box for index None"),
+        ([BOX, BOX], -1, "has no box for index -1"),
+        (torch.tensor([BOX]), np.array([0, 0]), "has no box for index"),
+        ({0: ("a", "b", "c", "d")}, 0, "give numbers"),
+        ({0: None}, 0, r"two corners|give numbers"),
+    ],
+)
+def test_a_box_that_cannot_be_found_or_is_none_is_said(source, index, told):
+    with pytest.raises(InputError, match=told):
+        ContrastiveCropd("x", (8, 8), source)({"x": grid(20, 20), "index": index})
+
+
+def test_a_box_may_carry_a_gradient():
+    boxes = torch.tensor([BOX], requires_grad=True)
+    assert ContrastiveCropd("x", (8, 8), boxes)({"x": grid(20, 20), "index": 0})["x"].shape == (2, 8, 8)

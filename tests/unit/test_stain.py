@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from medssl.data.phantom import histology
 from medssl.transforms.stain import (
@@ -120,3 +123,33 @@ def test_gray_images_are_refused_whether_or_not_the_coin_falls(make) -> None:
 def test_impossible_settings_are_refused(make, said) -> None:
     with pytest.raises(InputError, match=said):
         make()
+
+
+def luminance(x: np.ndarray) -> np.ndarray:
+    return x.mean(0).ravel()
+
+
+def real_tiles() -> list[np.ndarray]:
+    folder = Path(__file__).parents[3] / "shared" / "data" / "he" / "open" / "images"
+    if not folder.is_dir():
+        pytest.skip("the stained tiles are not beside the project")
+    images = (np.asarray(Image.open(file).convert("RGB")) for file in sorted(folder.iterdir()))
+    return [np.moveaxis(image, -1, 0).astype(np.float32) / 255 for image in images]
+
+
+def nearly_one_stain() -> list[np.ndarray]:
+    """Purple tiles: two stains 14 degrees apart, and noise, which un-mixing would blow up."""
+    rng = np.random.default_rng(0)
+    own = np.array([HED[0], HED[0] + 0.35 * HED[1]])
+    own = own / np.linalg.norm(own, axis=1, keepdims=True)
+    images = [mixed(own, seed) for seed in range(4)]
+    return [np.clip(x + rng.normal(0, 0.03, x.shape), 0, 1).astype(np.float32) for x in images]
+
+
+@pytest.mark.parametrize("tiles", [real_tiles, nearly_one_stain])
+def test_matching_never_makes_another_picture(tiles) -> None:
+    """All the way to the target what is dark stays dark, also where the stains are hard to tell apart."""
+    images = tiles()
+    matched = [RandStainMatchd(weight=(1, 1)).apply(x, {"reference": 0, "weight": 1.0}) for x in images]
+    alike = [np.corrcoef(luminance(x), luminance(y))[0, 1] for x, y in zip(images, matched, strict=True)]
+    assert min(alike) > 0.9

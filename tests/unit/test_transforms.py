@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from medssl import crop, transforms
 from medssl.run.kinds import kinds
@@ -68,3 +69,20 @@ def test_keys_on_different_grids_are_refused_whether_or_not_the_coin_falls(name)
         transform.prob = prob
         with pytest.raises(InputError, match=r"the keys have shapes .* bring them to one grid first"):
             transform({"x": tile(30, 34), "y": tile(30, 20), "index": 0})
+
+
+@pytest.mark.parametrize("name", transforms.__all__)
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_half_floats_that_are_no_numbers_are_refused(name, value) -> None:
+    """1e38 is infinite as float16, so that a comparison in float16 would let infinity pass."""
+    image = tile(32, 32).astype(np.float16)
+    image[0, 5, 5] = value
+    with pytest.raises(InputError, match="NaN|infinite"):
+        made(name)({"x": image})
+
+
+@pytest.mark.parametrize("name", transforms.__all__)
+@pytest.mark.parametrize("image", [[[[0.5]]], None, "scan.nii", torch.zeros(3, 32, 32, dtype=torch.bfloat16)])
+def test_what_is_no_image_is_said(name, image) -> None:
+    with pytest.raises(InputError, match="give"):
+        made(name)({"x": image})
