@@ -77,7 +77,7 @@ def test_half_floats_that_are_no_numbers_are_refused(name, value) -> None:
     """1e38 is infinite as float16, so that a comparison in float16 would let infinity pass."""
     image = tile(32, 32).astype(np.float16)
     image[0, 5, 5] = value
-    with pytest.raises(InputError, match="NaN|infinite"):
+    with pytest.raises(InputError, match=r"NaN|infinite"):
         made(name)({"x": image})
 
 
