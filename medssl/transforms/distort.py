@@ -142,5 +142,8 @@ def genesis(*, spatial_dims: int, prob: float = 1.0, blocks: int = 10_000) -> Co
 
 
 def mask(*, spatial_dims: int, prob: float = 1.0, block: int = 16, ratio: float = 0.6) -> Corruption:
-    """Block masks as in masked auto-encoders (He et al. 2022): `ratio` of the blocks, `block` voxels a side."""
+    """Block masks as in masked auto-encoders (He et al. 2022): `ratio` of the blocks, `block` voxels a side.
+
+    0.6 is SparK's ratio (Tian et al. 2023), for convolutions; transformers take 0.75.
+    """
     return RandMaskBlocksd(prob=prob, block=block, ratio=ratio)
