@@ -26,7 +26,7 @@ from medssl.data.phantom_3d import ct_case
 from medssl.models.decoder import unet
 from medssl.models.encoder import tiny
 from medssl.pretext import Pretext
-from medssl.transforms import corrupt, distort
+from medssl.transforms import corrupt, distort, shuffle
 from medssl.transforms.filters import blur
 from medssl.types import Views
 
@@ -89,10 +89,10 @@ def genesis_corruptions() -> Figure:
     """The four corruptions one by one, and the chain that training draws."""
     x, rng = _slice(), np.random.default_rng(4)
     alone = {
-        "local shuffling": corrupt.RandLocalShuffled(blocks=10_000),
+        "local shuffling": shuffle.RandLocalShuffled(blocks=10_000),
         "Bezier curve": distort.RandRemapd(),
-        "in-painting": corrupt.RandInpaintd(),
-        "out-painting": corrupt.RandOutpaintd(),
+        "in-painting": corrupt.RandInpaintd(blocks=5, stop=0.05),
+        "out-painting": corrupt.RandOutpaintd(blocks=5, stop=0.05),
         "as drawn in training": distort.genesis(spatial_dims=2),
     }
     return _gallery([("target", x), *((name, t.apply(x, t.draw(rng, x.shape))) for name, t in alone.items())])

@@ -59,19 +59,21 @@ def sheet(source: np.ndarray, made: tuple[View, ...], case: Case) -> Figure:
     axes[0, 0].spines[:].set_visible(False)
     axes[1, 0].axis("off")
     for column, (view, colour) in enumerate(zip(made, COLOURS, strict=True), start=1):
-        for line in outline(place(view, case), 0, case.shape[0] // 2).lines:
+        where = place(view, case)
+        for line in outline(where, 0, case.shape[0] // 2).lines:
             axes[0, 0].plot(line[:, 1], line[:, 0], color=colour, linewidth=1.5)
-        show(axes[0, column], view.target, f"target {column}")
-        show(axes[1, column], view.x, f"input {column}")
+        show(axes[0, column], view.target, f"target {column}", where.cuts[0])
+        show(axes[1, column], view.x, f"input {column}", where.cuts[0])
         for panel in axes[:, column]:
             for spine in panel.spines.values():
                 spine.set(visible=True, color=colour, linewidth=2)
     return figure
 
 
-def show(axes: object, image: np.ndarray, title: str) -> None:
-    """The middle slice of a volume, or the image; volumes are stored with up at the end of the first axis."""
-    flat = image[:, image.shape[1] // 2] if image.ndim == 4 else image
+def show(axes: object, image: np.ndarray, title: str, cut: int | None = None) -> None:
+    """A slice of a volume (the middle one), or the image; volumes are stored with up at the end of the first axis."""
+    at = image.shape[1] // 2 if cut is None else cut
+    flat = image[:, at] if image.ndim == 4 else image
     picture = np.moveaxis(flat, 0, -1) if len(flat) == 3 else flat[0]
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, origin="lower" if image.ndim == 4 else "upper")
     axes.set_title(title, fontsize=8)

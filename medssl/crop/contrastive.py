@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from medssl.crop.geometry import draw_size, full_box, start_range
-from medssl.crop.heat import box_from_map, covers, heat_map, largest_box, volume
+from medssl.crop.heat import box_from_map, covers, guided, heat_map, largest_box, volume
 from medssl.crop.random import RandomCrop
+from medssl.crop.times import refreshes
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ContrastiveCrop", "box_from_map", "build", "heat_map"]
 
 MOSTLY_FULL = 0.9
+FEW_GUIDED = 0.1
 
 
 def build(
@@ -52,7 +54,7 @@ def build(
     A `start` at the last step (1.0) is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
     """
-    due = _refreshes(start, every, steps)
+    due = refreshes(start, every, steps)
     return ContrastiveCrop(
         RandomCrop(scale=scale, ratio=ratio),
         samples=samples,
@@ -142,7 +144,8 @@ class ContrastiveCrop:
         self.fallback[index] = silent
         self.refreshes += 1
         renewed = index.unique()
-        _warn(covers(self.boxes[renewed], self.largest[renewed]), self.fallback[renewed])
+        crops = guided(self.boxes[renewed], self.random.scale(0))
+        _warn(covers(self.boxes[renewed], self.largest[renewed]), self.fallback[renewed], crops)
 
     def state(self) -> dict[str, Any]:
         """Everything that moves, as tensors."""
@@ -169,13 +172,15 @@ class ContrastiveCrop:
         """What to log of the boxes.
 
         box_volume: mean share of the array; box_share: mean share of how far a box could reach (the body); full_boxes:
-        share of boxes that reach that far; box_fallbacks: number of maps that said nothing.
+        share of boxes that reach that far; guided_crops: share of crops (view 0) whose centre a box keeps from where
+        it could be otherwise; box_fallbacks: number of maps that said nothing.
         """
         share = volume(self.boxes) / volume(self.largest)
         return {
             "box_volume": volume(self.boxes).mean().item(),
             "box_share": share.clamp(max=1).mean().item(),  # the box of a silent map is larger than a body
             "full_boxes": covers(self.boxes, self.largest).double().mean().item(),
+            "guided_crops": guided(self.boxes, self.random.scale(0)),
             "box_fallbacks": float(self.fallback.sum()),
         }
 
@@ -203,8 +208,8 @@ def contrastive_window(
     return Window(tuple(start), size)
 
 
-def _warn(full: Tensor, silent: Tensor) -> None:
-    """Warn of boxes just set that do not guide: those of `silent` (N,) maps, or if nearly all are `full` (N,)."""
+def _warn(full: Tensor, silent: Tensor, crops: float) -> None:
+    """Warn of boxes just set: of `silent` (N,) maps, and if nearly all are `full` (N,) or few `crops` are guided."""
     if silent.any():
         warnings.warn(
             f"{int(silent.sum())} of {len(silent)} heat maps are constant, not finite or nowhere above the threshold: "
@@ -217,27 +222,12 @@ def _warn(full: Tensor, silent: Tensor) -> None:
             "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
             stacklevel=3,
         )
-
-
-def _refreshes(start: float | int, every: float | int, steps: int) -> list[int]:
-    """The steps, after as many are done, at which boxes are renewed; shares are rounded each, so that none adds up."""
-    first = _steps("crop.start", start, steps)
-    if first > steps:
-        raise InputError(f"crop.start is step {first} but the run has {steps}: start earlier, or set crop.kind=random")
-    _steps("crop.every", every, steps)
-    if every == 0:
-        raise InputError(f"crop.every is {every}: give a share of the run, or steps; 1.0 renews the boxes but once")
-    share = every if isinstance(every, float) else every / steps
-    begin = start if isinstance(start, float) else start / steps
-    times = [round((begin + n * share) * steps) for n in range(math.floor((1 - begin) / share + 1e-9) + 1)]
-    return sorted({time for time in times if time < steps})
-
-
-def _steps(name: str, time: float | int, steps: int) -> int:
-    """A float in 0..1 is a share of the run, an integer is steps."""
-    if (isinstance(time, float) and not 0 <= time <= 1) or time < 0:
-        raise InputError(f"{name} is {time}: give a share of the run (a float from 0 to 1) or steps (an integer)")
-    return time if isinstance(time, int) else round(time * steps)
+    elif crops < FEW_GUIDED:
+        warnings.warn(
+            f"boxes move {crops:.0%} of the crops: most are too large to be anywhere but in the middle, so "
+            "ContrastiveCrop does little: lower crop.scale (in 3D [0.05, 0.5]), or raise crop.threshold",
+            stacklevel=3,
+        )
 
 
 def _check(alpha: float, rule: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MIN_CELLS = 6
+CROPS = 16  # sizes of crops that are asked for
 SAMPLES_A_CELL = {2: 32, 3: 8}  # 32: the published 7 -> 224; 8 keeps a 3D map of 12 cells at 96^3
 
 
@@ -115,6 +116,18 @@ def covers(boxes: Tensor, others: Tensor) -> Tensor:
     """Which of the boxes (N,2n) hold all of the other in their row: (N,) bool."""
     (low, high), (first, last) = boxes.chunk(2, 1), others.chunk(2, 1)
     return ((low <= first) & (high >= last)).all(1)
+
+
+def guided(boxes: Tensor, scale: tuple[float, float]) -> float:
+    """Share of crops whose centre the boxes (N,2n) keep from where it could be; their volume is uniform in `scale`.
+
+    A crop of `side` has its centre in [side/2, 1 - side/2]: a box with no edge in there changes nothing. Crops count as
+    being of the array's shape.
+    """
+    low, high = boxes.chunk(2, 1)
+    shares = scale[0] + (scale[1] - scale[0]) * (torch.arange(CROPS, dtype=torch.float64) + 0.5) / CROPS
+    half = shares[:, None, None] ** (1 / low.shape[1]) / 2
+    return ((low > half) | (high < 1 - half)).any(2).double().mean().item()
 
 
 def _reach(

@@ -35,6 +35,11 @@ def _kind(group: dict[str, Any]) -> dict[str, Any]:
     return group
 
 
+def _players(optimizers: Any) -> Any:
+    """An optimizer set to null is none, so that an override can take one out of a shipped recipe."""
+    return {k: v for k, v in optimizers.items() if v is not None} if isinstance(optimizers, dict) else optimizers
+
+
 Time = Annotated[int | float | str, AfterValidator(_time)]
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
 Precision = Annotated[
@@ -112,7 +117,7 @@ class Recipe(Group):
     data: Data = Data()
     encoder: Kind
     decoder: Kind | None = None
-    optimizers: dict[str, Optimizer]
+    optimizers: Annotated[dict[str, Optimizer], BeforeValidator(_players)]
     train: Train
 
     def resolved(self) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def sheet(samples: Sequence[Restored]) -> Figure:
     width, height = CELL * len(heads) + 0.2, HEAD + len(samples) * (CELL + LABEL)
     figure = Figure(figsize=(width, height), facecolor="white")
     found = ", ".join(f"{name} {value:.4f}" for name, value in errors(samples).items())
-    figure.text(0.1 / width, 1 - 0.12 / height, f"mean squared error: {found}", va="top", fontsize=8)
+    figure.text(
+        0.1 / width, 1 - 0.12 / height, f"mean squared error of these {len(samples)}: {found}", va="top", fontsize=8
+    )
     for row, sample in enumerate(samples):
         top = HEAD + row * (CELL + LABEL)
         at = telling(sample.seen - sample.target, sample.mask)[0]

@@ -204,4 +204,7 @@ def _check_players(recipe: PretrainRecipe, pretext: Pretext) -> None:
     for name in sorted(players - given):
         raise InputError(f"optimizers has no entry for the player '{name}': add optimizers.{name}.kind and .lr")
     for name in sorted(given - players):
-        raise InputError(f"optimizers.{name} has no player in this recipe (players: {sorted(players)}): remove it")
+        raise InputError(
+            f"optimizers.{name} has no player in this recipe (players: {sorted(players)}): remove it, or set "
+            f"optimizers.{name}=null"
+        )

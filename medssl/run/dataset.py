@@ -103,7 +103,7 @@ def mismatch(cache: Cache, preset: str) -> str | None:
         return None
     return (
         f"warning: the cache was prepared as {prepared}, but its views are made as for {preset}: "
-        f"set views.preset={prepared}"
+        f"set views.preset={prepared}, and views.intensity=null views.warp=null where the recipe lists its own"
     )
 
 

@@ -57,7 +57,7 @@ def changes(specs: Sequence[Mapping[str, Any]], spatial_dims: int, channels: int
     if stains and (spatial_dims != 2 or channels not in (None, 3)):
         raise InputError(
             f"intensity: {stains[0]} needs RGB images in 2D, but spatial_dims is {spatial_dims} and channels is "
-            f"{channels}: take another preset, or an intensity list without it"
+            f"{channels}: set channels=3 if they are RGB, or take another preset, or an intensity list without it"
         )
     return made
 

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from medssl.crop import contrastive, random
 from medssl.crop.contrastive import contrastive_window
-from medssl.crop.heat import box_from_map, covers, heat_map, largest_box
+from medssl.crop.geometry import start_range
+from medssl.crop.heat import box_from_map, covers, guided, heat_map, largest_box
 from medssl.types import InputError, Maps
 
 
@@ -203,7 +204,29 @@ def test_statistics():
     ours = policy(samples=2)
     ours.set_boxes(torch.arange(2), torch.tensor([[0, 0, 1, 1.0], [0, 0, 0.5, 0.5]]))
     expected = {"box_volume": 0.625, "box_share": 0.625, "full_boxes": 0.5, "box_fallbacks": 0.0}
-    assert ours.statistics() == expected
+    assert ours.statistics() == expected | {"guided_crops": 0.5}
+
+
+def test_how_many_crops_the_boxes_guide_is_what_drawing_shows():
+    """Sides are 0.45 to 1: a box that ends at 0.7 holds back crops of a side under 0.6, one that ends at 0.9 none."""
+    boxes = torch.tensor([[0, 0, 1, 0.7], [0.1, 0.1, 0.9, 0.9]]).double()
+    share = (0.36 - 0.2) / 0.8
+    assert guided(boxes[:1], (0.2, 1.0)) == pytest.approx(share, abs=1 / 16)
+    assert guided(boxes[1:], (0.2, 1.0)) == 0
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(2000):
+        side = np.sqrt(rng.uniform(0.2, 1.0))
+        held += start_range(1000, int(1000 * side), 0, 0.7) != start_range(1000, int(1000 * side), 0, 1)
+    assert held / 2000 == pytest.approx(share, abs=0.04)
+
+
+def test_crops_too_large_for_any_box_are_warned_of():
+    small = torch.tensor([[0.3, 0.3, 0.7, 0.7], [0.2, 0.2, 0.6, 0.6]])
+    with pytest.warns(UserWarning, match=r"boxes move 0% of the crops.*lower crop\.scale"):
+        policy(samples=2, scale=(0.95, 1.0)).set_boxes(torch.arange(2), torch.tensor([[0.1, 0.1, 0.9, 0.9]] * 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy(samples=2).set_boxes(torch.arange(2), small)
 
 
 BODY = torch.tensor([[0.0, 0.125, 0.75, 0.875]]).double().repeat(2, 1)
