@@ -22,19 +22,24 @@ NormKind = Literal["batch", "sync_batch", "instance", "group"]
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the global batch of equal parts.
 
-    Torch's own works on CUDA alone, and DDP on the CPU refuses every module that derives from it.
+    Torch's own works on CUDA alone, and DDP on the CPU refuses every module that derives from it. Embeddings (B,C),
+    few and often but a thousandth of their mean apart, are normalised in float64, on one rank too: in float32 what is
+    left of their differences would depend on how the mean was added up.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B,C[,*S]) by the mean and variance over all ranks; in eval by the running ones."""
-        if not self.training or ranks.world() == 1:
+        embeddings, count = input.ndim == 2, ranks.world() * input.numel() // input.shape[1]
+        if not self.training or count == 1 or (ranks.world() == 1 and not embeddings):
             return super().forward(input)
-        x = input if input.dtype == torch.float64 else input.float()  # moments of half precision would drift
+        x = (
+            input.double() if embeddings else (input if input.dtype == torch.float64 else input.float())
+        )  # moments of half precision would drift
         axes = [0, *range(2, x.ndim)]
         mean = _over_ranks(x.mean(axes))
         centred = x - _per_channel(mean, x)
         variance = _over_ranks(centred.square().mean(axes))
-        self._track(mean.detach(), variance.detach(), ranks.world() * x.numel() // x.shape[1])
+        self._track(mean.detach(), variance.detach(), count)
         x = centred * _per_channel(torch.rsqrt(variance + self.eps), x)
         if self.affine:
             x = x * _per_channel(self.weight, x) + _per_channel(self.bias, x)
@@ -49,8 +54,10 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             return
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance * count / (count - 1), momentum)  # torch keeps the unbiased variance
+        self.running_mean.lerp_(mean.to(self.running_mean), momentum)
+        self.running_var.lerp_(
+            (variance * count / (count - 1)).to(self.running_var), momentum
+        )  # torch keeps the unbiased variance
 
 
 def _over_ranks(x_C: Tensor) -> Tensor:
