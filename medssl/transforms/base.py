@@ -90,8 +90,8 @@ class RandTransform(MapTransform, Randomizable):
         """Shapes of the images of all keys that are there, which must be on one grid."""
         name = type(self).__name__
         shapes = {key: shape_of(data[key], f"{name}: {key}") for key in self.key_iterator(dict(data))}
-        for shape in shapes.values():
-            refuse_shape(shape, name)
+        for key, shape in shapes.items():
+            refuse_shape(shape, f"{name}: {key}")
         if len({shape[1:] for shape in shapes.values()}) > 1:
             raise InputError(f"{name}: the keys have shapes {shapes}, bring them to one grid first")
         return shapes

@@ -11,7 +11,7 @@ from monai.transforms.inverse import InvertibleTransform
 
 from medssl.transforms.affine import moved, shared_spacing
 from medssl.transforms.arguments import DIMS, bounded, fill_value, flag, positive, sides
-from medssl.transforms.base import RandTransform, like, refuse, refuse_shape, shape_of, to_numpy
+from medssl.transforms.base import RandTransform, like, refuse, to_numpy
 from medssl.transforms.modality import HIGHEST
 from medssl.transforms.warp import Fill, Warp, WarpSettings, compose, draw_warp, warp
 from medssl.types import InputError, Window
@@ -125,13 +125,7 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
 
     def _images(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The images of all keys that are there, which must be on one grid."""
-        images = {key: data[key] for key in self.key_iterator(dict(data))}
-        for key, image in images.items():
-            refuse_shape(shape_of(image, f"{type(self).__name__}: {key}"), f"{type(self).__name__}: {key}")
-        shapes = {key: tuple(image.shape[1:]) for key, image in images.items()}
-        if len(set(shapes.values())) > 1:
-            raise InputError(f"{type(self).__name__}: the keys have shapes {shapes}, bring them to one grid first")
-        return images
+        return {key: data[key] for key in self._shapes(data)}
 
     def _moved(self, key: Hashable, image: Any, array: np.ndarray, w: Warp) -> Any:
         order: Literal[0, 1] = 1 if self.modes[key] == "linear" else 0
