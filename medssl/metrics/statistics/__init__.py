@@ -1,0 +1,41 @@
+"""How sure one may be of a mean, a difference or a rank when both runs (seeds) and patients were drawn at random.
+
+Shape letters: S seeds (the readers of a reader study), P patients, N cases, I inits, T tasks, B resamples, L amounts of
+labels. Nothing here knows of networks or files: arrays in, numbers out.
+"""
+
+from medssl.metrics.statistics.bootstrap import (
+    Interval,
+    expanded_interval,
+    grouped_interval,
+    patient_weights,
+    two_level_interval,
+)
+from medssl.metrics.statistics.label_efficiency import LabelsSaved, labels_reaching, labels_saved, labels_saved_interval
+from medssl.metrics.statistics.mrmc import MRMC, jackknife, mrmc, patient_means
+from medssl.metrics.statistics.ranking import Ranking, mean_ranks, ranking
+from medssl.metrics.statistics.signflip import SignFlip, holm, permutation_test, share_won, sign_flip
+
+__all__ = [
+    "MRMC",
+    "Interval",
+    "LabelsSaved",
+    "Ranking",
+    "SignFlip",
+    "expanded_interval",
+    "grouped_interval",
+    "holm",
+    "jackknife",
+    "labels_reaching",
+    "labels_saved",
+    "labels_saved_interval",
+    "mean_ranks",
+    "mrmc",
+    "patient_means",
+    "patient_weights",
+    "permutation_test",
+    "ranking",
+    "share_won",
+    "sign_flip",
+    "two_level_interval",
+]

@@ -1,0 +1,106 @@
+"""Bootstrap intervals over patients, for one network on one test set, and over seeds and patients together.
+
+The plain percentile interval is too narrow for few patients: it lacks the factor sqrt(n / (n-1)) and takes the normal
+for the t distribution. The expanded percentile interval (Hesterberg 2015, The American Statistician 69(4), section 4.3)
+reads the percentiles at Phi(-sqrt(n / (n-1)) t(n-1)) instead. Under about 30 patients even that covers too seldom where
+values are skewed (Dice with missed lesions).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from medssl.metrics.statistics.groups import members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Interval(NamedTuple):
+    """An estimate with its limits."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def grouped_interval(
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[Any],
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Expanded percentile bootstrap of `statistic(indices)` over whole patients.
+
+    Args:
+        statistic: the score of the cases with the given indices, which may repeat.
+        groups: the patient of each of the N cases.
+        rng: the only source of chance.
+        level: of the interval.
+        resamples: number of bootstrap samples; each draws as many patients as there are.
+
+    NaN resamples (an AUC without both classes) are left out; both limits are NaN when fewer than two patients exist.
+    """
+    cases = members(groups)
+    estimate = float(statistic(np.arange(len(groups))))
+    if len(cases) < 2:
+        return Interval(estimate, float("nan"), float("nan"))
+    draws = rng.integers(len(cases), size=(resamples, len(cases)))
+    values = [statistic(np.concatenate([cases[i] for i in draw])) for draw in draws]
+    return Interval(estimate, *expanded_interval(np.asarray(values, dtype=float), len(cases), level))
+
+
+def expanded_interval(values_B: np.ndarray, patients: int, level: float = 0.95) -> tuple[float, float]:
+    """The limits of `level` from bootstrap values of a statistic of `patients` independent patients; see the module."""
+    if patients < 2:
+        return float("nan"), float("nan")
+    t = stats.t.ppf(0.5 * (1 + level), patients - 1)
+    return _percentiles(values_B, float(stats.norm.cdf(-np.sqrt(patients / (patients - 1)) * t)))
+
+
+def patient_weights(patients: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each patient occurs in each bootstrap sample, (B,P) float: each row sums to P.
+
+    A score that is a ratio of sums over patients (sensitivity, FROC) needs no more than these.
+    """
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples).astype(float)
+
+
+def two_level_interval(
+    statistics: Sequence[Callable[[np.ndarray], float]],
+    groups: Sequence[Any],
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Percentile bootstrap of the mean over seeds of `statistics[seed](indices)`: seeds and patients are resampled.
+
+    It covers .81 to .99 where it says .95, depending on what varies (see `mrmc`, which holds its level): for curves
+    whose statistic has no pseudo-values, never for a verdict. With one seed only the patients are resampled.
+    """
+    cases, seeds = members(groups), len(statistics)
+    full = np.array([statistic(np.arange(len(groups))) for statistic in statistics], dtype=float)
+    known = full[~np.isnan(full)]
+    values = []
+    for _ in range(resamples):
+        drawn_cases = np.concatenate([cases[i] for i in rng.integers(len(cases), size=len(cases))])
+        drawn = Counter(rng.integers(seeds, size=seeds).tolist())
+        found = np.array([statistics[seed](drawn_cases) for seed in drawn])
+        values.append(float(np.average(found, weights=list(drawn.values()))))
+    estimate = float(known.mean()) if known.size else float("nan")
+    return Interval(estimate, *_percentiles(np.asarray(values), 0.5 * (1 - level)))
+
+
+def _percentiles(values: np.ndarray, tail: float) -> tuple[float, float]:
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
