@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from medssl.data.cache import FORMAT, Cache, Case, write_case, write_json
-from medssl.data.phantom import ct_case
+from medssl.data.phantom.cases import ct_case
 from medssl.types import Window
 
 SHAPE = (200, 512, 512)  # Z, Y, X

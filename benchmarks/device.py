@@ -20,7 +20,7 @@ import torch
 from medssl import recipe as recipes
 from medssl import views
 from medssl.engine import log
-from medssl.run import pretrain
+from medssl.pretraining import loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace, where: str, batch: int) -> Found:
         path.write_text(text)
         taken: list[float] = []
         with _timed(taken, options.device):
-            pretrain.train(*recipes.load("pretrain", str(path), [f"out={folder}/run", f"device={options.device}"]))
+            loop.train(*recipes.load("pretrain", str(path), [f"out={folder}/run", f"device={options.device}"]))
         records = log.read(Path(folder) / "run" / "metrics.jsonl")[WARM:]
     mean = {key: sum(record[key] for record in records) / len(records) for key in ("time", "data_wait")}
     return Found(mean["time"], sum(taken[WARM:]) / len(taken[WARM:]), mean["data_wait"], records[-1]["memory"])

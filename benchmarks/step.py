@@ -140,7 +140,7 @@ def part(row: Row, setting: Setting, views: Views, device: str) -> Part:
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             found = pretext(views)
-        total = sum(WEIGHTS[name] * loss for name, loss in found.main.items()) + sum(found.rivals.values())
+        total = sum(WEIGHTS[name] * loss for name, loss in found.main.items()) + sum(found.adversaries.values())
         total.backward()
         players.step(optimizers, SPECS, players.norms(optimizers))
         pretext.after_step()

@@ -24,7 +24,7 @@ from medssl.data.cache import Case
 from medssl.transforms.corrupt import RandCutoutd
 from medssl.transforms.intensity import RandBlurNoised, RandGammad
 from medssl.transforms.modality import Preset
-from medssl.transforms.warp import Warp, WarpSettings, warp, warp_torch
+from medssl.transforms.resampling.warp import Warp, WarpSettings, warp, warp_torch
 from medssl.types import Window
 from medssl.views import ViewMaker
 

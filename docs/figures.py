@@ -21,8 +21,8 @@ from medssl.branches import adversary, restore
 from medssl.crop.contrastive import contrastive_window
 from medssl.crop.heat import box_from_map, spread
 from medssl.crop.random import RandomCrop
-from medssl.data.phantom_2d import xray
-from medssl.data.phantom_3d import ct_case
+from medssl.data.phantom.images import xray
+from medssl.data.phantom.volumes import ct_case
 from medssl.models.decoder import unet
 from medssl.models.encoder import tiny
 from medssl.pretext import Pretext
@@ -111,7 +111,7 @@ def dira_branches() -> Figure:
     for _ in range(600):
         views = _pairs(rng, 4)
         found = pretext(views)
-        total = 10 * found.main["restoration"] + 0.001 * found.main["adversarial"] + found.rivals["discriminator"]
+        total = 10 * found.main["restoration"] + 0.001 * found.main["adversarial"] + found.adversaries["discriminator"]
         total.backward()
         for optimizer in (main, rival):
             optimizer.step()

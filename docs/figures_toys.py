@@ -31,11 +31,11 @@ def adco_bank() -> Figure:
     points = nn.Module()
     points.forward = lambda x: (x,)
     method = _adco_on(points, negatives=14)
-    optimizer = torch.optim.SGD(method.rivals()["bank"], lr=3.0, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(method.adversaries()["bank"], lr=3.0, momentum=0.9, weight_decay=1e-4)
     path = [normalize(method.bank.detach(), dim=1)]
     for _ in range(40):
         optimizer.zero_grad()
-        sum(method(views, lambda v: (views.x[v],)).rivals.values()).backward()
+        sum(method(views, lambda v: (views.x[v],)).adversaries.values()).backward()
         optimizer.step()
         path.append(normalize(method.bank.detach(), dim=1))
     figure, axes = axes_of(1, 3, 8.4, 3.1)
@@ -53,7 +53,7 @@ def adco_bank() -> Figure:
 
 
 def _adco_on(points: nn.Module, negatives: int) -> adco.AdCo:
-    key_encoder = keys.KeyEncoder(points, nn.Identity(), 0.999, False, 0)
+    key_encoder = keys.EMAEncoder(points, nn.Identity(), 0.999, False, 0)
     bank = keys.unit_gaussian(negatives, 2, 3)
     return adco.AdCo(nn.Identity(), key_encoder, bank, 0, 0.2, 0.2, True, None, False, "none")
 
@@ -145,7 +145,7 @@ def _siamese(stopped: bool) -> list[tuple[float, float, float]]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        health = base.spread(z1)
+        health = base.collapse_metrics(z1)
         found.append((loss.item(), health["embedding_std"].item(), health["effective_rank"].item()))
     return found
 

@@ -16,9 +16,9 @@ from medssl import views
 from medssl.crop import random
 from medssl.data import foreground, presets
 from medssl.data.cache import Case
-from medssl.data.phantom import ct_case, histology, mr_case, xray
+from medssl.data.phantom.cases import ct_case, histology, mr_case, xray
 from medssl.report.panels import GROUND
-from medssl.report.place import outline, place
+from medssl.report.view_geometry import outline, place
 from medssl.types import View, Window
 
 IMAGES = Path(__file__).parent / "images"

@@ -48,7 +48,7 @@ def doctor(
     recipe: Annotated[str | None, typer.Option("--recipe", help="Estimate what this recipe needs.")] = None,
 ) -> None:
     """Say what this machine has, what is missing, and what a recipe would need."""
-    from medssl.run.doctor import doctor as run
+    from medssl.verbs.doctor import doctor as run
 
     sys.exit(run(recipe))
 
@@ -67,7 +67,7 @@ def scan(
     key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
 ) -> None:
     """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
-    from medssl.run.data import scan as run
+    from medssl.verbs.data import scan as run
 
     run(
         folders,
@@ -93,7 +93,7 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
     """Orient, resample, crop to the body and store every volume for random access; resumable."""
-    from medssl.run.data import prepare as run
+    from medssl.verbs.data import prepare as run
 
     run(manifest, out, preset=preset, spacing=spacing, channels=channels, workers=workers)
 
@@ -101,7 +101,7 @@ def prepare(
 @app.command(epilog="Example: medssl convert manifest.csv --out nifti")
 def convert(manifest: Manifest, out: Out) -> None:
     """Write each row of a manifest as NIfTI in its native grid."""
-    from medssl.run.data import convert as run
+    from medssl.verbs.data import convert as run
 
     run(manifest, out)
 
@@ -110,7 +110,7 @@ def convert(manifest: Manifest, out: Out) -> None:
 def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.png")) -> None:
     """Draw the views a recipe makes: crop windows and boxes, targets, corruption."""
     from medssl.recipe import load
-    from medssl.run.preview import preview as run
+    from medssl.verbs.preview import preview as run
 
     run(*load("pretrain", recipe, overrides or []), out, Path(recipe).stem)
 
@@ -118,8 +118,8 @@ def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.
 @app.command(epilog="Example: medssl pretrain phantom_tiny out=runs/phantom train.steps=200")
 def pretrain(recipe: Recipe, overrides: Overrides = None) -> None:
     """Pretrain an encoder and decoder without labels. out=DIR is required; resume=true continues exactly."""
+    from medssl.pretraining.loop import pretrain as run
     from medssl.recipe import load
-    from medssl.run.pretrain import pretrain as run
 
     run(*load("pretrain", recipe, overrides or []))
 
@@ -127,8 +127,8 @@ def pretrain(recipe: Recipe, overrides: Overrides = None) -> None:
 @app.command(epilog="Example: medssl finetune segment_3d data.cache=cache init=runs/pretrain out=runs/segment")
 def finetune(recipe: Recipe, overrides: Overrides = None) -> None:
     """Fine-tune for segmentation or classification from init=RUN or init=scratch."""
+    from medssl.finetuning.loop import finetune as run
     from medssl.recipe import load
-    from medssl.run.finetune import finetune as run
 
     run(*load("finetune", recipe, overrides or []))
 
@@ -141,7 +141,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Write masks on the grid of the source, or predictions.csv for a classifier."""
-    from medssl.run.predict import predict as start
+    from medssl.finetuning.predict import predict as start
 
     start(run, inputs, out, device=device)
 
@@ -149,8 +149,8 @@ def predict(
 @app.command(epilog="Example: medssl benchmark phantom_tiny inits.pretrained=runs/phantom out=runs/benchmark")
 def benchmark(recipe: Recipe, overrides: Overrides = None) -> None:
     """Fine-tune from several inits with several label fractions and seeds, and compare them."""
+    from medssl.benchmarking.loop import benchmark as run
     from medssl.recipe import load
-    from medssl.run.benchmark import benchmark as run
 
     run(*load("benchmark", recipe, overrides or []))
 
@@ -185,7 +185,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="The recipe to show, as NAME or VERB/NAME.")] = None,
 ) -> None:
     """List the shipped recipes, show one, or print the JSON schema of all."""
-    from medssl.run.recipes import recipes as run
+    from medssl.verbs.recipes import recipes as run
 
     run(action, name)
 
@@ -196,7 +196,7 @@ def demo(
     short: Annotated[bool, typer.Option(help="Fewer steps: for tests.")] = False,
 ) -> None:
     """Make phantom scans and run the whole chain on them, from scan to report."""
-    from medssl.run.demo import demo as run
+    from medssl.verbs.demo import demo as run
 
     run(out, short=short)
 

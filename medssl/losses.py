@@ -14,7 +14,7 @@ AdversarialKind = Literal["least_squares", "hinge"]
 SSIM_SHARE = 0.84  # Zhao et al. 2017, "Loss functions for image restoration with neural networks", section 3.4
 
 
-def wide(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32, or in float64 if it has that."""
     return x if x.dtype == torch.float64 else x.float()
 
@@ -22,16 +22,16 @@ def wide(x: Tensor) -> Tensor:
 def cosines(q_BD: Tensor, positive_BD: Tensor, negatives_MD: Tensor, mask_BM: Tensor | None = None) -> Tensor:
     """Inner products (B,1+M) of unit vectors: column 0 q_i·k_i, then q_i·n_j; -inf where the mask is true."""
     with torch.autocast(q_BD.device.type, enabled=False):
-        q, k, n = wide(q_BD), wide(positive_BD), wide(negatives_MD)
+        q, k, n = at_least_float32(q_BD), at_least_float32(positive_BD), at_least_float32(negatives_MD)
         negative = q @ n.T
         if mask_BM is not None:
             negative = negative.masked_fill(mask_BM, -torch.inf)
         return torch.cat([(q * k).sum(1, keepdim=True), negative], 1)
 
 
-def first_of(cosines_BM: Tensor, temperature: float) -> Tensor:
+def info_nce_from_cosines(cosines_BM: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of picking column 0: mean_i [log sum_j exp(c_ij/t) - c_i0/t]."""
-    scaled = wide(cosines_BM) / temperature
+    scaled = at_least_float32(cosines_BM) / temperature
     return (torch.logsumexp(scaled, 1) - scaled[:, 0]).mean()
 
 
@@ -42,13 +42,13 @@ def info_nce(
 
     Rows are unit vectors; `mask` is true where n_j is no negative of q_i. Source: van den Oord et al. 2018, eq. 4.
     """
-    return first_of(cosines(q_BD, positive_BD, negatives_MD, mask_BM), temperature)
+    return info_nce_from_cosines(cosines(q_BD, positive_BD, negatives_MD, mask_BM), temperature)
 
 
 def cross_correlation(a_BD: Tensor, b_BD: Tensor) -> Tensor:
     """C (D,D) = a'ᵀ b' / B, where ' standardises each column over the batch with the population deviation."""
     with torch.autocast(a_BD.device.type, enabled=False):
-        return _standardise(wide(a_BD)).T @ _standardise(wide(b_BD)) / len(a_BD)
+        return _standardise(at_least_float32(a_BD)).T @ _standardise(at_least_float32(b_BD)) / len(a_BD)
 
 
 def barlow_twins(a_BD: Tensor, b_BD: Tensor, off_diagonal: float = 0.0051) -> Tensor:
@@ -60,7 +60,7 @@ def barlow_twins(a_BD: Tensor, b_BD: Tensor, off_diagonal: float = 0.0051) -> Te
 
 def negative_cosine(p_BD: Tensor, z_BD: Tensor) -> Tensor:
     """-mean_i p_i·z_i / (|p_i| |z_i|), no gradient into z (Chen and He 2021, eq. 1 and 3)."""
-    return -functional.cosine_similarity(wide(p_BD), wide(z_BD.detach()), dim=1).mean()
+    return -functional.cosine_similarity(at_least_float32(p_BD), at_least_float32(z_BD.detach()), dim=1).mean()
 
 
 def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
@@ -69,7 +69,7 @@ def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squ
     least_squares: (mean (real - 1)² + mean fake²) / 2 (Mao et al. 2017, eq. 2);
     hinge: mean max(0, 1 - real) + mean max(0, 1 + fake) (Lim and Ye 2017).
     """
-    real, fake = wide(real), wide(fake)
+    real, fake = at_least_float32(real), at_least_float32(fake)
     if kind == "hinge":
         return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
     return ((real - 1).square().mean() + fake.square().mean()) / 2
@@ -77,7 +77,7 @@ def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squ
 
 def generator(fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
     """What the generator lowers. least_squares: mean (fake - 1)²; hinge: -mean fake."""
-    fake = wide(fake)
+    fake = at_least_float32(fake)
     return -fake.mean() if kind == "hinge" else (fake - 1).square().mean()
 
 
@@ -90,7 +90,7 @@ def restoration(
     With a mask each sample is averaged over its own masked voxels (none: 0), then samples are, so that samples do not
     depend on their neighbours in the batch.
     """
-    error = _error(wide(x_BC), wide(target_BC), kind)
+    error = _error(at_least_float32(x_BC), at_least_float32(target_BC), kind)
     if mask_B1 is None:
         return error.mean()
     weight = mask_B1.to(error).expand_as(error).flatten(1)

@@ -41,15 +41,15 @@ class Pretext(nn.Module):
         _check(method, decoder, restore, adversary)
         self.encoder, self.method, self.decoder = encoder, method, decoder
         self.restore, self.adversary = restore, adversary
-        self._rivals = _rivals(method, adversary)
+        self._adversaries = _adversaries(method, adversary)
         self._trainable = self._parts()
-        self._waiting = set(method.starts(1)) if method else set()
+        self._waiting = set(method.delays(1)) if method else set()
         self.activate(set(self.names()) - self._waiting)
 
     def names(self) -> tuple[str, ...]:
         """Every loss this pretext can compute, main ones first."""
         has = (self.method, self.restore, self.adversary)
-        return (*(name for name, part in zip(MAIN, has, strict=True) if part is not None), *self._rivals)
+        return (*(name for name, part in zip(MAIN, has, strict=True) if part is not None), *self._adversaries)
 
     def activate(self, names: Collection[str]) -> None:
         """Turn on exactly the losses in `names`.
@@ -59,27 +59,27 @@ class Pretext(nn.Module):
         unknown = set(names) - set(self.names())
         if unknown:
             raise InputError(f"no such loss: {sorted(unknown)}; this pretext has {sorted(self.names())}")
-        rivals = {r for r in self._rivals if _answers(r) in names and (r in names or r not in self._waiting)}
-        self._active = {name for name in MAIN if name in names} | rivals
+        adversaries = {r for r in self._adversaries if _answers(r) in names and (r in names or r not in self._waiting)}
+        self._active = {name for name in MAIN if name in names} | adversaries
         on = {id(p) for p in chain.from_iterable(self.players().values())}
-        for parameter in chain(*self._trainable.values(), *self._rivals.values()):
+        for parameter in chain(*self._trainable.values(), *self._adversaries.values()):
             parameter.requires_grad_(id(parameter) in on)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """The parameters each active player moves, "main" first."""
         parts = [part for name, part in self._trainable.items() if name in self._active]
-        rivals = {name: parameters for name, parameters in self._rivals.items() if name in self._active}
-        return {"main": _unique(chain.from_iterable(parts)), **rivals}
+        adversaries = {name: parameters for name, parameters in self._adversaries.items() if name in self._active}
+        return {"main": _unique(chain.from_iterable(parts)), **adversaries}
 
     def forward(self, views: Views) -> Losses:
         """The active losses of one batch; each view is encoded at most once."""
         encode = functools.cache(lambda view: self._encode(views, view))
         main: dict[str, Tensor] = {}
-        rivals: dict[str, Tensor] = {}
+        adversaries: dict[str, Tensor] = {}
         if self.method is not None and "discrimination" in self._active:
             found = self.method(views, encode)
             main |= found.main
-            rivals |= found.rivals
+            adversaries |= found.adversaries
         if self.restore is not None and self.decoder is not None and self._active & {"restoration", "adversarial"}:
             decoded = self.decoder(encode(0), views.x[0].shape[2:])
             reconstruction, loss = self.restore(decoded, views)
@@ -88,8 +88,8 @@ class Pretext(nn.Module):
             if self.adversary is not None and "adversarial" in self._active:
                 found = self.adversary(reconstruction, views.target)
                 main |= found.main
-                rivals |= found.rivals
-        return Losses(main, rivals)
+                adversaries |= found.adversaries
+        return Losses(main, adversaries)
 
     def reconstruct(self, x_BC: Tensor) -> Tensor:
         """What the restorative branch makes of an input (B,C,*S). Raises InputError if there is none."""
@@ -123,14 +123,14 @@ class Pretext(nn.Module):
 
     def _parts(self) -> dict[str, list[nn.Parameter]]:
         """What each main loss can move; parameters frozen beforehand (the key encoder) stay so."""
-        rivals = {id(p) for p in chain.from_iterable(self._rivals.values())}
+        theirs = {id(p) for p in chain.from_iterable(self._adversaries.values())}
         reach = {
             "discrimination": (self.encoder, self.method),
             "restoration": (self.encoder, self.decoder, self.restore),
             "adversarial": (self.encoder, self.decoder, self.restore),
         }
         return {
-            name: [p for part in parts if part for p in part.parameters() if p.requires_grad and id(p) not in rivals]
+            name: [p for part in parts if part for p in part.parameters() if p.requires_grad and id(p) not in theirs]
             for name, parts in reach.items()
         }
 
@@ -146,10 +146,10 @@ def _check(method: object, decoder: object, restore: object, adversary: object) 
         raise InputError("restore is set and decoder is null: add a decoder or set restore=null")
 
 
-def _rivals(method: Method | None, adversary: Adversary | None) -> dict[str, list[nn.Parameter]]:
-    rivals = method.rivals() if method is not None else {}
+def _adversaries(method: Method | None, adversary: Adversary | None) -> dict[str, list[nn.Parameter]]:
+    adversaries = method.adversaries() if method is not None else {}
     judge = [p for p in adversary.parameters() if p.requires_grad] if adversary is not None else []
-    return rivals | ({"discriminator": judge} if judge else {})
+    return adversaries | ({"discriminator": judge} if judge else {})
 
 
 def _answers(rival: str) -> str:

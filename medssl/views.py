@@ -14,19 +14,20 @@ import torch
 from torch.utils.data import Dataset
 
 from medssl.data.cache import Reading
-from medssl.transforms.drafts import Draft, Drafts, finish, read, region
+from medssl.transforms.deferred import DeferredView, DeferredViews, finish, read, region
 from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
-from medssl.transforms.warp import compose, draw_warp, warp
+from medssl.transforms.resampling.warp import compose, draw_warp, warp
 from medssl.types import InputError, View, Views, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medssl.data.cache import Cache, Case
+    from medssl.transforms.arguments import Fill
     from medssl.transforms.base import Params
     from medssl.transforms.modality import Preset
-    from medssl.transforms.warp import Fill, Warp
+    from medssl.transforms.resampling.warp import Warp
     from medssl.types import CropPolicy
 
 
@@ -65,7 +66,7 @@ def build(
     return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful, device=device)
 
 
-Batch = Views | Drafts
+Batch = Views | DeferredViews
 
 
 class Drawn(NamedTuple):
@@ -104,14 +105,14 @@ class ViewMaker:
 
     def drafts(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
-    ) -> tuple[Draft, ...]:
+    ) -> tuple[DeferredView, ...]:
         """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
         views = range(len(self.sizes))
         return tuple(self._draft(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
 
     def finish(self, batch: Batch, device: torch.device) -> Views:
         """Bring a batch to `device`, and make its views there if workers left that to it."""
-        if isinstance(batch, Drafts):
+        if isinstance(batch, DeferredViews):
             made = [finish(drafts, self.preset, device) for drafts in batch.x]
             batch = Views(tuple(x for x, _ in made), made[0][1], batch.mask, batch.sample, batch.patient)
         x = tuple(view.to(device, non_blocking=True) for view in batch.x)
@@ -134,7 +135,7 @@ class ViewMaker:
         return Drawn(window, map_, plain, moved, changes, corrupt)
 
     def _view(self, source: Any, case: Case, drawn: Drawn) -> View:
-        x, clean = _sample(source, drawn.map, case, self.preset.warp.fill, beyond=self.preset.beyond)
+        x, clean = _sample(source, drawn.map, case, self.preset.warp.fill, keep_unclipped=self.preset.keep_unclipped)
         target = clean if drawn.plain is None else _sample(source, drawn.plain, case)[1]
         for transform, params in zip(self.preset.intensity, drawn.changes, strict=True):
             x = transform.apply(x, params)
@@ -154,12 +155,12 @@ class ViewMaker:
             named[f"{name} {len(named)}" if name in named else name] = params
         return named if self.preset.corrupt is None else {**named, "corrupt": drawn.corrupt}
 
-    def _draft(self, source: Any, case: Case, drawn: Drawn) -> Draft:
+    def _draft(self, source: Any, case: Case, drawn: Drawn) -> DeferredView:
         parts = [read(source, drawn.map, case, self.preset.warp.fill)]
         if drawn.plain is not None:
             parts.append(read(source, drawn.plain, case))
         mask = self._mask((source.shape[0], *drawn.map.size), drawn)
-        return Draft(parts, case.intensity, drawn.changes, drawn.corrupt, torch.from_numpy(mask))
+        return DeferredView(parts, case.intensity, drawn.changes, drawn.corrupt, torch.from_numpy(mask))
 
 
 class Sample(NamedTuple):
@@ -168,7 +169,7 @@ class Sample(NamedTuple):
     views: tuple[View, ...]
     number: int
     patient: int
-    drafts: tuple[Draft, ...] = ()  # in place of views
+    drafts: tuple[DeferredView, ...] = ()  # in place of views
 
 
 class ViewsDataset(Dataset[Sample]):
@@ -204,7 +205,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     patient = torch.tensor([sample.patient for sample in samples])
     if samples[0].drafts:
         drafts = tuple(list(of_view) for of_view in zip(*(sample.drafts for sample in samples), strict=True))
-        return Drafts(drafts, torch.stack([draft.mask for draft in drafts[0]]), number, patient)
+        return DeferredViews(drafts, torch.stack([draft.mask for draft in drafts[0]]), number, patient)
     x = tuple(_stack([v.x for v in views]) for views in zip(*(sample.views for sample in samples), strict=True))
     first = [sample.views[0] for sample in samples]
     return Views(x, _stack([view.target for view in first]), _stack([view.mask for view in first]), number, patient)
@@ -223,12 +224,12 @@ def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]], *, cut: bool
 
 
 def _sample(
-    source: Any, map_: Warp, case: Case, fill: Fill = "edge", *, beyond: bool = False
+    source: Any, map_: Warp, case: Case, fill: Fill = "edge", *, keep_unclipped: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """What intensity changes start from, with values `beyond` the case's window if asked for, and the same cut."""
     found, inner = region(source, map_, case, fill)
-    x = scaled(warp(found, inner, fill=fill), case.intensity, cut=not beyond)
-    return x, np.clip(x, 0, 1) if beyond else x
+    x = scaled(warp(found, inner, fill=fill), case.intensity, cut=not keep_unclipped)
+    return x, np.clip(x, 0, 1) if keep_unclipped else x
 
 
 def _stack(arrays: list[np.ndarray]) -> torch.Tensor:

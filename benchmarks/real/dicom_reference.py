@@ -12,8 +12,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from medssl.data import dicom
-from medssl.data.volume import Volume, make, orient
+from medssl.data.read import dicom
+from medssl.data.read.volume import Volume, make, orient
 from medssl.types import InputError
 
 EXACT = 1e-9

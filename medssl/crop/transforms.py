@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from monai.config.type_definitions import KeysCollection
 
+    from medssl.transforms.arguments import Fill
     from medssl.transforms.base import Params
     from medssl.transforms.spatial import Mode
-    from medssl.transforms.warp import Fill
     from medssl.types import Window
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.data import atomic, manifest, nifti, reader
+from medssl.data import atomic, manifest
+from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.types import InputError
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medssl.data.manifest import Manifest, Row
-    from medssl.data.volume import Volume
+    from medssl.data.read.volume import Volume
 
 
 def convert(

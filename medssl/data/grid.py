@@ -9,8 +9,8 @@ import numpy as np
 
 from medssl.data import foreground, presets
 from medssl.data.cache import Box
+from medssl.data.read.volume import Volume, make, orient, resample
 from medssl.data.reject import Rejected
-from medssl.data.volume import Volume, make, orient, resample
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from medssl.types import InputError, Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from medssl.data.volume import Volume
+    from medssl.data.read.volume import Volume
 
 __all__ = ["prepare", "to_array", "to_source"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medssl.data import reader
 from medssl.data.manifest import Manifest
+from medssl.data.read import reader
+from medssl.data.read.volume import Volume, orient
 from medssl.data.reject import Rejected
-from medssl.data.volume import Volume, orient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

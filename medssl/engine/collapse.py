@@ -31,13 +31,13 @@ class Watch(ABC):
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
-        self.ill = 0
+        self.strikes = 0
 
     def see(self, record: Mapping[str, float]) -> str | None:
         """Take the metrics of one step; a warning in plain language, or nothing."""
         signs = self._signs(record)
-        self.ill = self.ill + 1 if signs else 0
-        return self._warning(signs) if self.ill == self.patience else None
+        self.strikes = self.strikes + 1 if signs else 0
+        return self._warning(signs) if self.strikes == self.patience else None
 
     @abstractmethod
     def _signs(self, record: Mapping[str, float]) -> list[str]: ...

@@ -32,7 +32,7 @@ class AdCo(base.Method):
     def __init__(
         self,
         head: nn.Module,
-        key_encoder: keys.KeyEncoder,
+        key_encoder: keys.EMAEncoder,
         bank_KD: Tensor,
         keyed: int,
         temperature: float,
@@ -61,11 +61,11 @@ class AdCo(base.Method):
         """Two views or more; symmetric: two. Raises InputError."""
         keys.pairs(count, self.symmetric)
 
-    def rivals(self) -> dict[str, list[nn.Parameter]]:
+    def adversaries(self) -> dict[str, list[nn.Parameter]]:
         """The bank."""
         return {"bank": [self.bank]}
 
-    def starts(self, batch: int) -> dict[str, int]:
+    def delays(self, batch: int) -> dict[str, int]:
         """The bank waits ceil(rows yet to fill / batch) steps; loaded full, it plays at once."""
         return {"bank": -(-max(0, self.keyed - int(self.filled)) // batch)} if self.keyed else {}
 
@@ -74,7 +74,7 @@ class AdCo(base.Method):
         pairs = keys.pairs(len(views.x), self.symmetric)
         filling, playing = self._filling(), self.bank.requires_grad
         k = {v: self.key_encoder(views.x[v], views) for v in sorted({p.key for p in pairs})}
-        w_KD = functional.normalize(losses.wide(self.bank), dim=1)
+        w_KD = functional.normalize(losses.at_least_float32(self.bank), dim=1)
         main = rival = torch.zeros((), device=w_KD.device)
         for pair in pairs:
             q = self.project(encode(pair.query))
@@ -82,11 +82,13 @@ class AdCo(base.Method):
             candidates, mask = self._candidates(views, k[pair.key], w_KD, filling)
             cosines = losses.cosines(q, own, candidates.detach(), mask)
             pruned = self._pruned(cosines)
-            main = main + pair.weight * losses.first_of(pruned, self.temperature)
+            main = main + pair.weight * losses.info_nce_from_cosines(pruned, self.temperature)
             if playing:
                 played = losses.cosines(q.detach(), own, candidates, mask)
-                rival = rival - pair.weight * losses.first_of(played, self.bank_temperature)
-        self.diagnostics = base.contrast(pruned, sum(pair.weight for pair in pairs)) | base.spread(q)
+                rival = rival - pair.weight * losses.info_nce_from_cosines(played, self.bank_temperature)
+        self.diagnostics = base.contrastive_metrics(pruned, sum(pair.weight for pair in pairs)) | base.collapse_metrics(
+            q
+        )
         self.diagnostics |= {"max_cosine": base.largest(cosines[:, -len(w_KD) :]), **self._bank(-rival, playing)}
         if filling and self.training:
             self._fresh.append(k[pairs[0].key].k)
@@ -94,12 +96,12 @@ class AdCo(base.Method):
 
     def begin(self, encoder: nn.Module) -> None:
         """theta_k <- theta_q."""
-        self.key_encoder.become(encoder, self.head)
+        self.key_encoder.copy_from(encoder, self.head)
 
     @torch.no_grad()
     def after_step(self, encoder: nn.Module) -> None:
         """Move the key encoder; while the bank fills, put the step's keys into it; once full, theta_k <- theta_q."""
-        self.key_encoder.follow(encoder, self.head)
+        self.key_encoder.ema_update(encoder, self.head)
         if not self._fresh:
             return
         start = int(self.filled)
@@ -108,7 +110,7 @@ class AdCo(base.Method):
         self.bank[start : start + len(fresh)] = fresh.to(self.bank)
         self.filled += len(fresh)
         if start + len(fresh) == self.keyed:
-            self.key_encoder.become(encoder, self.head)
+            self.key_encoder.copy_from(encoder, self.head)
 
     def _filling(self) -> bool:
         filling = self.keyed > 0 and int(self.filled) < self.keyed
@@ -174,7 +176,7 @@ def build(
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")
     keyed = 0 if init == "gaussian" else min(size, samples or size)
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
-    key_encoder = keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed)
+    key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
     bank = keys.unit_gaussian(size, dim, seed)
     taus = (temperature, bank_temperature)
     return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude)

@@ -33,7 +33,7 @@ class BarlowTwins(base.Method):
         self.check_views(len(views.x))
         a, b = (self.project(encode(v)) for v in (0, 1))
         loss = losses.barlow_twins(ranks.gather_grad(a), ranks.gather_grad(b), self.off_diagonal)
-        self.diagnostics = base.spread(a)
+        self.diagnostics = base.collapse_metrics(a)
         return Losses({"discrimination": loss}, {})
 
 

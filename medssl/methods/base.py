@@ -44,12 +44,12 @@ class Method(nn.Module):
         if count != 2:
             raise InputError(f"this method compares 2 views, views.count is {count}: set views.count=2")
 
-    def rivals(self) -> dict[str, list[nn.Parameter]]:
+    def adversaries(self) -> dict[str, list[nn.Parameter]]:
         """Parameters of each rival, by the name of its loss."""
         return {}
 
-    def starts(self, batch: int) -> dict[str, int]:
-        """First step, counted from the method's own start, of rivals that wait, at `batch` samples a step.
+    def delays(self, batch: int) -> dict[str, int]:
+        """First step, counted from the method's own start, of adversaries that wait, at `batch` samples a step.
 
         Ask before the first step: it is counted from what the method holds then.
         """
@@ -69,7 +69,7 @@ def width(encoder: nn.Module) -> int:
 
 
 @torch.no_grad()
-def spread(z_BD: Tensor) -> dict[str, Tensor]:
+def collapse_metrics(z_BD: Tensor) -> dict[str, Tensor]:
     """How far embeddings are from collapse: both numbers are of unit vectors, of the batch of all ranks.
 
     embedding_std: deviation over the batch, averaged over D (0 collapsed, 1/sqrt(D) spread; Chen and He 2021, 4.1);
@@ -77,7 +77,7 @@ def spread(z_BD: Tensor) -> dict[str, Tensor]:
     Vetterli 2007).
     """
     with torch.autocast(z_BD.device.type, enabled=False):
-        z = ranks.gather(functional.normalize(losses.wide(z_BD), dim=1))
+        z = ranks.gather(functional.normalize(losses.at_least_float32(z_BD), dim=1))
         gram = z @ z.T if z.shape[0] <= z.shape[1] else z.T @ z
         # Embeddings that are not finite are for the loop to stop at, with the names of the samples.
         singular = torch.linalg.eigvalsh(gram.nan_to_num()).clamp_min(0).sqrt()
@@ -89,7 +89,7 @@ def spread(z_BD: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def contrast(cosines_BM: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
+def contrastive_metrics(cosines_BM: Tensor, weight: float = 1.0) -> dict[str, Tensor]:
     """Top-1 of picking column 0, masked share, loss of a guess.
 
     `masked` is the share of negatives that are none, being of the query's own patient or too like it. A guess costs the

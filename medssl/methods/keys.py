@@ -42,7 +42,7 @@ class Keys(NamedTuple):
         return self.k[ranks.rank() * batch :][:batch]
 
 
-class KeyEncoder(nn.Module):
+class EMAEncoder(nn.Module):
     """Moving average of encoder and head, without gradient and without decoder (He et al. 2020, eq. 2).
 
     Only parameters are averaged; statistics of batch norm come from its own forwards. Where the encoder has batch norm
@@ -73,13 +73,13 @@ class KeyEncoder(nn.Module):
         return Keys(k[torch.argsort(order)], *owners)
 
     @torch.no_grad()
-    def follow(self, encoder: nn.Module, head: nn.Module) -> None:
+    def ema_update(self, encoder: nn.Module, head: nn.Module) -> None:
         """theta_k <- m theta_k + (1 - m) theta_q."""
         for key, query in self._pairs(encoder, head):
             key.lerp_(query, 1 - self.momentum)
 
     @torch.no_grad()
-    def become(self, encoder: nn.Module, head: nn.Module) -> None:
+    def copy_from(self, encoder: nn.Module, head: nn.Module) -> None:
         """theta_k <- theta_q."""
         for key, query in self._pairs(encoder, head):
             key.copy_(query)
@@ -94,7 +94,7 @@ class KeyEncoder(nn.Module):
 
 def embed(head: nn.Module, features: Features) -> Tensor:
     """Pooled deepest features through `head`, as unit vectors (B,D)."""
-    return functional.normalize(losses.wide(head(heads.pool(features[-1]))), dim=1)
+    return functional.normalize(losses.at_least_float32(head(heads.pool(features[-1]))), dim=1)
 
 
 def shuffled(count: int, seed: int, round_: int) -> Tensor:

@@ -29,7 +29,7 @@ class MoCoV2(base.Method):
     def __init__(
         self,
         head: nn.Module,
-        key_encoder: keys.KeyEncoder,
+        key_encoder: keys.EMAEncoder,
         queue_KD: Tensor,
         temperature: float,
         symmetric: bool,
@@ -61,9 +61,9 @@ class MoCoV2(base.Method):
         for pair in pairs:
             q = self.project(encode(pair.query))
             cosines = losses.cosines(q, k[pair.key].own(len(q)), self.queue, mask)
-            loss = loss + pair.weight * losses.first_of(cosines, self.temperature)
+            loss = loss + pair.weight * losses.info_nce_from_cosines(cosines, self.temperature)
         weight = sum(pair.weight for pair in pairs)
-        self.diagnostics = base.contrast(cosines, weight) | base.spread(q)
+        self.diagnostics = base.contrastive_metrics(cosines, weight) | base.collapse_metrics(q)
         self.diagnostics["max_cosine"] = base.largest(cosines[:, 1:])
         if self.training:
             self._fresh.append(k[pairs[0].key])
@@ -71,12 +71,12 @@ class MoCoV2(base.Method):
 
     def begin(self, encoder: nn.Module) -> None:
         """theta_k <- theta_q."""
-        self.key_encoder.become(encoder, self.head)
+        self.key_encoder.copy_from(encoder, self.head)
 
     @torch.no_grad()
     def after_step(self, encoder: nn.Module) -> None:
         """Move the key encoder and put the step's keys into the queue."""
-        self.key_encoder.follow(encoder, self.head)
+        self.key_encoder.ema_update(encoder, self.head)
         for fresh in self._fresh:
             self._enqueue(fresh)
         self._fresh.clear()
@@ -116,5 +116,5 @@ def build(
     size = keys.largest_memory(samples) if queue == "auto" else queue
     keys.check_memory(size, samples, "method.queue")
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
-    key_encoder = keys.KeyEncoder(encoder, head, momentum, shuffle_bn, seed)
+    key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
     return MoCoV2(head, key_encoder, keys.unit_gaussian(size, dim, seed), temperature, symmetric, exclude)

@@ -38,7 +38,7 @@ class SimSiam(base.Method):
         z1, z2 = (self.project(encode(v)) for v in (0, 1))
         p1, p2 = self.predict(z1), self.predict(z2)
         loss = (losses.negative_cosine(p1, z2) + losses.negative_cosine(p2, z1)) / 2
-        self.diagnostics = base.spread(z1)
+        self.diagnostics = base.collapse_metrics(z1)
         return Losses({"discrimination": loss}, {})
 
 

@@ -1,6 +1,6 @@
 """The frame of a recipe: its groups, their common keys and types, and the sentences said when something does not fit.
 
-The arguments of a group with a `kind` are checked against the signature of that kind's `build` by `medssl.run.build`,
+The arguments of a group with a `kind` are checked against the signature of that kind's `build` by `medssl.build.parts`,
 since only there the kinds are imported.
 """
 

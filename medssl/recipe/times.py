@@ -8,9 +8,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from medssl.recipe.frame import Recipe
+    from pydantic import BaseModel
 
-    R = TypeVar("R", bound=Recipe)
+    R = TypeVar("R", bound=BaseModel)
 
 EPOCHS = re.compile(r"(\d+\.?\d*|\.\d+) epochs?")
 GROUPS = ("method", "restore", "adversary", "crop", "train")
@@ -43,5 +43,5 @@ def in_steps(recipe: R, samples: int | None) -> R:
         if samples is None:
             del group[key]
         elif passes is not None:
-            group[key] = math.ceil(passes * samples / recipe.train.batch)
+            group[key] = math.ceil(passes * samples / content["train"]["batch"])
     return type(recipe).model_validate(content)

@@ -26,7 +26,7 @@ from medssl.report.panels import (
     draw_source,
     draw_view,
 )
-from medssl.report.place import place, source_cuts
+from medssl.report.view_geometry import place, source_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.crop.heat import spread
-from medssl.report.place import cut_lines, outline
+from medssl.report.view_geometry import cut_lines, outline
 from medssl.views import scaled
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medssl.data.cache import Case
-    from medssl.report.place import Place
+    from medssl.report.view_geometry import Place
     from medssl.types import View
 
 COLOURS = ("#2f8fe0", "#f08c00", "#12a37a", "#8c5fd3", "#c9a800")  # a view each

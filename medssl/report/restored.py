@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
 from medssl.report.panels import GROUND, cut, strongest
-from medssl.report.place import telling
+from medssl.report.view_geometry import most_changed_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def sheet(samples: Sequence[Restored]) -> Figure:
     )
     for row, sample in enumerate(samples):
         top = HEAD + row * (CELL + LABEL)
-        at = telling(sample.seen - sample.target, sample.mask)[0]
+        at = most_changed_slice(sample.seen - sample.target, sample.mask)[0]
         name = sample.id if sample.seen.ndim == 3 else f"{sample.id}   axial slice {at + 1} of {sample.seen.shape[1]}"
         figure.text(0.1 / width, 1 - (top - 0.06) / height, name, fontsize=7, va="bottom", color="#77838f")
         whole = (sample.seen, sample.made, sample.target, sample.made - sample.target)

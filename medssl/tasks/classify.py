@@ -100,7 +100,7 @@ class Classify:
         probability, truth = probability[:, chosen], truth[:, chosen]
         return lambda i: _mean(classification.auc(probability[i], truth[i]))
 
-    def floor(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> None:
+    def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> None:
         """None: the AUC of what sees no image is 0.5."""
         return None
 

@@ -119,7 +119,7 @@ class Segment:
         values = np.array([row["dice"] for row in rows], dtype=float)
         return lambda i: float(np.nanmean(values[i])) if not np.isnan(values[i]).all() else float("nan")
 
-    def floor(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
+    def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
         """The Dice of the mean label map of the training cases, if the recipe asks for it."""
         if not self.with_floor:
             return None

@@ -50,5 +50,5 @@ class Task(Protocol):
     def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
         """`score` of the rows with given indices, fast, for the bootstrap."""
 
-    def floor(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
+    def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
         """The scores on `cases` of what knows the training targets but no image; None where that means nothing."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medssl.transforms.warp import Fill
 
 DIMS = (2, 3)
+Fill = float | Literal["edge", "reflect"]  # what a voxel outside the image is worth
 
 
 def bounded(what: str, value: Any, highest: float, counts: Sequence[int] = ()) -> tuple[float, ...]:

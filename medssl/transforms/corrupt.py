@@ -33,10 +33,10 @@ class Corruption(RandTransform):
         """Return where an image of `shape` (C,*S) was changed: (1,*S) bool."""
         changed = np.zeros((1, *shape[1:]), bool)
         if params is not None:
-            self.mark(changed[0], params)
+            self.fill_mask(changed[0], params)
         return changed
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Set `changed` (*S) where the draw changes the image."""
         raise NotImplementedError
 
@@ -102,7 +102,7 @@ class RandCutoutd(Filling):
                 block[...] = self.fill
         return changed
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark the boxes."""
         for box in params["boxes"]:
             changed[within(box)[1:]] = True
@@ -149,7 +149,7 @@ class RandOutpaintd(RandCutoutd):
             changed[within(box)] = x[within(box)]
         return changed
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark all but the windows."""
         changed[...] = True
         for box in params["boxes"]:
@@ -183,7 +183,7 @@ class RandMaskBlocksd(Filling):
         """Erase them."""
         return np.where(self.mask(x.shape, params), np.float32(self.fill), x)
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark the erased blocks; the last ones along an axis may be cut by the border."""
         grid = np.zeros([-(-s // self.block) for s in changed.shape], bool)
         grid.reshape(-1)[params["blocks"]] = True

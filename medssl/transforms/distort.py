@@ -33,7 +33,7 @@ class RandRemapd(Corruption):
         """Map through the curve."""
         return self.curve.change(x, params)
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark everything."""
         changed[...] = True
 
@@ -64,7 +64,7 @@ class RandOneOfd(Corruption):
         """Apply the one."""
         return self.choices[params["choice"]].apply(x, params["params"])
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark what the one marks."""
         changed |= self.choices[params["choice"]].mask((1, *changed.shape), params["params"])[0]
 
@@ -92,7 +92,7 @@ class RandChaind(Corruption):
             x = step.apply(x, drawn)
         return x
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark what any marks."""
         for step, drawn in zip(self.steps, params["steps"], strict=True):
             changed |= step.mask((1, *changed.shape), drawn)[0]

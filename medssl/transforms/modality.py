@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl.transforms import named
-from medssl.transforms.warp import WarpSettings
+from medssl.transforms.resampling.warp import WarpSettings
 from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
@@ -27,7 +27,7 @@ class Preset(NamedTuple):
     share: float | None = None  # elastic as a part of the view's side, where no length in mm suits every spacing
 
     @property
-    def beyond(self) -> bool:
+    def keep_unclipped(self) -> bool:
         """Whether intensity changes start from values beyond the case's window, since the first one moves it."""
         return bool(self.intensity) and isinstance(self.intensity[0], RandWindowJitterd)
 

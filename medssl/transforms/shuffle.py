@@ -48,7 +48,7 @@ class RandPatchSwapd(Corruption):
             changed[within(b)] = x[within(a)]
         return changed
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark both boxes of each pair."""
         for pair in params["boxes"]:
             for box in pair:
@@ -82,7 +82,7 @@ class RandLocalShuffled(Corruption):
         """Shuffle each block."""
         return shuffle_blocks(x, self._boxes(x.shape[1:], params), params["seed"])
 
-    def mark(self, changed: np.ndarray, params: Params) -> None:
+    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
         """Mark the blocks."""
         for box in self._boxes(changed.shape, params).tolist():
             changed[within(box)[1:]] = True

@@ -9,11 +9,11 @@ import numpy as np
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.inverse import InvertibleTransform
 
-from medssl.transforms.affine import moved, shared_spacing
-from medssl.transforms.arguments import DIMS, bounded, fill_value, flag, positive, sides
+from medssl.transforms.arguments import DIMS, Fill, bounded, fill_value, flag, positive, sides
 from medssl.transforms.base import RandTransform, like, refuse, to_numpy
 from medssl.transforms.modality import HIGHEST
-from medssl.transforms.warp import Fill, Warp, WarpSettings, compose, draw_warp, warp
+from medssl.transforms.resampling.affine import moved, shared_spacing
+from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_warp, warp
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

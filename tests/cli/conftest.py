@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from medssl import cli
-from medssl.data.phantom_files import write_ct_dataset
+from medssl.data.phantom.files import write_ct_dataset
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import FINETUNE, PRETRAIN
 
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 
 
 def refused(said, *words: str) -> None:

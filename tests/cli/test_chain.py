@@ -15,10 +15,10 @@ from conftest import FINETUNE, PRETRAIN
 from PIL import Image
 from safetensors.torch import load_file
 
-from medssl.data import dicom
+from medssl.build import parts
+from medssl.data.read import dicom
 from medssl.engine import checkpoint
 from medssl.recipe import load
-from medssl.run import build
 
 RUN = {"recipe.yaml", "manifest.lock", "metrics.jsonl", "train.log", "tb", "checkpoints", "report.html"}
 NAMES = [b"Phantom^Made", b"Made up", b"PHANTOM-0-", b"20000101", b"phantom abdomen"]  # of the DICOM headers
@@ -88,8 +88,8 @@ def test_a_pretraining_leaves_exactly_what_is_promised(chain):
 def test_a_resolved_recipe_is_a_recipe_and_nothing_is_left_to_fill(chain):
     written = chain.pretrained / "recipe.yaml"
     recipe, _ = load("pretrain", str(written), [])
-    build.validate(recipe)
-    assert build.resolved(recipe) == yaml.safe_load(written.read_text())
+    parts.validate(recipe)
+    assert parts.resolved(recipe) == yaml.safe_load(written.read_text())
 
 
 def test_a_finetuning_says_what_it_took_and_whom_it_tested(chain):

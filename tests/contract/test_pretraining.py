@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import medssl
+from medssl.build.parts import kinds
+from medssl.pretraining.loop import train
 from medssl.recipe import load
-from medssl.run.build import kinds
-from medssl.run.pretrain import train
 from medssl.types import InputError
 
 torch.set_num_threads(1)
@@ -52,7 +52,7 @@ def test_the_combinations_are_all_there():
 
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory) -> dict[int, Path]:
-    from medssl.data.phantom import phantom_cache
+    from medssl.data.phantom.cases import phantom_cache
 
     made = {}
     for dims, preset in ((2, "xray"), (3, "ct")):

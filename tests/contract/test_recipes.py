@@ -10,9 +10,13 @@ import pytest
 import torch
 
 import medssl
-from medssl.data.phantom import phantom_cache
+from medssl.benchmarking import grid
+from medssl.benchmarking import loop as benchmarking
+from medssl.build import finetune_setup, parts
+from medssl.data.phantom.cases import phantom_cache
+from medssl.finetuning import loop as finetuning
+from medssl.pretraining import loop as pretraining
 from medssl.recipe import load, parse, shipped
-from medssl.run import benchmark, build, finetune, grid, plan, pretrain
 from medssl.types import Interrupted
 
 torch.set_num_threads(1)
@@ -48,7 +52,7 @@ def test_adcos_multi_crop_has_the_published_sizes_and_scales():
 
 
 def test_contrastive_crop_as_published_has_no_guard():
-    crop = build.resolved(load("pretrain", "contrastive_crop_paper_2d", [])[0])["crop"]
+    crop = parts.resolved(load("pretrain", "contrastive_crop_paper_2d", [])[0])["crop"]
     assert [crop[key] for key in ("level", "box_upper", "min_side", "percentile")] == ["deepest", "index", 0.0, None]
     assert [crop[key] for key in ("scale", "alpha", "threshold", "start", "every")] == [[0.2, 1.0], 0.6, 0.1, 0.2, 0.2]
 
@@ -58,7 +62,7 @@ def test_a_baseline_of_restoration_undoes_its_corruption_alone_and_its_page_says
     recipe, _ = load("pretrain", f"{name}_tiny_3d", [])
     page = (Path(medssl.__file__).parents[1] / "docs" / "methods" / f"{name}.md").read_text()
     shown = parse(page.split("```yaml")[1].split("```")[0], name)
-    content = build.resolved(recipe)
+    content = parts.resolved(recipe)
     assert content["views"]["intensity"] == []
     assert shown["method"] is shown["adversary"] is content["method"] is content["adversary"] is None
     for group in ("views", "restore"):
@@ -128,12 +132,12 @@ def check_resume(verb, room, start, name, overrides, tmp_path, stop_after_one_st
 @pytest.mark.parametrize("name", of("pretrain"))
 def test_a_pretraining_recipe_fits_as_it_is(name):
     recipe, _ = load("pretrain", name, [])
-    build.validate(recipe)
-    resolved = build.resolved(recipe)
+    parts.validate(recipe)
+    resolved = parts.resolved(recipe)
     for group in ("views", "crop", "encoder"):
         assert set(getattr(recipe, group)) <= set(resolved[group])
     with torch.device("meta"):
-        pretext = build.pretrain_parts(recipe).pretext
+        pretext = parts.pretrain_parts(recipe).pretext
     assert {parameter.device.type for parameter in pretext.parameters()} == {"meta"}
     players = {"main"} | ({"bank"} & set(recipe.optimizers)) | ({"discriminator"} if recipe.adversary else set())
     assert set(recipe.optimizers) == players
@@ -143,13 +147,13 @@ def test_a_pretraining_recipe_fits_as_it_is(name):
 def test_a_pretraining_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_after_one_step):
     recipe, _ = load("pretrain", name, [])
     dims = recipe.spatial_dims
-    cache = cache_of(build.resolved(recipe)["views"]["preset"], dims)
+    cache = cache_of(parts.resolved(recipe)["views"]["preset"], dims)
     overrides = [*SMALL, f"views.size={[SIDE] * dims}", f"data.cache={cache}", "train.checkpoint_every=1"]
     overrides += ["method.dim=8", "method.hidden=16"] if recipe.method else []
     bank = ["method.negatives=2"] if "bank" in recipe.optimizers else []  # filled by one step, so that it plays as well
     overrides += bank
     overrides += ["adversary.start=1"] if recipe.adversary else []  # late shares of two steps round to their end
-    lines = check_resume("pretrain", pretrain, pretrain.train, name, overrides, tmp_path, stop_after_one_step)
+    lines = check_resume("pretrain", pretraining, pretraining.train, name, overrides, tmp_path, stop_after_one_step)
     expected = {"discrimination"} if recipe.method else set()
     expected |= {"restoration"} if recipe.restore else set()
     expected |= {"adversarial", "discriminator"} if recipe.adversary else set()
@@ -161,7 +165,7 @@ def test_a_pretraining_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_af
 @pytest.mark.parametrize("name", of("finetune"))
 def test_a_finetuning_recipe_fits_as_it_is(name):
     recipe, _ = load("finetune", name, [])
-    made = plan.check(recipe)
+    made = finetune_setup.check(recipe)
     assert made.module.__name__ == f"medssl.tasks.{recipe.task['kind']}"
     assert made.augment.size == tuple(recipe.augment["size"])
     assert set(recipe.optimizers) == {"main"}
@@ -173,7 +177,7 @@ def test_a_finetuning_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_aft
     dims = recipe.spatial_dims
     cache = cache_of(recipe.augment.get("preset", "ct"), dims)
     overrides = [*SMALL, f"augment.size={[SIDE] * dims}", f"data.cache={cache}", "train.checkpoint_every=1"]
-    check_resume("finetune", finetune, finetune.finetune, name, overrides, tmp_path, stop_after_one_step)
+    check_resume("finetune", finetuning, finetuning.finetune, name, overrides, tmp_path, stop_after_one_step)
     one, other = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("straight", "resumed"))
     assert one == other
     assert one["test"]["cases"] >= 1
@@ -186,7 +190,7 @@ def test_a_benchmark_recipe_runs_in_miniature(name, cache_of, tmp_path):
     tasks = {}
     for task, settings in recipe.tasks.items():
         first = grid.settings(recipe, grid.Cell(task, next(iter(recipe.inits)), "1.0", 0), [])
-        plan.check(first)
+        finetune_setup.check(first)
         tasks[task] = cache_of(first.augment.get("preset", "ct"), first.spatial_dims), first.spatial_dims
         assert set(settings) >= {"recipe"}
     overrides = [f"out={tmp_path / 'run'}", "device=cpu", "seeds=[0]", "fractions=[1.0]"]
@@ -194,7 +198,7 @@ def test_a_benchmark_recipe_runs_in_miniature(name, cache_of, tmp_path):
         overrides += [f"tasks.{task}.data.cache={cache}", f"tasks.{task}.data.phantom=null"]
         overrides += [f"tasks.{task}.train.steps={STEPS}", f"tasks.{task}.train.batch=2"]
         overrides += [f"tasks.{task}.augment.size={[SIDE] * dims}"]
-    benchmark.benchmark(*load("benchmark", name, overrides))
+    benchmarking.benchmark(*load("benchmark", name, overrides))
     results = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
     assert len(results) == len(recipe.inits) * len(tasks)
     assert (tmp_path / "run" / "report.html").is_file()

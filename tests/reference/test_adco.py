@@ -62,7 +62,7 @@ class Through(nn.Module):
 
 def method(w: np.ndarray, tau_m: float, tau: float = 0.12, **settings: Any) -> adco.AdCo:
     asked = {"in_batch_negatives": True, "prune": None, "symmetric": False, "exclude": "patient"} | settings
-    key_encoder = keys.KeyEncoder(Through(), nn.Identity(), 0.999, False, 0)
+    key_encoder = keys.EMAEncoder(Through(), nn.Identity(), 0.999, False, 0)
     return adco.AdCo(nn.Identity(), key_encoder, torch.tensor(w), 0, temperature=tau, bank_temperature=tau_m, **asked)
 
 
@@ -74,7 +74,7 @@ def forward(module: adco.AdCo, *embeddings: np.ndarray) -> Losses:
 
 def bank_gradient(module: adco.AdCo, *embeddings: np.ndarray) -> np.ndarray:
     """The gradient of the rival loss, which is g of the release."""
-    return torch.autograd.grad(forward(module, *embeddings).rivals["bank"], module.bank)[0].numpy()
+    return torch.autograd.grad(forward(module, *embeddings).adversaries["bank"], module.bank)[0].numpy()
 
 
 def unit(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -88,7 +88,7 @@ def sgd(module: adco.AdCo, lr: float = 3.0, momentum: float = 0.9, decay: float 
 
 def step(module: adco.AdCo, optimizer: torch.optim.SGD, *embeddings: np.ndarray) -> float:
     optimizer.zero_grad()
-    loss = forward(module, *embeddings).rivals["bank"]
+    loss = forward(module, *embeddings).adversaries["bank"]
     loss.backward()
     optimizer.step()
     return -loss.item()
@@ -111,7 +111,7 @@ def test_hand_case(tau_m: float, p: Any, g: Any, loss: float) -> None:
     np.testing.assert_allclose(reference.g, g, atol=1e-5)
     found = method(W, tau_m)
     np.testing.assert_allclose(bank_gradient(found, Q, Q), g, atol=1e-5)
-    assert -forward(found, Q, Q).rivals["bank"].item() == pytest.approx(loss, abs=1e-5)
+    assert -forward(found, Q, Q).adversaries["bank"].item() == pytest.approx(loss, abs=1e-5)
     assert found.diagnostics["bank_info_nce"].item() == pytest.approx(loss, abs=1e-5)
 
 
@@ -126,7 +126,7 @@ def test_hand_case_after_one_plain_step(tau_m: float, after: Any, loss: float) -
     module = method(W, tau_m)
     step(module, sgd(module, momentum=0, decay=0), Q, Q)
     np.testing.assert_allclose(module.bank.detach().numpy(), after, atol=1e-5)
-    assert -forward(module, Q, Q).rivals["bank"].item() == pytest.approx(loss, abs=1e-5)
+    assert -forward(module, Q, Q).adversaries["bank"].item() == pytest.approx(loss, abs=1e-5)
 
 
 def test_hand_case_with_momentum_and_decay() -> None:
@@ -212,7 +212,7 @@ def test_five_equal_crops_cost_five_times_one(tau_m: float) -> None:
     one, five = method(w, tau_m), method(w, tau_m)
     single, crops = forward(one, q, k), forward(five, k, *[q] * 5)
     assert_close(crops.main["discrimination"], 5 * single.main["discrimination"])
-    assert_close(crops.rivals["bank"], 5 * single.rivals["bank"])
+    assert_close(crops.adversaries["bank"], 5 * single.adversaries["bank"])
     np.testing.assert_allclose(bank_gradient(five, k, *[q] * 5), 5 * bank_gradient(one, q, k), rtol=1e-12)
 
 
@@ -264,7 +264,7 @@ def test_a_small_step_raises_the_loss(given: Any) -> None:
     q, k, w = given
     module = method(w, 0.1)
     before = step(module, sgd(module, lr=0.01, momentum=0, decay=0), q, k)
-    assert -forward(module, q, k).rivals["bank"].item() > before
+    assert -forward(module, q, k).adversaries["bank"].item() > before
 
 
 def test_shares_sum_to_one(given: Any) -> None:
@@ -322,7 +322,7 @@ def test_five_steps_of_the_players_are_five_steps_of_the_published_order() -> No
     for _ in range(5):
         x = tuple(torch.rand(4, 1, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2))
         found = ours(Views(x, x[0], x[0] > 0, torch.arange(4), torch.arange(4)))
-        (found.main["discrimination"] + found.rivals["bank"]).backward()
+        (found.main["discrimination"] + found.adversaries["bank"]).backward()
         for optimizer in (main, bank):
             optimizer.step()
             optimizer.zero_grad()

@@ -68,7 +68,7 @@ def train(pretext: Pretext, weights: dict[str, float], steps: int) -> dict[str, 
     players = optimizers(pretext)
     for views in batches(steps):
         found = pretext(views)
-        total = sum(weights[name] * value for name, value in found.main.items()) + sum(found.rivals.values())
+        total = sum(weights[name] * value for name, value in found.main.items()) + sum(found.adversaries.values())
         total.backward()
         for player in players.values():
             player.step()
@@ -162,7 +162,7 @@ def test_the_weight_of_discrimination_does_not_scale_the_banks_gradient() -> Non
     for weight in (1.0, 0.01):
         pretext, (views,) = made("adco"), batches(1)
         found = pretext(views)
-        total = weight * found.main["discrimination"] + found.rivals["bank"] + found.rivals["discriminator"]
+        total = weight * found.main["discrimination"] + found.adversaries["bank"] + found.adversaries["discriminator"]
         total.backward()
         gradients.append(pretext.method.bank.grad)
     assert torch.equal(*gradients)
@@ -175,7 +175,7 @@ def test_rivals_move_the_same_whether_they_step_first_or_last() -> None:
         pretext = made("adco")
         players = list(optimizers(pretext).values())[::order]
         found = pretext(batches(1)[0])
-        (sum(found.main.values()) + sum(found.rivals.values())).backward()
+        (sum(found.main.values()) + sum(found.adversaries.values())).backward()
         for player in players:
             player.step()
         results.append(pretext.state_dict())
@@ -208,7 +208,7 @@ def advance(pretext: Pretext, players: Players, steps: range) -> Players:
             held, players = states(players), enter(pretext, step)
             load(players, held)
         found = pretext(views)
-        (sum(WEIGHTS[n] * v for n, v in found.main.items()) + sum(found.rivals.values())).backward()
+        (sum(WEIGHTS[n] * v for n, v in found.main.items()) + sum(found.adversaries.values())).backward()
         for player in players.values():
             player.step()
             player.zero_grad(set_to_none=True)

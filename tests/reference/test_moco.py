@@ -27,7 +27,7 @@ def unit(rng: np.random.Generator, rows: int) -> np.ndarray:
 def test_queue_and_loss_over_20_steps(size: int, batch: int) -> None:
     rng = np.random.default_rng(0)
     start = unit(rng, size)
-    key_encoder = keys.KeyEncoder(Through(), nn.Identity(), 0.999, False, 0)
+    key_encoder = keys.EMAEncoder(Through(), nn.Identity(), 0.999, False, 0)
     module = moco_v2.MoCoV2(nn.Identity(), key_encoder, torch.tensor(start), 0.2, False, "none")
     queue = [start[i] for i in range(size)]  # oldest first
     for step in range(20):
@@ -41,7 +41,7 @@ def test_queue_and_loss_over_20_steps(size: int, batch: int) -> None:
         ids = torch.arange(batch)
         found = module(Views(x, x[0], x[0] > 0, ids, ids), lambda v, x=x: (x[v],))
         assert found.main["discrimination"].item() == pytest.approx(expected, abs=1e-10)
-        assert not found.rivals
+        assert not found.adversaries
         module.after_step(Through())
         queue = [*queue, *k][-size:]
         assert int(module.pointer) == (step + 1) * batch % size
@@ -53,10 +53,10 @@ def test_keys_lag_by_one_step_as_published() -> None:
     """The release averages before the key forward; averaging after the step gives the next forward the same keys."""
     torch.manual_seed(0)
     net, head = nn.Linear(3, 3).double(), nn.Identity()
-    average = keys.KeyEncoder(net, head, 0.9, False, 0)
+    average = keys.EMAEncoder(net, head, 0.9, False, 0)
     theta_k = net.weight.detach().clone()
     for _ in range(4):
         theta_k = 0.9 * theta_k + 0.1 * net.weight.detach()  # before the key forward of this step
         torch.testing.assert_close(average.encoder.weight, nn.Parameter(theta_k, requires_grad=False))
         nn.init.normal_(net.weight)  # the optimizer's step
-        average.follow(net, head)
+        average.ema_update(net, head)

@@ -8,11 +8,11 @@ from monai.networks.nets.resnet import ResNetFeatures
 from torch import nn
 
 from medssl import recipe
+from medssl.build import parts as build
 from medssl.models import heads
 from medssl.models.decoder import unet
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.models.encoder import resnet, tiny
-from medssl.run import build
 
 
 def count(*modules: nn.Module) -> int:

@@ -8,7 +8,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from medssl.crop.transforms import RandResizedCropd
-from medssl.transforms.displacement import rotation
+from medssl.transforms.resampling.displacement import rotation
 from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
 from medssl.types import InputError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from medssl.crop.transforms import RandResizedCropd
+from medssl.transforms.resampling.warp import Warp, compose, cut, reach, warp
 from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
-from medssl.transforms.warp import Warp, compose, cut, reach, warp
 from medssl.types import InputError, Window
 
 NAN = float("nan")

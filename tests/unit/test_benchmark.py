@@ -9,15 +9,15 @@ import pytest
 import yaml
 from finetuning import SEGMENT, options
 
+from medssl.benchmarking import fingerprint, grid
+from medssl.benchmarking import loop as benchmark_loop
+from medssl.benchmarking.comparison import summarise, text
+from medssl.benchmarking.grid import Cell
+from medssl.benchmarking.loop import benchmark
 from medssl.data.cache import Cache
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import log
 from medssl.recipe import BenchmarkRecipe, validate
-from medssl.run import benchmark as room
-from medssl.run import grid, marks
-from medssl.run.benchmark import benchmark
-from medssl.run.comparison import summarise, text
-from medssl.run.grid import Cell
 from medssl.types import InputError
 
 ROWS = {"settings": {"kind": "segment", "classes": ["lesion"]}, "spatial_dims": 3, "score": "dice", "floor": None}
@@ -115,9 +115,9 @@ def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):
 
     def run(job, *_):
         ran.append(job.cell)
-        return lines[0] | job.cell._asdict() | job.mark
+        return lines[0] | job.cell._asdict() | job.fingerprint
 
-    monkeypatch.setattr(room, "_run", run)
+    monkeypatch.setattr(benchmark_loop, "_run", run)
     wider = made.model_copy(update={"seeds": [0, 1]})
     benchmark(wider, options(tmp_path / "out", resume=True))
     assert {cell.seed for cell in ran} == {1}
@@ -143,7 +143,7 @@ def finished(tmp_path, monkeypatch):
         about = {"score": "dice", "validation": 0.5, "cases": {"train": 1}, "floor": None, "overlap": {"patients": []}}
         return {**about, "test": test, "settings": ROWS["settings"]}
 
-    monkeypatch.setattr(room, "tune", tune)
+    monkeypatch.setattr(benchmark_loop, "tune", tune)
 
     def go(cache="cache", **more):
         made = bench(tmp_path, inits={"scratch": "scratch", "pre": str(tmp_path / "Jane.pt")}, fractions=[0.5])
@@ -199,10 +199,10 @@ def test_a_cell_that_was_only_begun_is_judged_as_well(finished, tmp_path):
         go(resume=True)
     go(overwrite=True)
     assert len(ran) == 4
-    assert marks.begun(tmp_path / "out" / "runs" / "ct" / "pre" / "0.5" / "seed0")["init_from"].startswith("pre:")
+    assert fingerprint.begun(tmp_path / "out" / "runs" / "ct" / "pre" / "0.5" / "seed0")["init_from"].startswith("pre:")
     (tmp_path / "without" / "checkpoints").mkdir(parents=True)
-    assert marks.begun(tmp_path / "without") == {}
-    assert marks.begun(tmp_path / "nowhere") is None
+    assert fingerprint.begun(tmp_path / "without") == {}
+    assert fingerprint.begun(tmp_path / "nowhere") is None
 
 
 def test_fractions_are_nested_by_patient_and_drawn_by_seed(tmp_path):

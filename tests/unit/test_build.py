@@ -4,9 +4,10 @@ import pytest
 import torch
 import yaml
 
+from medssl.build import kinds
+from medssl.build import parts as build
 from medssl.engine.schedule import Weight
 from medssl.recipe import PretrainRecipe, validate
-from medssl.run import build, kinds
 from medssl.types import InputError
 
 RECIPE = """

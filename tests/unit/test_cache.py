@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from medssl.data.cache import FORMAT, Box, Cache, Case, write_array, write_case, write_json
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.types import InputError, Window
 
 WHOLE = Window((0, 0, 0), (40, 70, 30))
@@ -186,5 +186,5 @@ def test_the_cache_shows_no_path_and_no_name(phantoms):
 
 
 def test_the_data_room_needs_no_torch():
-    code = "import sys, medssl.data.phantom, medssl.data.prepare; sys.exit('torch' in sys.modules)"
+    code = "import sys, medssl.data.phantom.cases, medssl.data.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

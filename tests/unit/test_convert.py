@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medssl.data.convert import convert
-from medssl.data.phantom import ct_case, write_ct_dataset
-from medssl.data.scan import scan
+from medssl.data.phantom.cases import ct_case, write_ct_dataset
+from medssl.data.scan.scan import scan
 from medssl.types import InputError
 
 

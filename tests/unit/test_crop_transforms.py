@@ -12,7 +12,7 @@ from monai.transforms.intensity.dictionary import ScaleIntensityd
 from medssl.crop.contrastive import contrastive_window
 from medssl.crop.random import RandomCrop
 from medssl.crop.transforms import ContrastiveCropd, RandResizedCropd
-from medssl.transforms.warp import warp
+from medssl.transforms.resampling.warp import warp
 from medssl.types import InputError
 
 BOX = (0.5, 0.25, 0.75, 0.5)

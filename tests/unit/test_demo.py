@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medssl.recipe import load
-from medssl.run import demo
+from medssl.verbs import demo
 
 BAR = 100  # seconds of processor time for the short form
 

@@ -5,9 +5,9 @@ import pytest
 from dicom_writer import AXIAL, CR, SC, SR, enhanced, series, write
 from pydicom.data import get_testdata_file
 
-from medssl.data import dicom, dicom_pixels
+from medssl.data.read import dicom, dicom_pixels
+from medssl.data.read.volume import orient
 from medssl.data.reject import Rejected
-from medssl.data.volume import orient
 
 CUBE = np.random.default_rng(0).integers(0, 2000, (6, 4, 5)).astype(np.uint16)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from medssl.transforms.resampling.warp import Warp, WarpSettings, draw_warp
 from medssl.transforms.spatial import RandElasticWarpd
-from medssl.transforms.warp import Warp, WarpSettings, draw_warp
 from medssl.types import Window
 
 SHAPES = [

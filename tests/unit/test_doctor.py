@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from medssl import __version__
-from medssl.run import build, doctor
+from medssl.build import parts
 from medssl.types import InputError
+from medssl.verbs import doctor
 
 torch.set_num_threads(1)
 REQUIRED = ["torch>=2.8", "numpy>=2.0", "types-PyYAML; extra == 'dev'"]
@@ -64,7 +65,7 @@ def test_the_estimate_counts_the_parameters_of_the_recipe_and_multiplies_its_ste
 
     recipe, _ = load("pretrain", "phantom_tiny", [])
     with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in build.pretrain_parts(recipe).pretext.parameters())
+        count = sum(parameter.numel() for parameter in parts.pretrain_parts(recipe).pretext.parameters())
     assert f"recipe phantom_tiny: {count / 1e6:.2f} M parameters" in said
     seconds = float(re.search(r"one step of 2 sample\(s\) took ([\d.]+) s", said)[1])
     steps, batch = recipe.train.steps, recipe.train.batch

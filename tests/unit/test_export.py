@@ -7,10 +7,10 @@ import torch
 from finetuning import SEGMENT, options, recipe
 from safetensors.torch import load_file
 
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
 from medssl.export.safetensors import export
-from medssl.run.finetune import tune
+from medssl.finetuning.loop import tune
 from medssl.types import InputError
 
 

@@ -14,19 +14,20 @@ import pytest
 import torch
 from finetuning import CLASSIFY, SEGMENT, options, recipe
 
+from medssl import patches
 from medssl.data.cache import Cache
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint, log
-from medssl.run import finetune as room
-from medssl.run import labelled, origin
-from medssl.run.finetune import tune
-from medssl.run.labelled import Held, Samples, part_window, patch_window
-from medssl.run.subsets import leaks, subsets
+from medssl.finetuning import loop
+from medssl.finetuning.loop import tune
+from medssl.patches import CaseCache, PatchDataset, part_window, patch_window
+from medssl.runtime import init_weights
+from medssl.runtime.subsets import leaks, subsets
 from medssl.tasks import segment
 from medssl.types import InputError, Interrupted
 
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["medssl.run.pretrain", "medssl.run.finetune"])
+server.set_forkserver_preload(["medssl.pretraining.loop", "medssl.finetuning.loop"])
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,8 @@ def straight(cache, tmp_path_factory):
 def samples(cache, **settings):
     task = segment.build(spatial_dims=3, classes=2)
     found = Cache(cache)
-    augment = labelled.build(spatial_dims=3, size=[16, 16, 16], **settings)
-    return Samples(Held(found, task), found.ids, augment, seed=0), found
+    augment = patches.build(spatial_dims=3, size=[16, 16, 16], **settings)
+    return PatchDataset(CaseCache(found, task), found.ids, augment, seed=0), found
 
 
 STILL = {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "elastic": 0.0}
@@ -74,9 +75,9 @@ def test_a_moved_window_shows_what_lies_beyond_the_prepared_one(cache):
     name = found.ids[0]
     found.cases[name] = found.cases[name]._replace(intensity=((-160.0, 240.0),))
     whole = list(found.cases[name].shape)
-    augment = labelled.build(spatial_dims=3, size=whole, warp=STILL, intensity=[{"kind": "window_jitter"}])
+    augment = patches.build(spatial_dims=3, size=whole, warp=STILL, intensity=[{"kind": "window_jitter"}])
     augment.preset.intensity[0].draw = lambda rng, shape: {"low": -2.0, "high": 2.0}
-    x, _ = Samples(Held(found, segment.build(spatial_dims=3, classes=2)), [name], augment, seed=0)[0, 0]
+    x, _ = PatchDataset(CaseCache(found, segment.build(spatial_dims=3, classes=2)), [name], augment, seed=0)[0, 0]
     expected = np.clip((found.image(name)[:].astype(np.float32) + 960) / 1600, 0, 1)
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
@@ -117,7 +118,7 @@ def test_part_window_keeps_the_aspect():
 
 def test_held_keeps_within_its_bound(cache):
     found = Cache(cache)
-    held = Held(found, segment.build(spatial_dims=3, classes=2), limit=1)
+    held = CaseCache(found, segment.build(spatial_dims=3, classes=2), limit=1)
     first = held(found.ids[0])
     held(found.ids[1])
     assert list(held._cases) == [found.ids[1]]
@@ -142,12 +143,12 @@ def test_results_hold_scores_intervals_and_no_path(straight):
 
 def test_interrupted_and_resumed_equals_straight(cache, straight, tmp_path, monkeypatch):
     asked = iter([False, False, False, True])
-    real = room._step
-    monkeypatch.setattr(room, "_step", lambda *a, **k: real(*a, **{"asked": next(asked)}))
+    real = loop._step
+    monkeypatch.setattr(loop, "_step", lambda *a, **k: real(*a, **{"asked": next(asked)}))
     made = recipe(SEGMENT, data={"cache": str(cache)})
     with pytest.raises(Interrupted, match="step 4 of 6"):
         tune(made, options(tmp_path / "run"))
-    monkeypatch.setattr(room, "_step", real)
+    monkeypatch.setattr(loop, "_step", real)
     results = tune(made, options(tmp_path / "run", resume=True))
     out, expected = straight
     assert results == expected
@@ -168,8 +169,8 @@ def one_of_two(made, out, rank, port, stop_at, resume):
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     rank_zero_only.rank = rank  # which Lightning took from the environment of the server
     torch.set_num_threads(1)
-    step = room._step
-    room._step = lambda run, *rest, asked: step(run, *rest, asked=run.step + 1 == stop_at)
+    step = loop._step
+    loop._step = lambda run, *rest, asked: step(run, *rest, asked=run.step + 1 == stop_at)
     try:
         tune(made, options(out, devices=2, strategy="ddp", resume=resume))
     except Interrupted:
@@ -266,8 +267,8 @@ def test_pretrained_and_scratch_see_the_same_and_start_from_the_same_head(cache,
     models = []
     for init in ("scratch", str(out)):
         torch.manual_seed(0)
-        model = room.plan.network(made, task)
-        origin.start(model, options(out, init=init), task.parts)
+        model = loop.plan.network(made, task)
+        init_weights.start(model, options(out, init=init), task.parts)
         models.append((model.state_dict(), torch.rand(1)))
     (scratch, after_scratch), (loaded, after_loaded) = models
     assert torch.equal(after_scratch, after_loaded)
@@ -297,11 +298,11 @@ def test_a_pretraining_without_decoder_says_what_to_set(cache, straight, tmp_pat
 
 
 def test_keys_that_differ_cannot_be_compared(cache):
-    start = origin.Origin("pretrain, step 1", ["encoder"], 3, [], ["someone"], "other", None)
-    found = origin.overlap(start, Cache(cache), ["a", "b"])
+    start = init_weights.Origin("pretrain, step 1", ["encoder"], 3, [], ["someone"], "other", None)
+    found = init_weights.overlap(start, Cache(cache), ["a", "b"])
     assert not found["comparable"]
     assert "--key" in found["sentence"]
-    assert origin.overlap(start._replace(cache=Cache(cache).hash), Cache(cache), ["a"])["comparable"]
+    assert init_weights.overlap(start._replace(cache=Cache(cache).hash), Cache(cache), ["a"])["comparable"]
 
 
 def test_without_validation_the_last_is_best(cache, tmp_path):

@@ -7,9 +7,11 @@ import torch
 import yaml
 from torch import nn
 
+from medssl.build import parts
 from medssl.export.safetensors import export
+from medssl.pretraining import loop
 from medssl.recipe import Options, PretrainRecipe, validate
-from medssl.run import build, origin, pretrain
+from medssl.runtime import init_weights
 
 RECIPE = """
 spatial_dims: 2
@@ -40,14 +42,14 @@ def recipe(**changes):
     ],
 )
 def test_gray_is_repeated_in_faithful_2d_alone(changes, channels):
-    weight = build.encoder(recipe(**changes)).state_dict()
+    weight = parts.encoder(recipe(**changes)).state_dict()
     stem = next(iter(weight.values()))
     space_to_depth = 2 ** changes.get("spatial_dims", 2)
     assert stem.shape[1] in (channels, channels * space_to_depth)
 
 
 def test_one_channel_is_seen_as_three_equal_ones_by_queries_and_keys_alike():
-    pretext = build.pretrain_parts(recipe(), samples=6).pretext.eval()
+    pretext = parts.pretrain_parts(recipe(), samples=6).pretext.eval()
     pretext.begin()
     x = torch.rand(2, 1, 16, 16)
     deep = pretext.encoder(x)[-1]
@@ -57,9 +59,9 @@ def test_one_channel_is_seen_as_three_equal_ones_by_queries_and_keys_alike():
 
 
 def test_a_gray_network_takes_the_weights_and_sees_the_same(tmp_path, monkeypatch):
-    run = pretrain.train(recipe(), Options(out=str(tmp_path / "run"), device="cpu"))
-    gray = nn.ModuleDict({"encoder": build.encoder(recipe(views={"size": [16, 16]}))})
-    origin.start(gray, Options(init=str(tmp_path / "run")), ["encoder"])
+    run = loop.train(recipe(), Options(out=str(tmp_path / "run"), device="cpu"))
+    gray = nn.ModuleDict({"encoder": parts.encoder(recipe(views={"size": [16, 16]}))})
+    init_weights.start(gray, Options(init=str(tmp_path / "run")), ["encoder"])
     x = torch.rand(2, 1, 16, 16)
     torch.testing.assert_close(gray["encoder"](x)[-1], run.pretext.encoder(x)[-1])
 

@@ -9,7 +9,8 @@ import torch
 
 from medssl import recipe as recipes
 from medssl.engine import checkpoint, players
-from medssl.run import health, pretrain
+from medssl.pretraining import loop
+from medssl.runtime import finite
 from medssl.types import InputError
 
 RECIPE = """
@@ -41,32 +42,32 @@ def train(tmp_path):
 
     def train(out, *overrides):
         loaded = recipes.load("pretrain", str(tmp_path / "small.yaml"), [f"out={tmp_path / out}", *overrides])
-        return pretrain.train(*loaded)
+        return loop.train(*loaded)
 
     return train
 
 
 def test_losses_are_blamed_before_what_they_spoil_and_diagnostics_never():
     fine = {"loss.a": 1.0, "metric.m": math.nan, "the gradient of main": 1.0}
-    assert health.not_finite(fine) == []
-    assert health.not_finite(fine | {"loss.a": math.nan, "the gradient of main": math.nan}) == ["loss.a"]
-    assert health.not_finite(fine | {"the gradient of main": math.inf}) == ["the gradient of main"]
+    assert finite.not_finite(fine) == []
+    assert finite.not_finite(fine | {"loss.a": math.nan, "the gradient of main": math.nan}) == ["loss.a"]
+    assert finite.not_finite(fine | {"the gradient of main": math.inf}) == ["the gradient of main"]
 
 
 def test_the_player_whose_gradient_it_is_is_named():
-    said = health.sentence(["the gradient of bank"], 7, ["main", "bank"], ["ct-1", "ct-1", "ct-2"])
+    said = finite.sentence(["the gradient of bank"], 7, ["main", "bank"], ["ct-1", "ct-1", "ct-2"])
     assert "is not finite at step 7 with the samples ct-1, ct-2: look" in said
     assert "lower optimizers.bank.lr" in said
 
 
 def test_a_rival_is_blamed_only_where_it_alone_is_ill():
-    both = health.sentence(["loss.discrimination", "loss.bank"], 7, ["main", "bank"])
+    both = finite.sentence(["loss.discrimination", "loss.bank"], 7, ["main", "bank"])
     assert "lower optimizers.main.lr" in both
-    assert "optimizers.bank.lr" in health.sentence(["loss.bank"], 7, ["main", "bank"])
+    assert "optimizers.bank.lr" in finite.sentence(["loss.bank"], 7, ["main", "bank"])
 
 
 def test_no_rate_is_blamed_before_the_first_step_and_no_checkpoint_promised():
-    said = health.sentence([health.TOTAL, "the gradient of main"], 0, ["main"], ["ct-1"])
+    said = finite.sentence([finite.TOTAL, "the gradient of main"], 0, ["main"], ["ct-1"])
     assert "lower the weights of losses; the step was not made" in said
     assert "lr" not in said
     assert "checkpoint" not in said
@@ -82,8 +83,8 @@ def test_a_gradient_that_is_not_finite_makes_no_step(train, tmp_path, monkeypatc
             weight.grad[(0,) * weight.ndim] = math.inf
         return norms(optimizers)
 
-    monkeypatch.setattr(pretrain.players, "norms", poison)
-    monkeypatch.setattr(pretrain.players, "step", made := Counted(players.step))
+    monkeypatch.setattr(loop.players, "norms", poison)
+    monkeypatch.setattr(loop.players, "step", made := Counted(players.step))
     with pytest.raises(InputError, match=r"^the gradient of main is not finite at step 2 with the samples ct-"):
         train("a", f"train.accumulate={parts}")
     assert made.calls == 2
@@ -116,7 +117,7 @@ def test_running_statistics_are_watched_as_weights_are(train, tmp_path):
     run = train("a", "train.steps=1", "encoder.norm=batch")
     run.pretext.encoder.levels[0].norm1.running_var[0] = math.nan
     with pytest.raises(InputError, match=r"^encoder.levels.0.norm1.running_var of the network"):
-        health.check_weights(run.fabric, run.pretext, 1)
+        finite.check_weights(run.fabric, run.pretext, 1)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medssl.data import image
+from medssl.data.read import image
 from medssl.data.reject import Rejected
 
 

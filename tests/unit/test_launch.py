@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medssl.recipe import Options
-from medssl.run import launch
+from medssl.runtime import launch
 from medssl.types import InputError
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4"}

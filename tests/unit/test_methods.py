@@ -53,11 +53,11 @@ def bank(net: nn.Module, **settings: object) -> adco.AdCo:
 @pytest.mark.parametrize(("steps", "left"), [(100, 0.904792), (1000, 0.367695), (5000, 0.006721)])
 def test_the_key_encoder_closes_a_gap_by_one_thousandth_a_step(steps: int, left: float) -> None:
     net, head = nn.Linear(1, 1, bias=False).double(), nn.Identity()
-    average = keys.KeyEncoder(net, head, 0.999, False, 0)
+    average = keys.EMAEncoder(net, head, 0.999, False, 0)
     before = net.weight.item()
     nn.init.constant_(net.weight, before + 1)
     for _ in range(steps):
-        average.follow(net, head)
+        average.ema_update(net, head)
     assert before + 1 - average.encoder.weight.item() == pytest.approx(left, abs=1e-6)
 
 
@@ -168,7 +168,7 @@ def test_shuffling_is_undone_exactly_and_new_each_round() -> None:
 def test_only_local_batch_norm_asks_for_shuffling() -> None:
     def shuffles(norm: str, wanted: bool = True) -> bool:
         net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8), norm=norm)
-        return keys.KeyEncoder(net, nn.Identity(), 0.9, wanted, 0).shuffle
+        return keys.EMAEncoder(net, nn.Identity(), 0.9, wanted, 0).shuffle
 
     assert [shuffles(norm) for norm in ("batch", "sync_batch", "group", "instance")] == [True, False, False, False]
     assert not shuffles("batch", wanted=False)
@@ -197,19 +197,19 @@ def test_a_memory_that_data_cannot_fill_is_refused_with_what_works(size: int) ->
 
 def test_a_gaussian_fill_takes_what_the_data_cannot_and_is_the_same_for_every_rank() -> None:
     method, twin = (bank(encoder(i), negatives=22, samples=5, init="keys", fill="gaussian") for i in range(2))
-    assert method.starts(2) == {"bank": 3}
+    assert method.delays(2) == {"bank": 3}
     assert torch.equal(method.bank, twin.bank)
     assert_close(method.bank.norm(dim=1), torch.ones(22, dtype=torch.float64))
-    assert bank(encoder(), negatives=22, samples=5, init="gaussian").starts(2) == {}
+    assert bank(encoder(), negatives=22, samples=5, init="gaussian").delays(2) == {}
 
 
 def test_a_bank_waits_for_the_rows_that_are_not_filled_yet() -> None:
     method = bank(encoder(), negatives=10, init="keys")
     for filled, wait in ((0, 3), (6, 1), (10, 0), (12, 0)):  # 12: from a run of more samples
         method.filled.fill_(filled)
-        assert method.starts(4) == {"bank": wait}
+        assert method.delays(4) == {"bank": wait}
     with torch.device("meta"):
-        assert bank(encoder(), negatives=10, init="keys").starts(4) == {"bank": 3}
+        assert bank(encoder(), negatives=10, init="keys").delays(4) == {"bank": 3}
 
 
 def test_the_bank_is_filled_with_keys_in_order_and_then_theta_k_is_theta_q() -> None:
@@ -217,14 +217,14 @@ def test_the_bank_is_filled_with_keys_in_order_and_then_theta_k_is_theta_q() -> 
     method = bank(net, negatives=10, init="keys", momentum=0.5)
     method.bank.requires_grad_(False)  # as the pretext does until `starts`
     start, expected = method.bank.clone(), []
-    assert method.starts(4) == {"bank": 3}
+    assert method.delays(4) == {"bank": 3}
     for step in range(3):
         views = batch(seed=step)
         found = forward(method, net, views)
         expected.append(method.key_encoder(views.x[1], views).k)
         q = keys.embed(method.head, net(views.x[0]))
         assert_close(found.main["discrimination"], losses.info_nce(q, expected[-1], method.bank, 0.12))
-        assert not found.rivals
+        assert not found.adversaries
         assert torch.equal(method.bank[4 * step :], start[4 * step :])
         found.main["discrimination"].backward()
         with torch.no_grad():
@@ -235,7 +235,7 @@ def test_the_bank_is_filled_with_keys_in_order_and_then_theta_k_is_theta_q() -> 
     assert_close(method.bank.norm(dim=1), torch.ones(10, dtype=torch.float64))
     for a, b in zip(method.key_encoder.encoder.parameters(), net.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert "bank" in forward(_playing(method), net, batch()).rivals
+    assert "bank" in forward(_playing(method), net, batch()).adversaries
     method.after_step(net)
     assert torch.equal(method.bank, torch.cat(expected)[:10])
 
@@ -256,7 +256,7 @@ def test_pruning_leaves_the_encoders_denominator_only() -> None:
     net = Through()
 
     def method(prune: float | None) -> adco.AdCo:
-        key_encoder = keys.KeyEncoder(net, nn.Identity(), 0.9, False, 0)
+        key_encoder = keys.EMAEncoder(net, nn.Identity(), 0.9, False, 0)
         return adco.AdCo(nn.Identity(), key_encoder, w.clone(), 0, 0.2, 0.1, False, prune, False, "patient")
 
     q = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64)[:, :, None, None]
@@ -267,8 +267,8 @@ def test_pruning_leaves_the_encoders_denominator_only() -> None:
     q_BD = q.flatten(1)
     assert_close(full.main["discrimination"], losses.info_nce(q_BD, q_BD, unit, 0.2))
     assert_close(pruned.main["discrimination"], losses.info_nce(q_BD, q_BD, unit[1:], 0.2))
-    assert_close(full.rivals["bank"], pruned.rivals["bank"], atol=0, rtol=0)
-    assert_close(full.rivals["bank"], -losses.info_nce(q_BD, q_BD, unit, 0.1))
+    assert_close(full.adversaries["bank"], pruned.adversaries["bank"], atol=0, rtol=0)
+    assert_close(full.adversaries["bank"], -losses.info_nce(q_BD, q_BD, unit, 0.1))
     assert float(bare.main["discrimination"]) == 0
     for m, left in zip(methods, (3, 2, 0), strict=True):  # what is pruned is neither a negative nor a candidate
         assert float(m.diagnostics["masked"]) == pytest.approx(1 - left / 3)
@@ -320,23 +320,23 @@ def test_published_heads() -> None:
 
 
 def test_spread_tells_collapse_from_health() -> None:
-    collapsed = base.spread(torch.ones(6, 4))
+    collapsed = base.collapse_metrics(torch.ones(6, 4))
     assert float(collapsed["embedding_std"]) == pytest.approx(0, abs=1e-6)
     assert float(collapsed["effective_rank"]) == pytest.approx(1, abs=1e-2)
-    healthy = base.spread(torch.cat([torch.eye(4), -torch.eye(4)]).double())
+    healthy = base.collapse_metrics(torch.cat([torch.eye(4), -torch.eye(4)]).double())
     assert float(healthy["effective_rank"]) == pytest.approx(4, abs=1e-6)
     assert float(healthy["embedding_std"]) == pytest.approx(1 / sqrt(4), abs=1e-6)
 
 
 def test_contrastive_diagnostics() -> None:
     cosines = torch.tensor([[0.9, 0.1, 0.8], [0.2, -torch.inf, 0.5]])
-    found = base.contrast(cosines)
+    found = base.contrastive_metrics(cosines)
     assert float(found["top1"]) == 0.5
     assert float(base.largest(cosines[:, 2:])) == pytest.approx(0.8)
     assert float(base.largest(torch.full((2, 3), -torch.inf))) == -1
     assert float(found["masked"]) == pytest.approx(1 / 4)
     assert float(found["chance"]) == pytest.approx((log(3) + log(2)) / 2, abs=1e-6)  # what is masked is no candidate
-    assert float(base.contrast(cosines, weight=5.0)["chance"]) == pytest.approx(2.5 * log(6), abs=1e-6)
+    assert float(base.contrastive_metrics(cosines, weight=5.0)["chance"]) == pytest.approx(2.5 * log(6), abs=1e-6)
     net = encoder()
     method = bank(net)
     forward(method, net, batch())

@@ -8,7 +8,7 @@ import pytest
 from medssl.transforms.intensity import RandBezierIntensityd, RandGammad
 from medssl.transforms.modality import PRESETS, preset
 from medssl.transforms.named import CORRUPT, INTENSITY
-from medssl.transforms.warp import draw_warp
+from medssl.transforms.resampling.warp import draw_warp
 from medssl.types import InputError, Window
 
 
@@ -128,9 +128,9 @@ def test_a_window_jitter_comes_first_and_once() -> None:
     for kinds_ in (["gamma", "window_jitter"], ["window_jitter", "window_jitter"]):
         with pytest.raises(InputError, match="give it once, first in the list"):
             preset("ct", 2, intensity=[{"kind": kind} for kind in kinds_])
-    assert preset("ct", 3).beyond
-    assert not preset("mr", 3).beyond
-    assert not preset("ct", 3, intensity=[]).beyond
+    assert preset("ct", 3).keep_unclipped
+    assert not preset("mr", 3).keep_unclipped
+    assert not preset("ct", 3, intensity=[]).keep_unclipped
 
 
 @pytest.mark.parametrize(("n", "channels"), [(2, 1), (3, None), (3, 3)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nibabel.testing import data_path
 
-from medssl.data import nifti
+from medssl.data.read import nifti
 from medssl.data.reject import Rejected
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from medssl.data.phantom import ct_case, histology, mr_case, phantom_cache, write_ct_dataset, xray
-from medssl.data.phantom_files import affine
-from medssl.data.scan import scan
+from medssl.data.phantom.cases import ct_case, histology, mr_case, phantom_cache, write_ct_dataset, xray
+from medssl.data.phantom.files import affine
+from medssl.data.scan.scan import scan
 from medssl.types import InputError
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from finetuning import CLASSIFY, SEGMENT, options, recipe
 
-from medssl.data.phantom import phantom_cache, write_ct_dataset
-from medssl.data.volume import make, orient
+from medssl.data.phantom.cases import phantom_cache, write_ct_dataset
+from medssl.data.read.volume import make, orient
 from medssl.engine import checkpoint
-from medssl.run.finetune import tune
-from medssl.run.predict import load, predict, sources
+from medssl.finetuning.loop import tune
+from medssl.finetuning.predict import load, predict, sources
 from medssl.types import InputError
 
 
@@ -59,7 +59,7 @@ def test_a_mask_is_the_thresholded_image(run, scans, tmp_path, monkeypatch):
             return torch.cat([0.55 - x, x - 0.55], dim=1) * 1000
 
     trained.model.__class__ = Bright
-    monkeypatch.setattr("medssl.run.predict.load", lambda _: trained)
+    monkeypatch.setattr("medssl.finetuning.predict.load", lambda _: trained)
     image = nibabel.load(scans / "case_000.nii.gz")
     predict(run, [scans / "case_000.nii.gz"], tmp_path / "masks", device="cpu")
     mask = nibabel.load(tmp_path / "masks" / "case_000.nii.gz")

@@ -58,7 +58,7 @@ def backward(pretext: Pretext, weights: dict[str, float], views: Views) -> dict[
     pretext.zero_grad(set_to_none=True)
     found = pretext(views)
     main = [weights[name] * value for name, value in found.main.items()]
-    torch.stack([*main, *found.rivals.values()]).sum().backward()
+    torch.stack([*main, *found.adversaries.values()]).sum().backward()
     return gradients(pretext)
 
 
@@ -71,9 +71,9 @@ def test_every_loss_reaches_only_the_parameters_of_its_player(name: str | None, 
     pretext = make(name, spatial_dims=spatial_dims)
     views = batch(spatial_dims=spatial_dims)
     players, found = pretext.players(), pretext(views)
-    assert set(found.main) | set(found.rivals) == set(pretext.names())
+    assert set(found.main) | set(found.adversaries) == set(pretext.names())
     losses = [("main", name, loss) for name, loss in found.main.items()]
-    losses += [(name, name, loss) for name, loss in found.rivals.items()]
+    losses += [(name, name, loss) for name, loss in found.adversaries.items()]
     for (player, loss_name, loss), other in itertools.product(losses, players):
         grads = torch.autograd.grad(loss, players[other], retain_graph=True, allow_unused=True)
         reached = any(g is not None and bool(g.any()) for g in grads)
@@ -88,7 +88,7 @@ def test_one_backward_gives_each_player_the_gradient_of_its_own_losses(name: str
     together = backward(pretext, WEIGHTS, views)
     found = pretext(views)
     total = torch.stack([WEIGHTS[k] * v for k, v in found.main.items()]).sum()
-    alone = {"main": total, **found.rivals}
+    alone = {"main": total, **found.adversaries}
     names = {id(p): n for n, p in pretext.named_parameters()}
     for player, parameters in pretext.players().items():
         grads = torch.autograd.grad(alone[player], parameters, retain_graph=True)
@@ -199,7 +199,7 @@ def test_a_perfect_reconstruction_leaves_the_adversary_alone() -> None:
     assert found.main["restoration"].item() == 0.0
     judged = pretext.adversary.discriminator(reconstruction)
     assert_close(found.main["adversarial"], (judged - 1).square().mean())
-    assert_close(found.rivals["discriminator"], ((judged - 1).square().mean() + judged.square().mean()) / 2)
+    assert_close(found.adversaries["discriminator"], ((judged - 1).square().mean() + judged.square().mean()) / 2)
 
 
 @pytest.mark.parametrize("loss", ["least_squares", "hinge"])
@@ -211,7 +211,7 @@ def test_one_pass_of_the_reconstruction_serves_both_players_as_two_would(loss: A
     fake.requires_grad_()
     weights = [p for p in branch.parameters() if p.requires_grad]
     both = branch(fake, real)
-    found = both.rivals["discriminator"]
+    found = both.adversaries["discriminator"]
     grads = torch.autograd.grad(2.5 * both.main["adversarial"] + found, [fake, *weights])
     d_real, d_fake = branch.discriminator(real), branch.discriminator(fake)
     if loss == "hinge":

@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from medssl import recipe as recipes
+from medssl.build import parts as build
 from medssl.data import manifest
 from medssl.engine import checkpoint, log
 from medssl.engine.collapse import CollapseWatch
+from medssl.pretraining import loop, overfit_check
 from medssl.recipe.frame import Data
-from medssl.run import build, check, dataset, launch, pretrain
+from medssl.runtime import cases, launch
 from medssl.types import InputError, Interrupted
 
 TIMES = ("time", "data_wait", "memory")
@@ -43,7 +45,7 @@ train: {steps: 40, batch: 4, checkpoint_every: 4}
 """
 
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["medssl.run.pretrain", "torch.utils.tensorboard"])
+server.set_forkserver_preload(["medssl.pretraining.loop", "torch.utils.tensorboard"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +72,7 @@ def straight(recipe, tmp_path_factory):
 
 
 def train(recipe, out, *overrides):
-    pretrain.train(*recipes.load("pretrain", recipe, [f"out={out}", *overrides]))
+    loop.train(*recipes.load("pretrain", recipe, [f"out={out}", *overrides]))
 
 
 def child(recipe, out, *overrides, group=False):
@@ -186,10 +188,10 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_while_data_is_made_leaves_nothing_and_asks_to_be_requeued(recipe, tmp_path, monkeypatch, number):
-    monkeypatch.setattr(dataset, "open_cache", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr(cases, "open_cache", lambda *_: os.kill(os.getpid(), number))
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="no step was under way: resume=true starts"):
-        pretrain.pretrain(*recipes.load("pretrain", recipe, [f"out={tmp_path / 'run'}"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, [f"out={tmp_path / 'run'}"]))
     assert not (tmp_path / "run").exists()
     assert signal.getsignal(number) is before
 
@@ -238,9 +240,9 @@ def test_patients_of_the_init_count_as_seen(recipe, straight, tmp_path):
 
 
 def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
-    monkeypatch.setattr(pretrain, "stop_requests", lambda: nullcontext(lambda: True))
+    monkeypatch.setattr(loop, "stop_requests", lambda: nullcontext(lambda: True))
     with pytest.raises(Interrupted, match="nothing of it is kept"):
-        pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, ["check=true"]))
 
 
 def test_bf16_on_a_cpu_is_float32_and_says_so_once(recipe, capsys):
@@ -301,7 +303,7 @@ def test_init_of_another_network_is_refused(recipe, straight, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_samples_named(recipe, tmp_path, monkeypatch):
-    step = pretrain.players.step
+    step = loop.players.step
 
     def poison(*arguments):
         step(*arguments)
@@ -309,7 +311,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_samples_named(recipe, tmp_path
         if len(log.read(tmp_path / "metrics.jsonl")) == 9:
             optimizers["main"].param_groups[0]["params"][-1].data.fill_(torch.nan)
 
-    monkeypatch.setattr(pretrain.players, "step", poison)
+    monkeypatch.setattr(loop.players, "step", poison)
     with pytest.raises(InputError, match=r"loss.restoration is not finite at step 10 with the samples ct-"):
         train(recipe, tmp_path)
     assert last(tmp_path)["state"]["step"] == 8
@@ -375,13 +377,13 @@ def test_a_bank_that_would_play_after_the_run_is_refused_before_data_is_read(rec
 
 
 def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(check, "STEPS", 60)
+    monkeypatch.setattr(overfit_check, "STEPS", 60)
     arguments = ("method=null", "adversary=null", "restore.start=0", "crop={kind: random}", "check=true")
     rate = "optimizers={main: {kind: adamw, lr: %s}}"
-    pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "5e-3"]))
+    loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "5e-3"]))
     assert "restoration: learns" in capsys.readouterr().out
     with pytest.raises(InputError, match="does not learn"):
-        pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
     assert "restoration: does NOT learn" in capsys.readouterr().out
 
 
@@ -398,15 +400,17 @@ def test_check_says_of_every_base_whether_views_find_each_other(base, recipe, ca
     bank = ", bank: {kind: sgd, lr: 0.3}" if base == "adco" else ""
     arguments = ("restore=null", "adversary=null", f"method={LEARNERS[base]}", "check=true")
     rate = f"optimizers={{main: {{kind: adamw, lr: %s}}{bank}}}"
-    pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "2e-3"]))
+    loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "2e-3"]))
     assert "discrimination: learns" in capsys.readouterr().out
     with pytest.raises(InputError, match="does not learn"):
-        pretrain.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
     assert "discrimination: does NOT learn" in capsys.readouterr().out
 
 
 def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
-    small = check.shortened(recipes.load("pretrain", recipe, ["method.warmup=0.5", "optimizers.main.warmup=500"])[0])
+    small = overfit_check.shortened(
+        recipes.load("pretrain", recipe, ["method.warmup=0.5", "optimizers.main.warmup=500"])[0]
+    )
     assert [group["start"] for group in (small.method, small.restore, small.adversary)] == [0, 0, 0]
     assert small.method["warmup"] == 0
     assert small.method["momentum"] == 0.9
@@ -417,14 +421,14 @@ def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
 
 def test_check_brings_the_times_of_the_crop_into_its_short_run(recipe):
     for given, meant in ((("crop.start=30", "crop.every=8"), (0.75, 0.2)), (("crop.every=99",), (0.3, 1.0))):
-        small = check.shortened(recipes.load("pretrain", recipe, given)[0])
+        small = overfit_check.shortened(recipes.load("pretrain", recipe, given)[0])
         assert (small.crop["start"], small.crop["every"]) == meant
         build.validate(small)
 
 
 def test_check_refuses_what_the_run_would(recipe):
     with pytest.raises(InputError, match=r"restore.start=99 is step 99, but the run has 40"):
-        pretrain.pretrain(*recipes.load("pretrain", recipe, ["check=true", "restore.start=99"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, ["check=true", "restore.start=99"]))
 
 
 TWO = ("devices=2", "strategy=ddp", "device=cpu")
@@ -525,8 +529,8 @@ def test_ranks_that_have_parted_are_found_at_the_next_checkpoint(recipe, tmp_pat
     ],
 )
 def test_what_cannot_work_is_refused_before_data_is_read(recipe, straight, monkeypatch, overrides, told):
-    monkeypatch.setattr(dataset, "provide", lambda *_: pytest.fail("data is made"))
-    monkeypatch.setattr(dataset, "open_cache", lambda *_: pytest.fail("data is opened"))
+    monkeypatch.setattr(cases, "provide", lambda *_: pytest.fail("data is made"))
+    monkeypatch.setattr(cases, "open_cache", lambda *_: pytest.fail("data is opened"))
     with pytest.raises(InputError, match=told):
         train(recipe, straight, *overrides)
 
@@ -537,7 +541,7 @@ def test_how_many_cases_a_run_will_have_is_told_from_the_manifest(tmp_path):
     path = tmp_path / "manifest.csv"
     manifest.write(path, rows, tmp_path, {row.id: {"files": [row.image]} for row in rows})
     of = {"manifest": str(path)}
-    assert dataset.expected(Data(**of), tmp_path) == 3
-    assert dataset.expected(Data(**of, train="train"), tmp_path) == 2
-    assert dataset.expected(Data(**of, train="none"), tmp_path) is None
-    assert dataset.expected(Data(**of, splits="s.json", train="train"), tmp_path) == 6
+    assert cases.expected(Data(**of), tmp_path) == 3
+    assert cases.expected(Data(**of, train="train"), tmp_path) == 2
+    assert cases.expected(Data(**of, train="none"), tmp_path) is None
+    assert cases.expected(Data(**of, splits="s.json", train="train"), tmp_path) == 6

@@ -7,20 +7,20 @@ from lightning_fabric import Fabric
 from matplotlib.colors import to_rgb
 
 from medssl import views
+from medssl.build import parts
 from medssl.crop import contrastive, random
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
+from medssl.pretraining.crop_refresh import FullVolumes, refresh
 from medssl.recipe import load
 from medssl.report import restored
 from medssl.report.captions import sample, under
 from medssl.report.figures import contact_sheet
 from medssl.report.panels import BOX, COLOURS, strongest
-from medssl.report.place import inverse, place, position, telling
-from medssl.run import build
-from medssl.run.preview import _heat, preview
-from medssl.run.refresh import Wholes, refresh
-from medssl.transforms.warp import draw_warp, warp
+from medssl.report.view_geometry import inverse, most_changed_slice, place, position
+from medssl.transforms.resampling.warp import draw_warp, warp
 from medssl.types import InputError, Maps, Window
+from medssl.verbs.preview import _heat, preview
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +137,15 @@ def test_slices_go_through_the_corruption_and_the_source_is_cut_with_the_first_v
 def test_a_small_corruption_off_the_middle_is_found():
     change, mask = np.full((1, 20, 20, 20), 0.1), np.zeros((1, 20, 20, 20), bool)
     mask[0, 2:4, 15:19, 8:12] = True
-    z, y, x = telling(change, mask)
+    z, y, x = most_changed_slice(change, mask)
     assert mask[0, z, y, x]
-    assert telling(change, np.zeros_like(mask)) == telling(change, np.ones_like(mask)) == (10, 10, 10)
+    assert (
+        most_changed_slice(change, np.zeros_like(mask))
+        == most_changed_slice(change, np.ones_like(mask))
+        == (10, 10, 10)
+    )
     windows = ~mask  # all noise but one window
-    assert not windows[0, telling(change, windows)[0], 15:19, 8:12].any()
+    assert not windows[0, most_changed_slice(change, windows)[0], 15:19, 8:12].any()
 
 
 def test_views_beyond_the_shown_slice_are_dashed(caches):
@@ -286,7 +290,7 @@ def test_it_warns_of_data_of_another_kind_and_names_recipe_and_data(caches, tmp_
 
 def test_with_init_it_shows_boxes(tmp_path, capsys):
     recipe, _ = load("pretrain", *RECIPE)
-    encoder = build.encoder(recipe)
+    encoder = parts.encoder(recipe)
     weights = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     checkpoint.save(tmp_path / "last.pt", {"format": 1, "verb": "pretrain", "weights": weights, "state": {"step": 7}})
     recipe, options = load("pretrain", RECIPE[0], [*RECIPE[1], f"init={tmp_path / 'last.pt'}"])
@@ -297,14 +301,14 @@ def test_with_init_it_shows_boxes(tmp_path, capsys):
 
 def test_its_boxes_are_those_of_a_refresh(tmp_path, caches):
     recipe, _ = load("pretrain", *RECIPE)
-    weights = {f"encoder.{name}": tensor for name, tensor in build.encoder(recipe).state_dict().items()}
+    weights = {f"encoder.{name}": tensor for name, tensor in parts.encoder(recipe).state_dict().items()}
     checkpoint.save(tmp_path / "last.pt", {"format": 1, "verb": "pretrain", "weights": weights, "state": {"step": 7}})
     recipe, options = load("pretrain", RECIPE[0], [*RECIPE[1], f"init={tmp_path / 'last.pt'}"])
-    shown, trained = (data(caches["ct"], "ct", [16] * 3, build.crop(recipe, 3)) for _ in range(2))
+    shown, trained = (data(caches["ct"], "ct", [16] * 3, parts.crop(recipe, 3)) for _ in range(2))
     _heat(recipe, options, shown, [0, 2])
-    encoder = build.encoder(recipe)
+    encoder = parts.encoder(recipe)
     encoder.load_state_dict({name.removeprefix("encoder."): tensor for name, tensor in weights.items()})
-    wholes = Wholes(caches["ct"], trained.ids, trained.maker, (16, 16, 16))
+    wholes = FullVolumes(caches["ct"], trained.ids, trained.maker, (16, 16, 16))
     refresh(Fabric(accelerator="cpu", devices=1), encoder, trained.policy, wholes, batch=1, workers=0)
     assert torch.equal(shown.policy.boxes[[0, 2]], trained.policy.boxes[[0, 2]])
 

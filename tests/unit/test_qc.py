@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from medssl.data import qc
+from medssl.data.read.volume import make, orient
 from medssl.data.reject import Rejected
-from medssl.data.volume import make, orient
+from medssl.data.scan import qc
 
 RNG = np.random.default_rng(0)
 

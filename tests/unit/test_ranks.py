@@ -20,7 +20,7 @@ from medssl.models.decoder import unet
 from medssl.models.discriminator import PatchDiscriminator
 from medssl.models.encoder import tiny
 from medssl.pretext import Pretext
-from medssl.run import agreement
+from medssl.pretraining import rank_consistency
 from medssl.types import Views
 
 BATCH, STEPS = 4, 4
@@ -66,7 +66,7 @@ def batch(case: str, step: int) -> Views:
 
 def train(case: str) -> dict[str, Any]:
     pretext = build(case)
-    starts = pretext.method.starts(BATCH)
+    starts = pretext.method.delays(BATCH)
     trace = []
     for step in range(STEPS):
         if step == 0 or step in starts.values():
@@ -75,8 +75,8 @@ def train(case: str) -> dict[str, Any]:
             optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4)
             module = DistributedDataParallel(pretext, broadcast_buffers=False) if ranks.world() > 1 else pretext
         found = module(batch(case, step))
-        torch.stack([*found.main.values(), *found.rivals.values()]).sum().backward()
-        means = {k: ranks.gather(v[None]).mean() for k, v in (found.main | found.rivals).items()}
+        torch.stack([*found.main.values(), *found.adversaries.values()]).sum().backward()
+        means = {k: ranks.gather(v[None]).mean() for k, v in (found.main | found.adversaries).items()}
         trace.append((means, {n: p.grad.clone() for n, p in pretext.named_parameters() if p.grad is not None}))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -89,7 +89,7 @@ def primitives() -> dict[str, Any]:
     everything = ranks.gather_grad(x)
     (everything * (ranks.rank() + 1) * torch.arange(len(everything))).sum().backward()
     parted = {"same": torch.ones(3), "bank": torch.tensor([1.0, ranks.rank()]), "filled": torch.tensor(ranks.rank())}
-    found = agreement.differing(parted), agreement.differing({"same": torch.ones(())})
+    found = rank_consistency.differing(parted), rank_consistency.differing({"same": torch.ones(())})
     return {
         "differing": found,
         "gather": ranks.gather(x),
@@ -166,7 +166,7 @@ ENDING = """
 import atexit, sys, torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from medssl.run import launch
+from medssl.runtime import launch
 atexit.register(lambda: print("together" if dist.is_initialized() else "apart"))  # runs last
 launch.start(Fabric(accelerator="cpu", devices=1, strategy=DDPStrategy()))
 assert dist.is_initialized()

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from medssl.recipe import shipped
-from medssl.run.recipes import recipes
 from medssl.types import InputError
+from medssl.verbs.recipes import recipes
 
 
 def test_the_list_has_one_line_a_recipe_with_its_first_comment(capsys):

@@ -13,9 +13,9 @@ from lightning_fabric import Fabric
 
 from medssl.crop import contrastive
 from medssl.crop.heat import box_from_map, heat_map
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.models.encoder import tiny
-from medssl.run import refresh
+from medssl.pretraining import crop_refresh
 from medssl.types import Window
 from medssl.views import build
 
@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 def wholes(tmp_path_factory):
     cache = phantom_cache(tmp_path_factory.mktemp("phantoms") / "cache", 5, (40, 48), 0, "xray")
     maker = build(spatial_dims=2, size=[32, 32], preset="xray")
-    return refresh.Wholes(cache, sorted(cache.ids), maker, (32, 32))
+    return crop_refresh.FullVolumes(cache, sorted(cache.ids), maker, (32, 32))
 
 
 def encoder():
@@ -47,7 +47,7 @@ def test_a_refresh_leaves_weights_statistics_modes_and_random_streams_alone(whol
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     modes = [module.training for module in net.modules()]
     streams = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
-    refresh.refresh(Fabric(accelerator="cpu", devices=1), net, crop, wholes, batch=2, workers=workers)
+    crop_refresh.refresh(Fabric(accelerator="cpu", devices=1), net, crop, wholes, batch=2, workers=workers)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert [module.training for module in net.modules()] == modes
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
@@ -58,7 +58,7 @@ def test_a_refresh_leaves_weights_statistics_modes_and_random_streams_alone(whol
 
 def test_every_sample_gets_the_box_of_its_own_map_inside_its_body(wholes):
     net, crop = encoder(), policy(len(wholes), threshold=0.6, min_side=0.0)
-    refresh.refresh(Fabric(accelerator="cpu", devices=1), net, crop, wholes, batch=2, workers=0)
+    crop_refresh.refresh(Fabric(accelerator="cpu", devices=1), net, crop, wholes, batch=2, workers=0)
     net.eval()
     for number in range(len(wholes)):
         case = wholes.cache.cases[wholes.ids[number]]
@@ -94,7 +94,7 @@ def planted(*spots):
     )
     cache = SimpleNamespace(cases={"a": case}, image=lambda name: hu)
     maker = SimpleNamespace(whole=lambda source, case, size: (source + 1000) / 2000)
-    return refresh.Wholes(cache, ["a"], maker, case.shape)
+    return crop_refresh.FullVolumes(cache, ["a"], maker, case.shape)
 
 
 def test_what_is_hot_in_air_within_the_bodys_box_does_not_stretch_the_crop_box():
@@ -102,7 +102,7 @@ def test_what_is_hot_in_air_within_the_bodys_box_does_not_stretch_the_crop_box()
     crops = []
     for spots in ([lesion], [lesion, marker]):
         crop = contrastive.build(samples=1, spatial_dims=3, steps=10, threshold=0.6, min_side=0.0)
-        refresh.refresh(Fabric(accelerator="cpu", devices=1), Bright(), crop, planted(*spots), batch=1, workers=0)
+        crop_refresh.refresh(Fabric(accelerator="cpu", devices=1), Bright(), crop, planted(*spots), batch=1, workers=0)
         crops.append(crop)
     plain, marked = (crop.boxes[0] for crop in crops)
     assert torch.equal(plain, marked)
@@ -114,18 +114,18 @@ def test_what_is_hot_in_air_within_the_bodys_box_does_not_stretch_the_crop_box()
 
 @pytest.mark.parametrize(("samples", "world"), [(10, 3), (9, 3), (2, 3), (1, 1)])
 def test_the_shares_of_the_ranks_are_equal_and_cover_all(samples, world, monkeypatch):
-    monkeypatch.setattr(refresh.ranks, "world", lambda: world)
+    monkeypatch.setattr(crop_refresh.ranks, "world", lambda: world)
     shares = []
     for rank in range(world):
-        monkeypatch.setattr(refresh.ranks, "rank", lambda rank=rank: rank)
-        shares.append([i for batch in refresh._shares(samples, 2) for i in batch])
+        monkeypatch.setattr(crop_refresh.ranks, "rank", lambda rank=rank: rank)
+        shares.append([i for batch in crop_refresh._shares(samples, 2) for i in batch])
     assert {len(share) for share in shares} == {-(-samples // world)}
     assert {i for share in shares for i in share} == set(range(samples))
 
 
 def test_modes_come_back_after_an_error():
     net = encoder()
-    with suppress(RuntimeError), refresh.evaluating(net):
+    with suppress(RuntimeError), crop_refresh.evaluating(net):
         assert not any(module.training for module in net.modules())
         raise RuntimeError
     assert net.training

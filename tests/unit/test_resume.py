@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medssl.run import resume
+from medssl.runtime import resume
 from medssl.types import InputError
 
 RECIPE = {"seed": 0, "data": {"cache": "/here", "workers": 0}, "train": {"steps": 10}}

@@ -7,8 +7,9 @@ import pytest
 from dicom_writer import CR, series, write
 from PIL import Image
 
-from medssl.data import manifest, reader
-from medssl.data.scan import scan
+from medssl.data import manifest
+from medssl.data.read import reader
+from medssl.data.scan.scan import scan
 from medssl.types import InputError
 
 RNG = np.random.default_rng(0)

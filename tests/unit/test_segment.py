@@ -49,7 +49,7 @@ def test_loss_falls_to_zero_for_sure_and_right_logits():
     logits = torch.nn.functional.one_hot(label, 2).movedim(-1, 1).float() * 40
     losses = task.loss(logits, label)
     assert set(losses.main) == {"cross_entropy", "dice"}
-    assert not losses.rivals
+    assert not losses.adversaries
     assert sum(losses.main.values()).item() == pytest.approx(0, abs=1e-5)
 
 
@@ -105,9 +105,9 @@ def test_the_floor_is_the_dice_of_the_mean_label():
     one, two = np.zeros((4, 4), int), np.zeros((4, 4), int)
     one[:2], two[:1] = 1, 1
     task = segment.build(spatial_dims=2, classes=2, floor=True, tolerance=1.0)
-    floor = task.floor([one, one, two], [one, two])
+    floor = task.no_image_baseline([one, one, two], [one, two])
     assert floor == {"dice": pytest.approx((1 + 2 * 4 / 12) / 2), "dice.1": pytest.approx((1 + 2 * 4 / 12) / 2)}
-    assert segment.build(spatial_dims=2, classes=2).floor([one], [one]) is None
+    assert segment.build(spatial_dims=2, classes=2).no_image_baseline([one], [one]) is None
 
 
 def test_class_names():

@@ -9,7 +9,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms import Compose
 
 from medssl.crop.transforms import RandResizedCropd
-from medssl.data.phantom import ct_case, histology
+from medssl.data.phantom.cases import ct_case, histology
 from medssl.transforms.base import RandTransform
 from medssl.transforms.corrupt import (
     RandCutoutd,

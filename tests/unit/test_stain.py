@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medssl.data.phantom import histology
+from medssl.data.phantom.cases import histology
 from medssl.transforms.stain import (
     HE_TARGET,
     HED,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medssl import crop, transforms
-from medssl.run.kinds import kinds
+from medssl.build.kinds import kinds
 from medssl.types import InputError
 
 NAMES = """RandElasticWarpd RandAffineWarpd RandHistogramShiftd RandBezierIntensityd RandGammad RandBiasFieldd

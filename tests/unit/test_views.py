@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 from medssl import views
 from medssl.crop import contrastive, random
 from medssl.data.cache import Case
-from medssl.data.phantom import phantom_cache
+from medssl.data.phantom.cases import phantom_cache
 from medssl.transforms.modality import preset
-from medssl.transforms.warp import compose, warp
+from medssl.transforms.resampling.warp import compose, warp
 from medssl.types import InputError, Window
 
 PLAIN = {"intensity": [], "corrupt": None, "warp": {"flip": 0, "rotate": 0, "zoom": 0, "elastic": 0}}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl.data.volume import make, orient, plane, resample
+from medssl.data.read.volume import make, orient, plane, resample
 
 OBLIQUE = np.array([[0.3, -0.4, 1.9, -7], [-0.5, 2.4, 0.4, 11], [3.1, 0.6, -0.2, 5], [0, 0, 0, 1.0]])
 

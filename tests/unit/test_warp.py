@@ -11,9 +11,9 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates, zoom
 
-from medssl.data.phantom import ct_case
-from medssl.transforms.displacement import draw_elastic, evaluate
-from medssl.transforms.warp import Warp, WarpSettings, compose, draw_warp, reach, warp, warp_torch
+from medssl.data.phantom.cases import ct_case
+from medssl.transforms.resampling.displacement import draw_elastic, evaluate
+from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_warp, reach, warp, warp_torch
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

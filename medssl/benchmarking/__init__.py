@@ -1,0 +1,1 @@
+"""Many fine-tunings compared: the grid of cells, their fingerprints, the comparison."""

@@ -1,0 +1,150 @@
+"""The grid of a benchmark: its cells, the fine-tuning recipe of each, and the training subsets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from medssl.build import finetune_setup
+from medssl.data import split
+from medssl.engine import checkpoint
+from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options, load
+from medssl.runtime import subsets as subset_room
+from medssl.runtime.init_weights import SCRATCH
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from medssl.data.cache import Cache
+
+
+class Cell(NamedTuple):
+    """One run of the grid."""
+
+    task: str
+    init: str  # its name in the recipe
+    fraction: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Where its run directory lies in that of the benchmark."""
+        return f"runs/{self.name}"
+
+    @property
+    def name(self) -> str:
+        """What it is called where one line speaks of it."""
+        return f"{self.task}/{self.init}/{self.fraction}/seed{self.seed}"
+
+    @property
+    def subset(self) -> str:
+        """The name of the cases it trains on; all inits of a fraction and seed share them."""
+        return f"{self.fraction}_seed{self.seed}"
+
+
+def settings(recipe: BenchmarkRecipe, cell: Cell, more: list[str]) -> FinetuneRecipe:
+    """The fine-tuning recipe of a cell: the task's, with the overrides of task, init and grid, in this order."""
+    changes = {key: value for key, value in recipe.tasks[cell.task].items() if key != "recipe"}
+    if "recipe" not in recipe.tasks[cell.task]:
+        raise InputError(
+            f"tasks.{cell.task} names no recipe: set tasks.{cell.task}.recipe=NAME of a fine-tuning recipe"
+        )
+    start = init(recipe, cell.init)
+    name = str(recipe.tasks[cell.task]["recipe"])
+    overrides = [*_flat(changes), *_flat(start.get("overrides", {})), *more, f"seed={cell.seed}"]
+    found, options = load("finetune", name, overrides)
+    if options != Options():
+        raise InputError(f"tasks.{cell.task} sets run options, but they belong to the benchmark: remove them")
+    assert isinstance(found, FinetuneRecipe)
+    steps = found.train.steps * int(start.get("longer", 1))
+    return found.model_copy(update={"train": found.train.model_copy(update={"steps": steps})})
+
+
+def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
+    """`PATH`, `scratch` or `{init: .., overrides: {..}, longer: 3}` as the latter.
+
+    `longer` multiplies the steps; `{seed}` in a path stands for the cell's seed, for pretrainings with several seeds.
+    """
+    given = recipe.inits[name]
+    init = {"init": given} if isinstance(given, str) else dict(given)
+    unknown = set(init) - {"init", "overrides", "longer"}
+    if unknown or "init" not in init or not isinstance(init.get("longer", 1), int):
+        raise InputError(
+            f"inits.{name} is {given}: give a run, scratch, or init, overrides and longer (a whole number)"
+        )
+    return init
+
+
+def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
+    """What `init=` of a cell is: a path, or scratch. Raises `InputError` where there is no such run."""
+    path = str(init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
+    if path != SCRATCH:
+        checkpoint.find(path)
+    return path
+
+
+def baseline(recipe: BenchmarkRecipe) -> str | None:
+    """The init that the others are compared with: plain scratch."""
+    plain_scratch = [name for name in recipe.inits if init(recipe, name) == {"init": "scratch"}]
+    return plain_scratch[0] if plain_scratch else None
+
+
+def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dict[str, list[str]]:
+    """The ids of val, test and of the training subset of each fraction and seed."""
+    usable = finetune_setup.check(first).module.labelled
+    whole = subset_room.subsets(cache, first.data, usable)
+    chosen = {"val": whole["val"], "test": whole["test"]}
+    for fraction, seed in {(str(f), s): None for f in recipe.fractions for s in recipe.seeds}:
+        name = f"{fraction}_seed{seed}"
+        share = _share(fraction)
+        if share is not None:
+            chosen[name] = _part(whole["train"], share, cache, seed)
+        else:
+            chosen[name] = _named(first, cache, fraction, seed)
+    return chosen
+
+
+def _share(fraction: str) -> float | None:
+    try:
+        share = float(fraction)
+    except ValueError:
+        return None
+    if not 0 < share <= 1:
+        raise InputError(
+            f"fractions has {fraction}: give shares above 0 and up to 1, or names of subsets in data.splits"
+        )
+    return share
+
+
+def _part(train: list[str], share: float, cache: Cache, seed: int) -> list[str]:
+    """The cases of the first patients in the order of `seed`; one patient at least.
+
+    Seeds differ in whose labels they have, so that the noise of that draw is in the results; within a seed the
+    smaller share lies in the larger.
+    """
+    patients = sorted({cache.cases[name].patient for name in train})
+    order = np.random.default_rng(seed).permutation(len(patients))
+    kept = {patients[i] for i in order[: max(1, round(share * len(patients)))]}
+    return [name for name in train if cache.cases[name].patient in kept]
+
+
+def _named(recipe: FinetuneRecipe, cache: Cache, fraction: str, seed: int) -> list[str]:
+    """The subset `seedS_NAME` of the task's split file, or `NAME`."""
+    if recipe.data.splits is None:
+        raise InputError(f"fractions has the name {fraction}, but data.splits names no file that could hold it")
+    with_seed = f"seed{seed}_{fraction}"
+    name = with_seed if with_seed in json.loads(Path(recipe.data.splits).read_text()) else fraction
+    return split.subsets(cache.cases.values(), Path(recipe.data.splits), [name])[name]
+
+
+def _flat(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Nested overrides as `key.sub=value`."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"

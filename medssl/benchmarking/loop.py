@@ -1,0 +1,146 @@
+"""`medssl benchmark`: the same fine-tuning from several inits, on several amounts of labels, with several seeds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from medssl import report
+from medssl.benchmarking import fingerprint, grid
+from medssl.benchmarking.comparison import summarise, text
+from medssl.benchmarking.grid import Cell
+from medssl.build import finetune_setup
+from medssl.engine import log
+from medssl.finetuning.evaluate import plain
+from medssl.finetuning.loop import tune
+from medssl.runtime import cases, run_directory
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
+
+RESULTS, SUMMARY = "results.jsonl", "summary.json"
+Line = dict[str, Any]  # of results.jsonl
+
+
+class Job(NamedTuple):
+    """A cell with all that its run needs."""
+
+    cell: Cell
+    recipe: FinetuneRecipe
+    init: str  # a path, or scratch
+    fingerprint: dict[str, Any]
+
+
+def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
+    """Run what is not yet in results.jsonl, then compare; resume=true goes on, and takes new cells of a wider grid.
+
+    Raises `InputError`, also where a cell was run with other data, weights or settings than it would be now.
+    """
+    if options.devices * options.num_nodes > 1:
+        raise InputError("a benchmark runs its cells one by one on one device: leave devices and num_nodes at 1")
+    cells = [Cell(*c) for c in product(recipe.tasks, recipe.inits, map(str, recipe.fractions), recipe.seeds)]
+    for cell in cells:  # what is wrong is said before anything is run
+        finetune_setup.check(grid.settings(recipe, cell, []))
+        grid.start(recipe, cell)
+    if options.check:
+        print(f"the recipe fits together: {len(cells)} runs")
+        return
+    out = run_directory.claim(options)
+    if options.overwrite:
+        shutil.rmtree(out / "runs", ignore_errors=True)
+    done = _finished(out / RESULTS)
+    weights = fingerprint.weights(grid.start(recipe, cell) for cell in cells)
+    jobs = [
+        job
+        for task in recipe.tasks
+        for job in _jobs(recipe, options, out, [cell for cell in cells if cell.task == task], weights, done)
+    ]
+    (out / SUMMARY).unlink(missing_ok=True)  # it does not speak of the grid that runs now
+    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
+    for number, job in enumerate(jobs, 1):
+        if job.cell not in done:
+            print(f"[{number} of {len(jobs)}] {job.cell.name}", flush=True)
+            done[job.cell] = _run(job, options, out)
+    table = summarise([done[cell] for cell in cells], grid.baseline(recipe))
+    (out / SUMMARY).write_text(json.dumps(plain(table), indent=1) + "\n")
+    print(text(table))
+    print(report.build([out], out / "report.html", pictures=options.pictures))
+
+
+def _jobs(
+    recipe: BenchmarkRecipe,
+    options: Options,
+    out: Path,
+    cells: list[Cell],
+    weights: dict[str, str],
+    done: dict[Cell, Line],
+) -> list[Job]:
+    """The jobs of one task, whose data is made where it must be. Raises `InputError` for cells run otherwise."""
+    first = grid.settings(recipe, cells[0], [])
+    where, splits = out / "data" / cells[0].task, out / f"splits_{cells[0].task}.json"
+    cases.provide(first.data, where, first.augment.get("preset", "ct"))
+    cache = cases.open_cache(first, where)
+    chosen = grid.subsets(recipe, first, cache)
+    source = [f"data.cache={cases.folder(first.data, where)}", "data.manifest=null", f"data.splits={splits}"]
+    jobs = []
+    for cell in cells:
+        parts = {"train": cell.subset, "val": "val", "test": "test"}
+        found = grid.settings(recipe, cell, [*source, *(f"data.{part}={name}" for part, name in parts.items())])
+        init = grid.start(recipe, cell)
+        ids = {part: chosen[name] for part, name in parts.items()}
+        jobs.append(
+            Job(cell, found, init, fingerprint.make(found, cache, ids, f"{cell.init}:{weights[init]}", options))
+        )
+    for job in jobs:
+        _check_same(job, out, done)
+    splits.write_text(json.dumps(chosen, indent=1) + "\n")
+    return jobs
+
+
+def _run(job: Job, options: Options, out: Path) -> Line:
+    """Fine-tune one cell, going on where it was stopped; adds its line to results.jsonl."""
+    began = time.monotonic()
+    folder = out / job.cell.folder
+    fingerprint.write(folder, job.fingerprint)
+    places = {"out": str(folder), "init": job.init, "resume": True}
+    results = tune(job.recipe, options.model_copy(update={**places, "overwrite": False, "check": False}))
+    test, score = results["test"], results["score"]
+    line = {
+        **job.cell._asdict(),
+        "score": score,
+        "value": test[score],
+        "validation": results["validation"],
+        "cases": results["cases"]["train"],
+        "floor": (results["floor"] or {}).get(score),
+        "seconds": round(time.monotonic() - began, 1),
+        "overlap": len(results["overlap"]["patients"]),
+        "settings": results["settings"],
+        "spatial_dims": job.recipe.spatial_dims,
+        **job.fingerprint,
+        "rows": test["rows"],
+    }
+    with (out / RESULTS).open("a") as file:
+        file.write(json.dumps(plain(line)) + "\n")
+    return line
+
+
+def _finished(file: Path) -> dict[Cell, Line]:
+    """The cells in results.jsonl; a last line that a kill cut short is taken out of the file."""
+    lines = log.read(file)
+    log.rewrite(file, lines)
+    return {Cell(line["task"], line["init"], line["fraction"], line["seed"]): line for line in lines}
+
+
+def _check_same(job: Job, out: Path, done: dict[Cell, Line]) -> None:
+    """A finished cell is judged by its line, a begun one by the mark in its run directory."""
+    before = done.get(job.cell, fingerprint.begun(out / job.cell.folder))
+    if before is not None:
+        fingerprint.check(job.cell.name, before, job.fingerprint)

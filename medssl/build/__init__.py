@@ -1,0 +1,1 @@
+"""From a recipe to checked modules: names resolved, arguments checked, networks built, loss weights over time."""

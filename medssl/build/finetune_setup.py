@@ -1,0 +1,77 @@
+"""From a fine-tuning recipe to a checked plan, a task and its network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from medssl import patches
+from medssl.build import kinds, parts
+from medssl.models import sizes
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+    from medssl.data.cache import Cache
+    from medssl.patches import Augment
+    from medssl.recipe import FinetuneRecipe
+    from medssl.tasks.task import Task
+
+SUPPLIED = ("spatial_dims", "channels")  # to the `build` of a task and of the augment group
+
+
+class Plan(NamedTuple):
+    """What is known before any data is read."""
+
+    module: ModuleType  # of the task
+    augment: Augment
+
+
+def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
+    """Check a recipe whole, without data. Raises `InputError`."""
+    kind = recipe.task["kind"]
+    if kind == "localize":
+        raise InputError("task localize is not built yet: use task.kind=segment or task.kind=classify")
+    module = kinds.resolve("task", kind)
+    settings = {key: value for key, value in recipe.task.items() if key != "kind"}
+    kinds.check(module.build, settings, f"task ({kind})", SUPPLIED)
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
+    augment = kinds.call(patches.build, recipe.augment, "augment", supplied)
+    if set(recipe.optimizers) != {"main"}:
+        raise InputError(f"optimizers has {sorted(recipe.optimizers)}, but fine-tuning has one player: optimizers.main")
+    if recipe.train.batch % (recipe.train.accumulate * world):
+        raise InputError(
+            f"train.batch={recipe.train.batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} "
+            "accumulated part(s): change one of them"
+        )
+    with torch.device("meta"):
+        encoder = parts.encoder(recipe)
+        sizes.check(augment.size, encoder.divisor, "augment.size")
+        if recipe.decoder is not None:
+            parts.decoder(recipe, encoder)
+    return Plan(module, augment)
+
+
+def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> tuple[Task, dict[str, Any]]:
+    """The task with its classes known, and the recipe with every default filled."""
+    names = made.module.names(recipe.task.get("classes"), [cache.cases[name] for name in train], cache.label)
+    settings = {**recipe.task, "classes": names}
+    found: Task = kinds.make("task", settings, {"spatial_dims": recipe.spatial_dims})
+    content = recipe.resolved()
+    content["task"] = kinds.filled(made.module.build, settings, SUPPLIED)
+    content["augment"] = kinds.filled(patches.build, recipe.augment, SUPPLIED)
+    for group in ("encoder", "decoder"):
+        if content[group] is not None:
+            module = kinds.resolve(group, content[group]["kind"])
+            content[group] = kinds.filled(module.build, content[group], parts.SUPPLIED[group])
+    return found, content
+
+
+def network(recipe: FinetuneRecipe, task: Task) -> nn.Module:
+    """The network of a task, its weights drawn from torch's global generator."""
+    encoder = parts.encoder(recipe)
+    return task.model(encoder, parts.decoder(recipe, encoder) if recipe.decoder is not None and task.dense else None)

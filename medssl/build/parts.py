@@ -1,0 +1,210 @@
+"""From a recipe to objects: each group is checked and built here, before any data is opened."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from medssl import views as view_room
+from medssl.branches import adversary as adversary_room
+from medssl.branches import restore as restore_room
+from medssl.build import compatibility, loss_weights
+from medssl.build.kinds import call, check, filled, kinds, make, resolve
+from medssl.build.loss_weights import weights
+from medssl.models import gray, norm, sizes
+from medssl.pretext import Pretext
+from medssl.recipe import in_steps
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from medssl.engine.schedule import Weight
+    from medssl.recipe import PretrainRecipe, Recipe
+    from medssl.types import CropPolicy
+    from medssl.views import ViewMaker
+
+__all__ = [
+    "check",
+    "crop",
+    "decoder",
+    "encoder",
+    "kinds",
+    "pretrain_parts",
+    "resolve",
+    "resolved",
+    "validate",
+    "views",
+    "weights",
+]
+
+SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set it
+    "encoder": ("spatial_dims", "in_channels"),
+    "decoder": ("spatial_dims", "channels", "strides"),
+    "method": ("encoder", "spatial_dims", "samples", "batch"),
+    "restore": ("spatial_dims", "in_channels", "out_channels"),
+    "adversary": ("spatial_dims", "in_channels"),
+    "crop": ("samples", "spatial_dims", "steps"),
+    "views": ("spatial_dims", "channels"),
+}
+
+
+class Parts(NamedTuple):
+    """What a pretraining is made of."""
+
+    pretext: Pretext
+    views: ViewMaker
+    weights: dict[str, Weight]  # by loss
+
+
+def encoder(recipe: Recipe) -> Any:
+    """The encoder of a recipe; if `views.faithful` in 2D it takes one channel and sees it three times."""
+    expand_gray = gray.repeated(recipe.model_dump())
+    channels = gray.CHANNELS if expand_gray else recipe.channels
+    net = make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": channels})
+    if expand_gray:
+        gray.repeat(net)
+    return net
+
+
+def decoder(recipe: Recipe, on: Any) -> Any:
+    """The decoder of a recipe on the encoder `on`; InputError if the recipe has none."""
+    if recipe.decoder is None:
+        raise InputError("decoder is null, but a decoder is needed here: set decoder.kind=unet")
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": on.channels, "strides": on.strides}
+    return make("decoder", recipe.decoder, supplied)
+
+
+def views(recipe: PretrainRecipe) -> ViewMaker:
+    """What makes the views of a recipe."""
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
+    maker: ViewMaker = call(view_room.build, recipe.views, "views", supplied)
+    return maker
+
+
+def crop(recipe: PretrainRecipe, samples: int) -> CropPolicy:
+    """Where the views of `samples` training samples look."""
+    recipe = in_steps(recipe, samples)
+    supplied = {"samples": samples, "spatial_dims": recipe.spatial_dims, "steps": recipe.train.steps}
+    policy: CropPolicy = make("crop", recipe.crop, supplied)
+    return policy
+
+
+def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
+    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights.
+
+    The parts it returns have shapes and no numbers.
+    """
+    recipe = in_steps(recipe, samples)
+    crop(recipe, samples=1)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
+            return pretrain_parts(recipe, samples=samples, world=world)
+    except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(
+            f"the networks of this recipe cannot be built ({said}): look at its widths and sizes"
+        ) from error
+
+
+def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
+    """Check a recipe and build its networks for `samples` training samples (None: not known yet) on `world` ranks.
+
+    Raises `InputError` for whatever cannot work, saying what to change.
+    """
+    recipe = in_steps(recipe, samples)
+    _check_groups(recipe)
+    _check_batch(recipe, world)
+    net = encoder(recipe)
+    maker = views(recipe)
+    for size in maker.sizes:
+        sizes.check(size, net.divisor)
+        norm.check(net, size)
+    _check_crop(recipe, net, len(maker.sizes))
+    pretext = _pretext(recipe, net, samples)
+    if pretext.adversary is not None:
+        pretext.adversary.discriminator.check(maker.sizes[0])
+    compatibility.mask(recipe, pretext, maker)
+    pretext.check_views(resolved(recipe)["views"]["count"])
+    compatibility.batch_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
+    compatibility.warmup(recipe)
+    _check_players(recipe, pretext)
+    return Parts(pretext, maker, weights(recipe))
+
+
+def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
+    """The recipe as plain dictionaries with every default filled, also those of the kinds."""
+    content = recipe.resolved()
+    for group in ("encoder", "decoder", "method", "crop"):
+        if content[group] is not None:
+            kind = resolve(group, content[group]["kind"])
+            content[group] = {"kind": content[group]["kind"], **filled(kind.build, content[group], SUPPLIED[group])}
+    content["views"] = filled(view_room.build, content["views"], SUPPLIED["views"])
+    for group, room in (("restore", restore_room), ("adversary", adversary_room)):
+        if content[group] is not None:
+            content[group] = filled(room.build, content[group], SUPPLIED[group])
+    for group, weight in loss_weights.WEIGHTS.items():
+        if content[group] is not None:
+            content[group] = filled(loss_weights.timing, {"weight": weight, **content[group]})
+    return content
+
+
+def _arguments(recipe: PretrainRecipe, group: str) -> dict[str, Any]:
+    """What a group says to its `build`: all but when and how much it counts."""
+    return {key: value for key, value in getattr(recipe, group).items() if key not in loss_weights.KEYS}
+
+
+def _pretext(recipe: PretrainRecipe, net: Any, samples: int | None) -> Pretext:
+    dims, channels = recipe.spatial_dims, recipe.channels
+    parts: dict[str, Any] = {}
+    if recipe.method is not None:
+        batch = recipe.train.batch // recipe.train.accumulate  # what one forward sees over all ranks
+        supplied = {"encoder": net, "spatial_dims": dims, "samples": samples, "batch": batch}
+        parts["method"] = make("method", _arguments(recipe, "method"), supplied)
+    if recipe.restore is not None:  # without restoration a decoder would learn nothing
+        parts["decoder"] = decoder(recipe, net)
+        supplied = {"spatial_dims": dims, "in_channels": parts["decoder"].out_channels, "out_channels": channels}
+        parts["restore"] = call(restore_room.build, _arguments(recipe, "restore"), "restore", supplied)
+    if recipe.adversary is not None:
+        supplied = {"spatial_dims": dims, "in_channels": channels}
+        parts["adversary"] = call(adversary_room.build, _arguments(recipe, "adversary"), "adversary", supplied)
+    return Pretext(net, **parts)
+
+
+def _check_groups(recipe: PretrainRecipe) -> None:
+    if recipe.method is None and recipe.restore is None:
+        raise InputError("method and restore are both null, so there is nothing to learn: set one of them")
+    if recipe.adversary is not None and recipe.restore is None:
+        raise InputError("adversary judges what restore makes, but restore is null: set restore or adversary=null")
+    loss_weights.check_stages(recipe)
+
+
+def _check_batch(recipe: PretrainRecipe, world: int) -> None:
+    batch, parts = recipe.train.batch, recipe.train.accumulate * world
+    if batch % parts:
+        raise InputError(
+            f"train.batch={batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} accumulated "
+            f"part(s): use train.batch={-(-batch // parts) * parts}"
+        )
+
+
+def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
+    scale = recipe.crop.get("scale") or [0]
+    if isinstance(scale, list) and isinstance(scale[0], list) and len(scale) != views:
+        raise InputError(f"crop.scale holds {len(scale)} ranges but views.count is {views}: give one, or one a view")
+    level, levels = recipe.crop.get("level"), len(net.channels)
+    if isinstance(level, int) and not -levels <= level < levels:
+        raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")
+
+
+def _check_players(recipe: PretrainRecipe, pretext: Pretext) -> None:
+    pretext.activate(pretext.names())
+    players, given = set(pretext.players()), set(recipe.optimizers)
+    for name in sorted(players - given):
+        raise InputError(f"optimizers has no entry for the player '{name}': add optimizers.{name}.kind and .lr")
+    for name in sorted(given - players):
+        raise InputError(
+            f"optimizers.{name} has no player in this recipe (players: {sorted(players)}): remove it, or set "
+            f"optimizers.{name}=null"
+        )

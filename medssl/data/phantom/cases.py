@@ -1,0 +1,117 @@
+"""Phantoms as a ready cache, for tests and for recipes with `data.phantom`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from medssl.data.cache import Box, Cache, sha256
+from medssl.data.phantom.files import affine, write_ct_dataset
+from medssl.data.phantom.images import histology, xray
+from medssl.data.phantom.volumes import LESIONS, ct_case, mr_case
+from medssl.data.prepare import add, claim, finish, settings
+from medssl.data.read.volume import Volume, make, plane
+from medssl.data.split import stem_hash
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["ct_case", "histology", "mr_case", "phantom_cache", "write_ct_dataset", "xray"]
+
+KINDS = {**LESIONS, "xray": ("normal", "opacity")}
+MADE_IN = {"ct": (2, 3), "mr": (2, 3), "xray": (2,), "pathology": (2,)}  # dimensions
+SLICES = 24  # of the volume that a 2D CT or MR phantom is one slice of
+
+
+class Phantom(NamedTuple):
+    """One made-up case."""
+
+    volume: Volume
+    label: Volume | None
+    name: str  # class
+    boxes: tuple[Box, ...] = ()
+
+
+def phantom_cache(
+    folder: str | Path, cases: int, size: Sequence[int], seed: int, preset: str = "ct", spatial_dims: int | None = None
+) -> Cache:
+    """A cache of phantoms, each a patient of its own: 70% train, 10% val, 20% test, at least one each.
+
+    `size` *S is that before the crop to the patient. 3D and 2D CT and MR come with a lesion label and the lesion's kind
+    as class; xray (2D) with the classes normal and opacity and boxes; pathology (2D) with a nuclei label. A folder that
+    holds the cache already is opened as it is. Raises InputError for another preset, or fewer than three cases.
+    """
+    dims = spatial_dims or len(size)
+    if cases < 3 or len(size) != dims or dims not in MADE_IN.get(preset, ()):
+        raise InputError(
+            f"no phantom of preset {preset}, size {tuple(size)}, {dims}D, {cases} cases: "
+            "at least 3 cases of ct or mr (2D, 3D), xray or pathology (2D)"
+        )
+    out = Path(folder)
+    preprocessing = {**settings(preset, [tuple(size)]), "spatial_dims": dims}
+    head = claim(out, preprocessing, f"phantom {cases} {tuple(size)} {seed}")
+    if head["complete"]:
+        return Cache(out)
+    for index in range(cases):
+        phantom = MAKERS[preset](np.random.default_rng([seed, index]), tuple(size), index)
+        add(out, head, _facts(index, cases, seed, phantom, head["salt"]), phantom.volume, phantom.label)
+    return finish(out, head, {}, [])
+
+
+def _facts(index: int, cases: int, seed: int, phantom: Phantom, salt: str) -> dict[str, Any]:
+    stem = f"case_{index:03d}"
+    return {
+        "id": f"{phantom.volume.modality.lower()}-{sha256(f'phantom image {seed} {index}'.encode())[:12]}",
+        "patient": sha256(f"phantom patient {seed} {index}".encode())[:12],
+        "split": split(index, cases),
+        "classes": (phantom.name,) if phantom.name else (),
+        "boxes": phantom.boxes,
+        "stem": stem_hash(salt, stem),
+    }
+
+
+def split(index: int, cases: int) -> str:
+    """The split of phantom `index` of `cases`."""
+    test, val = max(1, round(0.2 * cases)), max(1, round(0.1 * cases))
+    return "train" if index < cases - test - val else "val" if index < cases - test else "test"
+
+
+def _kind(preset: str, index: int) -> str:
+    return KINDS[preset][index % 2]
+
+
+def _ct(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
+    image, label = ct_case(rng, size if len(size) == 3 else (SLICES, *size), _kind("ct", index))
+    return _volume(image, label, size, "CT", _kind("ct", index))
+
+
+def _mr(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
+    image, label = mr_case(rng, size if len(size) == 3 else (SLICES, *size), _kind("mr", index))
+    return _volume(image, label, size, "MR", _kind("mr", index))
+
+
+def _volume(image: np.ndarray, label: np.ndarray, size: tuple[int, ...], modality: str, name: str) -> Phantom:
+    """The volume, or in 2D the slice with most lesion, as seen: front up, the patient's right on the left."""
+    if len(size) == 3:
+        place = affine(image.shape, 0.0)
+        return Phantom(make(image[None], place, modality), make(label[None], place, modality), name)
+    best = int(label.sum((1, 2)).argmax())
+    image, label = (np.ascontiguousarray(part[best, ::-1, ::-1])[None] for part in (image, label))
+    return Phantom(plane(image, (1.0, 1.0), modality), plane(label, (1.0, 1.0), modality), name)
+
+
+def _xray(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
+    image, name, boxes = xray(rng, size, _kind("xray", index))
+    return Phantom(plane(image[None], (1.0, 1.0), "DX"), None, name, tuple(Box(name, *box) for box in boxes))
+
+
+def _pathology(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
+    image, nuclei = histology(rng, size)
+    channels = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return Phantom(plane(channels, (1.0, 1.0), "SM"), plane(nuclei[None], (1.0, 1.0), "SM"), "")
+
+
+MAKERS = {"ct": _ct, "mr": _mr, "xray": _xray, "pathology": _pathology}

@@ -1,0 +1,1 @@
+"""Readers: DICOM series, NIfTI and pictures to volumes with a grid, or a reason why not."""

@@ -1,0 +1,160 @@
+"""DICOM files as volumes: grouped by series and geometry, ordered by position, each rejection with its reason."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from medssl.data.read import dicom_pixels, dicom_stack
+from medssl.data.read.dicom_header import STACKED, Slice, read_header, slices
+from medssl.data.read.volume import Volume, make, plane
+from medssl.data.reject import Rejected, brief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+THREADS = 8  # header reading waits for the disk
+
+
+class Series(NamedTuple):
+    """The slices of one image, in order."""
+
+    slices: list[Slice]
+    part: int  # number of this image within its series
+    parts: int  # images in its series
+
+    @property
+    def files(self) -> list[Path]:
+        """The files, each once, in slice order."""
+        return list(dict.fromkeys(item.path for item in self.slices))
+
+    @property
+    def frames(self) -> list[tuple[int, int]] | None:
+        """(file number, frame number) of each slice, or None where each file is one slice."""
+        if all(item.frames == 1 for item in self.slices):
+            return None
+        number = {path: place for place, path in enumerate(self.files)}
+        return [(number[item.path], item.frame) for item in self.slices]
+
+
+Refused = tuple["Path", str, str]  # file, reason, detail
+
+
+def group(
+    files: Sequence[Path], progress: Callable[[str, int, int], None] | None = None
+) -> tuple[list[Series], list[Refused]]:
+    """Part files into images. Returns the images, and for each file that is in none the reason and its detail."""
+    found: dict[str, list[Slice]] = {}
+    rejected: list[Refused] = []
+    seen: dict[tuple, Path] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, (path, result) in enumerate(zip(files, pool.map(_slices, files), strict=True)):
+            if progress:
+                progress("headers", number + 1, len(files))
+            if isinstance(result, Rejected):
+                rejected.append((path, result.reason, result.detail))
+            elif (twin := seen.setdefault(_identity(result[0]), path)) != path:
+                rejected.append((path, "duplicate file", f"the same DICOM instance as {twin.name}"))
+            else:
+                found.setdefault(result[0].series, []).extend(result)
+    images: list[Series] = []
+    for members in found.values():
+        kept, refused = _images(members)
+        images += kept
+        rejected += refused
+    return images, rejected
+
+
+def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None) -> Volume:
+    """The one image in `files` (or in the given frames of them) as (1,Z,Y,X), (1,Y,X) or (3,Y,X). Raises `Rejected`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns about each odd value of each file
+        sources = [dicom_pixels.dataset(path) for path in files]
+        headers = [slices(source, path) for source, path in zip(sources, files, strict=True)]
+        pairs = frames if frames is not None else [(f, n) for f, items in enumerate(headers) for n in range(len(items))]
+        chosen = [headers[file][frame] for file, frame in pairs]
+        if chosen[0].mosaic and len(chosen) == 1:
+            return _mosaic(sources[0], files[0])
+        if chosen[0].modality not in STACKED and len(chosen) == 1:
+            return _picture(sources[0], chosen[0])
+        return _stack(dict(zip(files, sources, strict=True)), dicom_stack.order(chosen))
+
+
+def broken(path: Path) -> Refused | None:
+    """What is wrong with the pixels of one file, or None."""
+    try:
+        dicom_pixels.frames(dicom_pixels.dataset(path), path)
+    except Rejected as verdict:
+        return path, verdict.reason, verdict.detail
+    return None
+
+
+def _slices(path: Path) -> list[Slice] | Rejected:
+    try:
+        return slices(read_header(path), path)
+    except Rejected as verdict:
+        return verdict
+    except Exception as error:  # a header may be wrong in any way: it costs its file, never the scan
+        return Rejected("cannot be read", brief(error))
+
+
+def _identity(item: Slice) -> tuple:
+    """Equal for copies of one instance only: careless anonymisers give many instances one UID."""
+    return (item.series, item.instance, item.position, item.number, item.marks)
+
+
+def _images(members: list[Slice]) -> tuple[list[Series], list[Refused]]:
+    pictures = [[item] for item in members if item.modality not in STACKED]
+    stacks: list[list[Slice]] = []
+    refused: list[Refused] = []
+    for part in _parted([item for item in members if item.modality in STACKED], refused):
+        try:
+            ordered = part if part[0].mosaic else dicom_stack.order(part)
+            if not part[0].mosaic:
+                dicom_stack.affine(ordered)
+            stacks.append(ordered)
+        except Rejected as verdict:
+            refused += [(path, verdict.reason, verdict.detail) for path in dict.fromkeys(item.path for item in part)]
+    whole = pictures + stacks
+    used = {item.path for part in whole for item in part}
+    images = [Series(part, number, len(whole)) for number, part in enumerate(whole)]
+    return images, list({entry[0]: entry for entry in refused if entry[0] not in used}.values())
+
+
+def _parted(members: list[Slice], refused: list[Refused]) -> Iterable[list[Slice]]:
+    try:
+        return dicom_stack.volumes(members) if members else []
+    except Rejected as verdict:
+        refused += [(item.path, verdict.reason, verdict.detail) for item in members]
+        return []
+
+
+def _mosaic(source: Dataset, path: Path) -> Volume:
+    array, affine = dicom_pixels.mosaic(source, path)
+    return make(dicom_pixels.narrow(array)[None], affine, str(source.get("Modality") or "MR"))
+
+
+def _stack(sources: Mapping[Path, Dataset], ordered: Sequence[Slice]) -> Volume:
+    affine = dicom_stack.affine(ordered)
+    pixels = {path: dicom_pixels.frames(source, path) for path, source in sources.items()}
+    planes = [dicom_pixels.rescale(pixels[item.path][item.frame], sources[item.path], item.frame) for item in ordered]
+    return make(dicom_pixels.narrow(np.stack(planes))[None], affine, ordered[0].modality)
+
+
+def _picture(source: Dataset, item: Slice) -> Volume:
+    pixels = dicom_pixels.frames(source, item.path)
+    if len(pixels) > 1:
+        raise Rejected("multi-frame without positions", f"{len(pixels)} frames", item.path)
+    if pixels.ndim == 4:
+        array = pixels[0].transpose(2, 0, 1)
+        array = array if array.dtype == np.uint8 else (array >> 8).astype(np.uint8)
+    else:
+        array = dicom_pixels.upright(dicom_pixels.rescale(pixels[0], source, 0), source)[None]
+    found = plane(dicom_pixels.narrow(array), item.spacing or (1.0, 1.0), item.modality)
+    return found._replace(spacing_known=item.spacing is not None)

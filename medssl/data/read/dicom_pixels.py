@@ -1,0 +1,93 @@
+"""Pixels of DICOM files in the units the header gives them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medssl.data.read.dicom_header import STACKED, frame_item
+from medssl.data.reject import Rejected, brief
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+
+def dataset(path: Path) -> Dataset:
+    """A whole DICOM file. Raises `Rejected` if it ends early."""
+    from pydicom import dcmread
+
+    try:
+        return dcmread(path, force=True)
+    except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise Rejected("cannot be read", brief(error), path) from None
+
+
+def frames(source: Dataset, path: Path) -> np.ndarray:
+    """All frames (F,Y,X) or (F,Y,X,3) as stored, decompressed, colours as RGB. Raises `Rejected`."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    try:
+        array = np.asarray(source.pixel_array)
+        if source.get("PhotometricInterpretation") == "PALETTE COLOR":
+            array = apply_color_lut(array, source)
+    except Exception as error:  # decoders are other people's C libraries and raise whatever they like
+        raise Rejected("pixels cannot be decoded", brief(error), path) from None
+    colour = array.ndim > 2 and array.shape[-1] == 3 and int(source.get("SamplesPerPixel") or 1) + array.ndim > 3
+    many = array.ndim - colour == 3
+    return array if many else array[None]
+
+
+def rescale(array: np.ndarray, source: Dataset, frame: int) -> np.ndarray:
+    """Stored values (Y,X) times the slope plus the intercept of their frame; whole numbers stay whole numbers."""
+    from pydicom.pixels.processing import apply_modality_lut
+
+    if "ModalityLUTSequence" in source:
+        return np.asarray(apply_modality_lut(array, source))
+    item = frame_item(source, frame, "PixelValueTransformationSequence")
+    slope, intercept = float(item.get("RescaleSlope") or 1), float(item.get("RescaleIntercept") or 0)
+    if slope == 1 and intercept == int(intercept) and array.dtype.kind in "iu":
+        return array if intercept == 0 else array.astype(np.int32) + int(intercept)
+    return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def upright(array: np.ndarray, source: Dataset) -> np.ndarray:
+    """Turn MONOCHROME1 pictures (low is bright) over; in CT, MR and PET the values mean something and stay."""
+    if source.get("PhotometricInterpretation") != "MONOCHROME1" or source.get("Modality") in STACKED:
+        return array
+    bits = int(source.get("BitsStored") or 16)
+    signed = int(source.get("PixelRepresentation") or 0)
+    return (2**bits - 1 - signed * 2**bits) - array.astype(np.int32)
+
+
+def narrow(array: np.ndarray) -> np.ndarray:
+    """Whole numbers in the smallest of uint8 (if stored so), int16, uint16, int32; others as float32."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype == np.uint8:
+        return array
+    low, high = int(array.min()), int(array.max())
+    fits = [kind for kind in (np.int16, np.uint16) if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max]
+    return array.astype(fits[0] if fits else np.int32)
+
+
+def mosaic(source: Dataset, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The tiles of a Siemens mosaic as (Z,Y,X), and the affine index (z,y,x) -> RAS mm, from its CSA header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nibabel calls its DICOM part experimental on import
+        from nibabel.nicom.dicomwrappers import MosaicWrapper, wrapper_from_data
+
+    try:
+        found: Any = wrapper_from_data(source)
+        if not isinstance(found, MosaicWrapper):
+            raise Rejected("mosaic without its CSA header", "the number of tiles is unknown", path)
+        array, matrix = np.asarray(found.get_data()), np.asarray(found.affine, np.float64)
+    except Rejected:
+        raise
+    except Exception as error:  # the CSA header is an undocumented vendor format
+        raise Rejected("mosaic cannot be read", brief(error), path) from None
+    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return array.transpose(2, 0, 1), to_ras @ matrix[:, [2, 0, 1, 3]]

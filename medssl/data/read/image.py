@@ -1,0 +1,82 @@
+"""PNG, JPEG and TIFF files as 2D images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medssl.data.read.nifti import Header, integers
+from medssl.data.read.volume import Volume, plane
+from medssl.data.reject import Rejected, brief
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+GRAY = ("1", "L", "I", "I;16", "I;16B", "I;16L", "F")
+MM_PER_INCH = 25.4
+
+
+def read(path: Path, *, label: bool = False) -> Volume:
+    """Read a picture as (1,Y,X) gray or (3,Y,X) RGB, 8 or 16 bit; alpha is dropped, palettes are looked up.
+
+    A label keeps its stored numbers (a palette image its indices) and must have one channel. Pixel size is 1 mm and
+    not `spacing_known`, for these formats do not hold it reliably. Raises `Rejected`.
+    """
+    with _open(path) as picture:
+        try:
+            array = _array(picture, label)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise Rejected("cannot be read", brief(error), path) from None
+    if label and array.shape[0] == 3:
+        array = _one_channel(array, path)
+    return plane(integers(array, path) if label else array, (1.0, 1.0), "OT")._replace(spacing_known=False)
+
+
+def header(path: Path) -> Header:
+    """Shape (Y,X) of a picture, without its pixels. Raises `Rejected`."""
+    with _open(path) as picture:
+        integer = picture.mode in ("1", "L", "P", "I", "I;16", "I;16B")
+        return Header((picture.height, picture.width), np.eye(3), integer)
+
+
+def _open(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    if path.stat().st_size == 0:
+        raise Rejected("empty file", "0 bytes", path)
+    try:
+        picture: Any = Image.open(path)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Rejected("not a picture", f"{type(error).__name__}", path) from None
+    if getattr(picture, "n_frames", 1) > 1:
+        picture.close()
+        raise Rejected("more than one page", f"{picture.n_frames} pages; save them as separate files", path)
+    return picture
+
+
+def _array(picture: Any, label: bool) -> np.ndarray:
+    if picture.mode == "1" or (picture.mode == "P" and label):
+        array = np.asarray(picture).astype(np.uint8)
+    elif picture.mode in GRAY:
+        array = _narrow(np.asarray(picture))
+    elif picture.mode in ("LA", "La"):
+        array = np.asarray(picture.convert("L"))
+    else:
+        array = np.asarray(picture.convert("RGB"))
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Pillow opens some 16-bit files as int32: give them back their 16 bits."""
+    array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype == np.int32 and array.min() >= 0 and array.max() < 2**16:
+        return array.astype(np.uint16)
+    return array
+
+
+def _one_channel(array: np.ndarray, path: Path) -> np.ndarray:
+    if not (array == array[:1]).all():
+        raise Rejected("label is a colour picture", "its channels differ; save class numbers in one channel", path)
+    return array[:1]

@@ -1,0 +1,55 @@
+"""Any image file as a volume, by what the file is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medssl.data.read import dicom, image, nifti
+from medssl.data.reject import Rejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medssl.data.manifest import Manifest, Row
+    from medssl.data.read.volume import Volume
+
+
+def kind(path: Path) -> str:
+    """What a file is: `dicom` by its preamble whatever its name, else `nifti` or `image` by its name, else `dicom`."""
+    with path.open("rb") as stream:
+        if stream.read(132)[128:] == b"DICM":
+            return "dicom"
+    return by_name(path)
+
+
+def by_name(path: Path) -> str:
+    """What the name of a file says it is: `nifti`, `image`, or `dicom` for every other name, as DICOM needs none."""
+    name = path.name.lower()
+    if name.endswith(nifti.SUFFIXES):
+        return "nifti"
+    return "image" if name.endswith(image.SUFFIXES) else "dicom"
+
+
+def load(manifest: Manifest, row: Row) -> Volume:
+    """The image of a manifest row, as it is stored, with the row's modality. Raises `Rejected`."""
+    files = manifest.files(row.id)
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise Rejected("file is gone", f"{len(missing)} of {len(files)} files", missing[0])
+    volume = dicom.read(files, manifest.frames(row.id)) if kind(files[0]) == "dicom" else read(files[0])
+    return volume._replace(modality=row.modality)
+
+
+def load_label(manifest: Manifest, row: Row) -> Volume | None:
+    """The label of a manifest row as whole numbers, or None. Raises `Rejected`."""
+    path = manifest.label_path(row)
+    return None if path is None else read(path, label=True)
+
+
+def read(path: Path, *, label: bool = False) -> Volume:
+    """One file as a volume (a label as whole numbers). Raises `Rejected`."""
+    if not path.is_file():
+        raise Rejected("file is gone", "", path)
+    if kind(path) == "dicom":
+        return dicom.read([path])
+    return nifti.read(path, label=label) if kind(path) == "nifti" else image.read(path, label=label)

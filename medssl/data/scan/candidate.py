@@ -1,0 +1,133 @@
+"""Files that may be an image, each image read once from end to end before it counts as one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from medssl.data.read import dicom, reader
+from medssl.data.read.dicom_header import STACKED
+from medssl.data.reject import Rejected, brief
+from medssl.data.scan import qc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from medssl.data.read.dicom import Refused, Series
+    from medssl.data.scan.qc import ImageInfo
+
+THREADS = 4  # volumes in memory at once
+
+
+class Candidate(NamedTuple):
+    """The files of one image; the identities are those of the DICOM header, empty for other files."""
+
+    files: list[Path]
+    source: Path  # the file, or the folder of a series
+    frames: list[tuple[int, int]] | None = None
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    part: int = 0  # number within the series
+    notes: tuple[str, ...] = ()
+
+
+class ReadResult(NamedTuple):
+    """A candidate after reading: what it shows, or why it is left out; and files that were left out of it."""
+
+    candidate: Candidate
+    look: ImageInfo | None
+    refused: list[Refused]
+
+
+def candidates(
+    files: Sequence[Path], progress: Callable[[str, int, int], None] | None
+) -> tuple[list[Candidate], list[Refused]]:
+    """Part files into candidates; files that cannot be any are refused."""
+    kinds = {path: _kind(path) for path in files}
+    found, paired = [], _pairs(kinds)
+    refused = [(path, "cannot be read", "no permission, or a broken link") for path in files if not kinds[path]]
+    for path, kind in kinds.items():
+        if kind in ("nifti", "image") and path not in paired.values():
+            found.append(Candidate([path, paired[path]] if path in paired else [path], path))
+    series, others = dicom.group([path for path in files if kinds[path] == "dicom"], progress)
+    return found + [_of(item) for item in series], refused + others
+
+
+def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] | None) -> Iterator[ReadResult]:
+    """Read every candidate, in order; a broken file costs itself, and the image if that cannot do without it."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, seen in enumerate(pool.map(_look, found)):
+            if progress:
+                progress("images", number + 1, len(found))
+            yield seen
+
+
+def read(candidate: Candidate) -> qc.ImageInfo:
+    """Read and check one candidate. Raises `Rejected`, whatever goes wrong: a bad file costs itself, never the scan."""
+    first = candidate.files[0]
+    try:
+        dicoms = reader.kind(first) == "dicom"
+        return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
+    except Rejected:
+        raise
+    except Exception as error:
+        raise Rejected("cannot be read", brief(error), first) from error
+
+
+def _kind(path: Path) -> str:
+    try:
+        return reader.kind(path)
+    except OSError:
+        return ""
+
+
+def _pairs(kinds: dict[Path, str]) -> dict[Path, Path]:
+    """Header -> voxels of Analyze and NIfTI pairs."""
+    headers = [path for path, kind in kinds.items() if kind == "nifti" and path.name.lower().endswith(".hdr")]
+    both = {path: path.with_suffix(end) for path in headers for end in (".img.gz", ".IMG", ".img")}
+    return {header: voxels for header, voxels in both.items() if kinds.get(voxels) == "nifti"}
+
+
+def _of(item: Series) -> Candidate:
+    first = item.slices[0]
+    alone = first.modality not in STACKED
+    notes = {
+        "burned-in text": first.burned_in,
+        f"one of {item.parts} volumes of its series": item.parts > 1 and not alone,
+    }
+    return Candidate(
+        files=item.files,
+        source=first.path if alone or len(item.files) == 1 else first.path.parent,
+        frames=item.frames,
+        patient=first.patient,
+        study=first.study,
+        series=first.series,
+        part=item.part,
+        notes=tuple(note for note, applies in notes.items() if applies),
+    )
+
+
+def _look(candidate: Candidate) -> ReadResult:
+    try:
+        return ReadResult(candidate, read(candidate), [])
+    except Rejected as verdict:
+        if len(candidate.files) == 1 or candidate.frames is not None:
+            return ReadResult(candidate, None, [(path, verdict.reason, verdict.detail) for path in candidate.files])
+    return _without_broken(candidate)
+
+
+def _without_broken(candidate: Candidate) -> ReadResult:
+    broken = [refused for path in candidate.files if (refused := dicom.broken(path)) is not None]
+    lost = {path for path, _, _ in broken}
+    rest = candidate._replace(
+        files=[path for path in candidate.files if path not in lost],
+        notes=(*candidate.notes, *([f"{len(lost)} files lost"] if lost else [])),
+    )
+    if not rest.files:
+        return ReadResult(rest, None, broken)
+    try:
+        return ReadResult(rest, read(rest), broken)
+    except Rejected as verdict:
+        return ReadResult(rest, None, broken + [(path, verdict.reason, verdict.detail) for path in rest.files])

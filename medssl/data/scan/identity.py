@@ -1,0 +1,92 @@
+"""Manifest rows: who is who, by keyed hashes."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from medssl.data.manifest import Row, keyed_hash
+from medssl.data.scan import qc
+from medssl.data.split import stem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from medssl.data.scan.pairing import Image
+
+BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+BIDS_MODALITY = {"T1w": "MR", "T2w": "MR", "FLAIR": "MR", "bold": "MR", "dwi": "MR", "pet": "PT", "ct": "CT"}
+DICOM_NAMES = {"PET": "PT", "XRAY": "DX"}  # as people write them in tables
+MR_WORD = re.compile(r"MRI|T1.*|T2.*|FLAIR|DWI|ADC|PD")
+
+
+class Identity:
+    """Makes rows whose ids, patients, studies and series are hashes under one key; no two rows get one id."""
+
+    def __init__(self, key: bytes, root: Path) -> None:
+        self.key, self.root = key, root
+        self.ids: set[str] = set()
+
+    def rows(self, images: Sequence[Image]) -> list[Row]:
+        """One row an image, in order; copies of an earlier image are flagged."""
+        rows = [self._row(image) for image in images]
+        copies = qc.twins([image.look.digest for image in images])
+        notes = [(f"duplicate of {rows[copies[n]].id}",) if n in copies else () for n in range(len(rows))]
+        return [replace(row, qc=(*row.qc, *note)) for row, note in zip(rows, notes, strict=True)]
+
+    def relative(self, path: Path) -> str:
+        """A path relative to the root."""
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
+
+    def patient(self, image: Image) -> str:
+        """The table's patient, else the header's, else the study, else the BIDS subject, else the file's own stem."""
+        told = (image.record.patient if image.record else "") or image.candidate.patient or image.candidate.study
+        subject = BIDS_SUBJECT.search(self._source(image))
+        return told or (subject[0] if subject else stem_of(image.candidate.source.name))
+
+    def hash(self, kind: str, text: str) -> str:
+        """The keyed hash of an identity, empty for an empty one."""
+        return keyed_hash(self.key, kind, text) if text else ""
+
+    def _row(self, image: Image) -> Row:
+        candidate, record = image.candidate, image.record
+        modality = _modality(image)
+        return Row(
+            id=self._id(modality, f"{candidate.series}|{candidate.part}" if candidate.series else self._source(image)),
+            image=self.relative(candidate.files[0]),
+            label=self.relative(image.label) if image.label else "",
+            classes=record.classes if record else (),
+            patient=self.hash("patient", self.patient(image)),
+            study=self.hash("study", candidate.study),
+            series=self.hash("series", candidate.series),
+            modality=modality,
+            shape=image.look.shape,
+            spacing=image.look.spacing,
+            split=record.split if record else "",
+            source=self._source(image),
+            qc=(*candidate.notes, *image.look.notes),
+        )
+
+    def _source(self, image: Image) -> str:
+        return self.relative(image.candidate.source)
+
+    def _id(self, modality: str, text: str) -> str:
+        turn, name = 0, f"{modality.lower()}-{self.hash('image', text)}"
+        while name in self.ids:
+            turn += 1
+            name = f"{modality.lower()}-{self.hash('image', f'{text}|{turn}')}"
+        self.ids.add(name)
+        return name
+
+
+def _modality(image: Image) -> str:
+    told = image.record.modality if image.record else ""
+    if told:
+        word = re.split(r"[^A-Za-z0-9]", told.upper())[0]
+        return "MR" if MR_WORD.fullmatch(word) else DICOM_NAMES.get(word, word)
+    if image.look.modality != "OT":
+        return image.look.modality
+    return BIDS_MODALITY.get(stem_of(image.candidate.source.name).rpartition("_")[2], "OT")

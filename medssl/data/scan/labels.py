@@ -1,0 +1,91 @@
+"""Which label file belongs to which image."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from medssl.data.read import reader
+from medssl.data.scan.files import walk
+from medssl.data.split import stem_of
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net names images case_0000, case_0001, ... and their label case
+
+
+class Pattern(NamedTuple):
+    """One `--pair`: the stars of both sides stand for the same texts."""
+
+    image: re.Pattern[str]
+    label: re.Pattern[str]
+    template: str
+    text: str
+
+
+class Folder(NamedTuple):
+    """One `--labels`: a folder of label files, by stem."""
+
+    files: dict[str, Path]
+
+
+def folder(path: Path) -> Folder:
+    """The NIfTI files and pictures in a folder. Raises `InputError` if it has none, or two of one stem."""
+    files: dict[str, Path] = {}
+    for file in walk([Path(os.path.abspath(path))], ())[0]:
+        if reader.by_name(file) == "dicom":
+            continue
+        if files.setdefault(stem_of(file.name), file) != file:
+            raise InputError(
+                f"{path} has two labels named {stem_of(file.name)} ({files[stem_of(file.name)]} and {file}); "
+                "give a folder with one label an image, or use --pair"
+            )
+    if not files:
+        raise InputError(f"{path} holds no label (NIfTI, PNG, TIFF); --labels names the folder of the label files")
+    return Folder(files)
+
+
+def pattern(text: str) -> Pattern:
+    """Parse 'IMAGE_GLOB=LABEL_GLOB'. Raises `InputError`."""
+    image, sign, label = text.partition("=")
+    if not (image and sign and label) or image.count("*") != label.count("*"):
+        raise InputError(
+            f"--pair '{text}' must be 'IMAGE=LABEL' with as many * on both sides, e.g. '*_image.nii.gz=*_mask.nii.gz'"
+        )
+    return Pattern(_compile(image), _compile(label), label, text)
+
+
+def find(source: Path, names: Sequence[str], folders: Iterable[Folder], patterns: Iterable[Pattern]) -> Path | None:
+    """The label of the image at `source` (a file, or the folder of a series) that may be called any of `names`."""
+    for place in folders:
+        for name in names:
+            label = place.files.get(name) or place.files.get(CHANNEL.sub("", name))
+            if label is not None:
+                return label
+    partners = (_partner(source, pair) for pair in patterns)
+    return next((label for label in partners if label is not None and label.is_file()), None)
+
+
+def is_label(path: Path, patterns: Iterable[Pattern]) -> bool:
+    """Whether a file matches the label side of a pair."""
+    return any(pair.label.fullmatch(path.as_posix()) for pair in patterns)
+
+
+def _partner(source: Path, pair: Pattern) -> Path | None:
+    match = pair.image.fullmatch(source.as_posix())
+    if match is None:
+        return None
+    texts = list(match.groups()[1:])
+    filled = re.sub(r"\*+", lambda _: texts.pop(0), pair.template)
+    return source.__class__((match.group(1) or "") + filled)
+
+
+def _compile(glob: str) -> re.Pattern[str]:
+    """A glob that may match any tail of a path, from a folder boundary on; group 1 is what comes before it."""
+    stars = {"**": "(.*)", "*": "([^/]*)", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?)", glob)
+    return re.compile("(.*/)?" + "".join(stars.get(part) or re.escape(part) for part in parts))

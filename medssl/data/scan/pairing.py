@@ -1,0 +1,154 @@
+"""Images with what is known about them: label, table record."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from medssl.data.read import reader
+from medssl.data.reject import Rejected
+from medssl.data.scan import labels, qc, table
+from medssl.data.scan.candidate import THREADS
+from medssl.data.split import stem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from medssl.data.read.dicom import Refused
+    from medssl.data.scan.candidate import Candidate, ReadResult
+    from medssl.data.scan.qc import ImageInfo
+    from medssl.data.scan.table import Record, Table
+
+
+class Sources(NamedTuple):
+    """Where labels and facts come from."""
+
+    folders: list[labels.Folder]
+    patterns: list[labels.Pattern]
+    table: Table | None
+    named: frozenset[Path]  # the label files of folders and table, resolved
+
+    @property
+    def give_labels(self) -> bool:
+        """Whether the user said which files are labels."""
+        return bool(self.patterns or self.named)
+
+    def is_label(self, path: Path) -> bool:
+        """Whether a file is named as a label, and so never an image."""
+        return path.resolve() in self.named or labels.is_label(path, self.patterns)
+
+
+class Image(NamedTuple):
+    """One image of the manifest."""
+
+    candidate: Candidate
+    look: ImageInfo
+    label: Path | None
+    record: Record | None
+
+
+def sources(
+    folder: Path | None,
+    pairs: Sequence[str],
+    csv: Path | None,
+    id_column: str | None,
+    columns: Mapping[str, str] | None,
+) -> Sources:
+    """The sources behind --labels, --pair and --table. Raises `InputError` where one is wrong."""
+    folders = [labels.folder(Path(folder))] if folder else []
+    facts = table.read(Path(csv), id_column or "id", columns) if csv else None
+    records = [record for same in facts.records.values() for record in same] if facts else []
+    named = [path.resolve() for place in folders for path in place.files.values()]
+    named += [record.label for record in records if record.label]
+    return Sources(folders, [labels.pattern(text) for text in pairs], facts, frozenset(named))
+
+
+def pair(seen: Sequence[ReadResult], given: Sources) -> tuple[list[Image], list[Refused]]:
+    """Give each image its label and record; refuse images whose label does not fit, and files that look like masks."""
+    images = [_known(one, given, names) for one, names in zip(seen, _names(seen), strict=True)]
+    pictures = _pictures(images)
+    with ThreadPoolExecutor(THREADS) as pool:
+        wrong = list(pool.map(lambda image: _problem(image, pictures), images))
+    refused = [
+        (path, problem.reason, problem.detail)
+        for image, problem in zip(images, wrong, strict=True)
+        if problem is not None
+        for path in image.candidate.files
+    ]
+    return [image for image, problem in zip(images, wrong, strict=True) if problem is None], refused
+
+
+def _names(seen: Sequence[ReadResult]) -> list[list[str]]:
+    """What each image may be called: its stem; a series also its UID, and folders above without other images."""
+    under = Counter(folder for one in seen for folder in {one.candidate.source, *one.candidate.source.parents})
+    return [
+        [
+            stem_of(one.candidate.source.name),
+            *(folder.name for folder in one.candidate.source.parents if one.candidate.series and under[folder] == 1),
+            *([one.candidate.series] if one.candidate.series else []),
+        ]
+        for one in seen
+    ]
+
+
+def _known(one: ReadResult, given: Sources, names: list[str]) -> Image:
+    assert one.look is not None
+    source = one.candidate.source
+    record = given.table.find([source.as_posix(), *names]) if given.table else None
+    label = record.label if record and record.label else labels.find(source, names, given.folders, given.patterns)
+    return Image(one.candidate, one.look, label, record)
+
+
+def _problem(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
+    """What is wrong with the label of an image, or with an image that may be a label itself."""
+    if image.label is None:
+        told = image.record is not None or not image.look.mask_like
+        return None if told else _mask(image, pictures)
+    try:
+        found = reader.read(image.label, label=True)
+    except Rejected as verdict:
+        return Rejected(f"its label: {verdict.reason}", f"{image.label.name}: {verdict.detail}")
+    shape, grid = found.array.shape[1:], qc.oriented_grid(found.array.shape[1:], found.affine)
+    if grid[0] != image.look.grid[0]:
+        return Rejected(f"label shape {shape} differs from image {image.look.shape}", image.label.name)
+    if len(shape) == 3 and not qc.same_grid(image.look.grid, grid):
+        return Rejected("label lies elsewhere than its image", f"{image.label.name}: same shape, other affine")
+    return None
+
+
+def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:
+    """The images that are no masks, by shape and: whole name, each first part of it, folder (3D)."""
+    found: dict[Hashable, list[Image]] = {}
+    for image in images:
+        if not image.look.mask_like:
+            *parts, whole = _first_parts(image)
+            keys = [("name", whole), *(("part", part) for part in [*parts, whole]), ("folder", _folder(image))]
+            for key in keys:
+                found.setdefault((image.look.grid[0], *key), []).append(image)
+    return found
+
+
+def _mask(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
+    """A mask has a twin on its grid: a picture whose name begins its own or is begun by it, or (3D) in its folder."""
+    *parts, whole = _first_parts(image)
+    keys: list[tuple[str, object]] = [("name", part) for part in [*parts, whole]]
+    keys += [("part", whole), *([("folder", _folder(image))] if len(image.look.shape) == 3 else [])]
+    for key in keys:
+        for other in pictures.get((image.look.grid[0], *key), ()):
+            if qc.same_grid(image.look.grid, other.look.grid):
+                twin = other.candidate.source.name
+                return Rejected("looks like a mask", f"few whole numbers on the grid of {twin}; pair them if it is one")
+    return None
+
+
+def _first_parts(image: Image) -> list[str]:
+    """`case_1_seg` -> case, case_1, case_1_seg."""
+    stem = stem_of(image.candidate.source.name)
+    return [stem[: cut.start()] for cut in re.finditer(r"(?<=[^_.\-])[_.\-]|$", stem)]
+
+
+def _folder(image: Image) -> Path:
+    return image.candidate.source.parent

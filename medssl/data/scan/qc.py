@@ -1,0 +1,100 @@
+"""What is odd about an image, found while it is read once from end to end."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from medssl.data.read.volume import Volume, orient
+from medssl.data.reject import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FEW_SLICES = 8
+THICK = 5.0  # largest over smallest spacing from which a volume is called anisotropic
+FEW_VALUES = 32  # a mask has at most so many values, or
+SAMPLE = 100_000  # voxels to look at before all of them
+FLAT = 0.9  # at least this share of voxels equal to their neighbour (instance labels)
+
+
+class ImageInfo(NamedTuple):
+    """What one reading of an image showed."""
+
+    shape: tuple[int, ...]  # as stored, (Z,Y,X) or (Y,X)
+    spacing: tuple[float, ...]
+    grid: tuple[tuple[int, ...], np.ndarray]  # shape and affine with axes toward S, A, R
+    modality: str
+    digest: str  # of the voxels: equal for copies, whatever file they lie in
+    notes: tuple[str, ...]
+    mask_like: bool
+
+
+def look(volume: Volume) -> ImageInfo:
+    """Check and describe a volume. Raises `Rejected` if it holds no picture."""
+    array = volume.array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise Rejected("non-finite voxels", f"{int((~np.isfinite(array)).sum())} of {array.size} are NaN or infinite")
+    if array.min() == array.max():
+        raise Rejected("constant image", f"every voxel is {array.flat[0]:g}")
+    return ImageInfo(
+        shape=array.shape[1:],
+        spacing=volume.spacing,
+        grid=oriented_grid(array.shape[1:], volume.affine),
+        modality=volume.modality,
+        digest=digest(array),
+        notes=tuple(_notes(volume)),
+        mask_like=mask_like(array),
+    )
+
+
+def oriented_grid(shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine after turning the axes toward S, A, R (2D: as they are); needs no voxels."""
+    empty = np.broadcast_to(np.zeros(1, np.uint8), (1, *shape))
+    turned = orient(Volume(empty, affine, (1.0,) * len(shape), ""))
+    return turned.array.shape[1:], turned.affine
+
+
+def same_grid(one: tuple[tuple[int, ...], np.ndarray], other: tuple[tuple[int, ...], np.ndarray]) -> bool:
+    """Whether two grids have the same shape and no corner lies more than half a voxel off."""
+    if one[0] != other[0]:
+        return False
+    corners = np.array([*np.ndindex(*[2] * len(one[0]))]) * (np.array(one[0]) - 1)
+    away = (one[1] - other[1]) @ np.vstack([corners.T, np.ones(len(corners))])
+    finest = float(np.linalg.norm(one[1][:-1, :-1], axis=0).min())
+    return bool(np.linalg.norm(away[:-1], axis=0).max() <= finest / 2)
+
+
+def digest(array: np.ndarray) -> str:
+    """A hash of shape and values that does not depend on the number type."""
+    small = array.dtype.kind == "f" or max(-int(array.min()), int(array.max())) < 2**24  # exact as float32
+    found = hashlib.sha256(repr(array.shape).encode())
+    for plane in array.reshape(-1, array.shape[-1] * array.shape[-2]):  # plane by plane: no copy of the volume
+        found.update(np.ascontiguousarray(plane, np.float32 if small else np.int64).data)
+    return found.hexdigest()
+
+
+def mask_like(array: np.ndarray) -> bool:
+    """Whole numbers from 0, and few of them or in flat patches."""
+    if array.shape[0] > 1 or array.min() != 0 or (array.dtype.kind == "f" and (array != np.rint(array)).any()):
+        return False
+    few = all(len(np.unique(array.ravel()[::step])) <= FEW_VALUES for step in (1 + array.size // SAMPLE, 1))
+    return few or float(np.mean(array[..., 1:] == array[..., :-1])) > FLAT
+
+
+def twins(digests: Sequence[str]) -> dict[int, int]:
+    """The number of each item whose digest came before -> the number of the first with that digest."""
+    first: dict[str, int] = {}
+    pairs = {number: first.setdefault(value, number) for number, value in enumerate(digests)}
+    return {number: earlier for number, earlier in pairs.items() if earlier != number}
+
+
+def _notes(volume: Volume) -> list[str]:
+    slices = volume.array.shape[1] if volume.array.ndim == 4 else None
+    notes = {
+        "few slices": slices is not None and slices < FEW_SLICES,
+        "anisotropic": max(volume.spacing) >= THICK * min(volume.spacing),
+    }
+    return [note for note, applies in notes.items() if applies]

@@ -1,0 +1,188 @@
+"""Find the images in folders: one manifest row an image, one reason for every file left out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medssl import __version__
+from medssl.data import manifest
+from medssl.data.scan import candidate, files, pairing, qc
+from medssl.data.scan.identity import Identity
+from medssl.data.split import by_patient
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medssl.data.manifest import Manifest, Row
+    from medssl.data.read.dicom import Refused
+    from medssl.data.scan.pairing import Image, Sources
+
+    Progress = Callable[[str, int, int], None]
+
+SHOWN = 3
+COMPANIONS = (".csv", ".json", ".files.jsonl", ".key", ".table.csv", ".rejected.csv")
+
+
+class SkippedFile(NamedTuple):
+    """A file that belongs to no image of the manifest."""
+
+    source: str
+    reason: str
+    detail: str
+
+
+class ScanResult(NamedTuple):
+    """What a scan found."""
+
+    rows: list[Row]
+    rejected: list[SkippedFile]
+    notices: list[str]
+    manifest: Manifest
+
+
+def scan(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    labels: Path | None = None,
+    pairs: Sequence[str] = (),
+    table: Path | None = None,
+    id_column: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    split: Sequence[float] | None = None,
+    seed: int = 0,
+    key: Path | None = None,
+    progress: Progress | None = None,
+) -> ScanResult:
+    """Scan `folders` and write the manifest `out` and its companions; every image is read once from end to end.
+
+    Labels come from a folder (`labels`), from `pairs` ('IMAGE_GLOB=LABEL_GLOB') or from a `table` joined on
+    `id_column`, whose `columns` (our name -> its name) also give class, patient, split, boxes, modality, sex, age and
+    view. `split` gives the patients' shares of train, val (and test). Raises `InputError` if there is nothing to scan,
+    no image is found or `out` cannot be written; then nothing has been written.
+    """
+    out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
+    given = pairing.sources(labels, pairs, table, id_column, columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom and Pillow warn about each odd value of each file
+        images, refused = _find(folders, out, given, progress)
+    if not images:
+        raise InputError(_nothing(folders, refused))
+    identity = Identity(manifest.read_key(key, out), files.root_of([*folders, *_label_folders(labels)]))
+    rows = identity.rows(images)
+    notices = _notices(images, given, refused)
+    if split is not None:
+        if any(row.split for row in rows):
+            notices.append("--split was given, so the table's split column was not used")
+        patients = [identity.patient(image) for image in images]  # not their hashes: another key, the same split
+        parts = by_patient(_kept_together(patients, images), split, seed)
+        rows = [replace(row, split=part) for row, part in zip(rows, parts, strict=True)]
+    rejected = [SkippedFile(identity.relative(path), reason, detail) for path, reason, detail in sorted(refused)]
+    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given))
+
+
+def _find(
+    folders: Sequence[Path], out: Path, given: Sources, progress: Progress | None
+) -> tuple[list[Image], list[Refused]]:
+    skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
+    paths, closed = files.walk(folders, skip)
+    named = {path for path in paths if given.is_label(path)}
+    found, refused = candidate.candidates([path for path in paths if path not in named], progress)
+    seen = list(candidate.look(found, progress))
+    images, unfit = pairing.pair([one for one in seen if one.look is not None], given)
+    used = {image.label.resolve() for image in images if image.label}
+    unused = [(path, "label without image", "") for path in sorted(named) if path.resolve() not in used]
+    broken = [entry for one in seen for entry in one.refused]
+    images.sort(key=lambda image: image.candidate.files[0].as_posix())
+    return images, [*closed, *refused, *broken, *unfit, *unused]
+
+
+def _write(
+    out: Path,
+    identity: Identity,
+    rows: Sequence[Row],
+    images: Sequence[Image],
+    rejected: Sequence[SkippedFile],
+    given: Sources,
+) -> Manifest:
+    entries: dict[str, dict[str, Any]] = {
+        row.id: {"files": [identity.relative(path) for path in image.candidate.files], "frames": image.candidate.frames}
+        for row, image in zip(rows, images, strict=True)
+    }
+    if given.table:
+        _write_table(out, rows, images, given.table.further)
+    about = {"medssl": __version__, "images": len(rows)}
+    return manifest.write(out, rows, identity.root, entries, rejected, about)
+
+
+def _write_table(out: Path, rows: Sequence[Row], images: Sequence[Image], further: Sequence[str]) -> None:
+    """Further columns of the table, and its boxes, by id."""
+    known = [(row.id, image.record) for row, image in zip(rows, images, strict=True) if image.record is not None]
+    lines = [[case, *(record.further[name] for name in further)] for case, record in known]
+    manifest.write_table(out.with_suffix(".table.csv"), ["id", *further], lines)
+    boxes = [
+        [case, box.label, "x".join(map(str, box.start)), "x".join(map(str, box.stop))]
+        for case, record in known
+        for box in record.boxes
+    ]
+    if boxes:
+        manifest.write_table(out.with_name("boxes.csv"), ["id", "class", "start", "stop"], boxes)
+
+
+def _checked_out(out: Path) -> Path:
+    if out.suffix != ".csv":
+        raise InputError(f"--out {out} must end in .csv; the other files of the manifest are named after it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder of --out {out} cannot be made ({error.strerror}); choose another") from None
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InputError(f"--out {out} cannot be written; choose a file in a folder that you may write to")
+    manifest.refuse_foreign(out)
+    return Path(os.path.abspath(out))
+
+
+def _label_folders(labels: Path | None) -> list[Path]:
+    return [Path(os.path.abspath(labels))] if labels else []
+
+
+def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> list[str]:
+    """The patient of each image; patients who share an image, pixel for pixel, count as one."""
+    same = {patient: patient for patient in patients}
+
+    def first(patient: str) -> str:
+        while same[patient] != patient:
+            patient = same[patient]
+        return patient
+
+    for copy, original in qc.twins([image.look.digest for image in images]).items():
+        same[first(patients[copy])] = first(patients[original])
+    return [first(patient) for patient in patients]
+
+
+def _notices(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -> list[str]:
+    masks = sum(reason == "looks like a mask" for _, reason, _ in refused)
+    labelled = sum(image.label is not None for image in images)
+    joined = sum(image.record is not None for image in images)
+    alone = sum(not (image.candidate.series or (image.record and image.record.patient)) for image in images)
+    records = sum(len(same) for same in given.table.records.values()) if given.table else 0
+    notices = {
+        f"{masks} files look like masks and were left out: pair them with --labels, --pair or --table": masks,
+        f"{labelled} of {len(images)} images have a label": given.give_labels,
+        f"{joined} of {len(images)} images have a row in the table, {records - joined} rows fit no image": given.table,
+        f"{alone} images name no patient: each file (or BIDS subject) counts as one": alone,
+    }
+    return [text for text, applies in notices.items() if applies]
+
+
+def _nothing(folders: Sequence[Path], refused: Sequence[Refused]) -> str:
+    reasons = Counter(reason for _, reason, _ in refused).most_common(SHOWN)
+    told = ", ".join(f"{count} x {reason}" for reason, count in reasons)
+    first = next((f"; first: {path.name}: {reason} ({detail})" for path, reason, detail in sorted(refused)), "")
+    return f"no image found in {', '.join(map(str, folders))}: {len(refused)} files left out ({told}{first})"

@@ -1,0 +1,1 @@
+"""The fine-tuning loop, scoring of cases, and inference on new images."""

@@ -1,0 +1,132 @@
+"""Scoring a set of cases with a network, and results.json."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medssl import ranks
+from medssl.data import atomic
+from medssl.metrics.statistics import grouped_interval
+from medssl.patches import network_input
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from medssl.patches import CaseCache
+    from medssl.tasks.task import Row, Task
+
+RESAMPLES = 2000
+
+
+@torch.no_grad()
+def rows(
+    task: Task, model: nn.Module, held: CaseCache, ids: Sequence[str], size: tuple[int, ...], device: Any
+) -> list[Row]:
+    """One row of scores a case, in the order of `ids`; each rank predicts its share."""
+    model.eval()
+    own = [_row(task, model, held, name, size, device) for name in ids[ranks.rank() :: ranks.world()]]
+    model.train()
+    if ranks.world() == 1:
+        return own
+    shares: list[Any] = [None] * ranks.world()
+    torch.distributed.all_gather_object(shares, own)
+    every = {row["id"]: row for share in shares for row in share}
+    return [every[name] for name in ids]
+
+
+def _row(task: Task, model: nn.Module, held: CaseCache, name: str, size: tuple[int, ...], device: Any) -> Row:
+    case, found = held.cache.cases[name], held(name)
+    x = network_input(found.image, case.intensity, case.spacing, size, task.dense)
+    prediction = task.predict(model, x.to(device), size)[0]
+    target = np.asarray(found.target[:])
+    scores = task.metrics(prediction, target[0] if task.dense else target, case.spacing)
+    return {"id": name, "patient": case.patient, **scores}
+
+
+def scores(row: Row) -> Row:
+    """A row without who it is about."""
+    return {name: value for name, value in row.items() if name not in ("id", "patient")}
+
+
+def table(task: Task, found: Sequence[Row], seed: int) -> dict[str, Any]:
+    """The scores of a set: over all, with a 95% interval over patients, and case by case."""
+    if not found:
+        return {"cases": 0, "patients": 0, task.score: None, "interval": _interval(), "summary": {}, "rows": []}
+    plain = [scores(row) for row in found]
+    patients = [row["patient"] for row in found]
+    interval = grouped_interval(task.resampled(plain), patients, np.random.default_rng(seed), resamples=RESAMPLES)
+    return {
+        "cases": len(found),
+        "patients": len(set(patients)),
+        task.score: interval.estimate,
+        "interval": _interval(interval.low, interval.high),
+        "summary": task.summary(plain),
+        "rows": list(found),
+    }
+
+
+def _interval(low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    return {"low": low, "high": high, "level": 0.95, "over": "patients"}
+
+
+def no_image_baseline(
+    task: Task, held: CaseCache, train: Sequence[str], test: Sequence[str]
+) -> dict[str, float] | None:
+    """The scores of what sees no image (see `Task.no_image_baseline`)."""
+    targets = {name: np.asarray(held(name).target[:]) for name in (*train, *test)} if task.dense else {}
+    return task.no_image_baseline(
+        [targets[name][0] for name in train if targets], [targets[name][0] for name in test if targets]
+    )
+
+
+def sentences(results: dict[str, Any]) -> list[str]:
+    """The outcome in words."""
+    lines = [f"weights of step {results['best_step']} (chosen by {results['chosen_by']})"]
+    test, name = results["test"], results["score"]
+    if not test["cases"]:
+        return [*lines, "no test cases: nothing was tested"]
+    low, high = test["interval"]["low"], test["interval"]["high"]
+    limits = f", 95% interval over patients {low:.4f} to {high:.4f}" if low is not None else ""
+    lines.append(f"test {name} {_shown(test[name])} on {test['cases']} cases of {test['patients']} patients{limits}")
+    lines += [f"  {key} {_shown(value)}" for key, value in test["summary"].items() if key != name]
+    if results["floor"] is not None:
+        lines.append(f"floor: {name} {_shown(results['floor'][name])} by the mean training label, with no image at all")
+    return [*lines, results["overlap"]["sentence"]]
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
+
+
+def write(path: Path, results: dict[str, Any]) -> None:
+    """Write results.json."""
+    atomic.write(path, json.dumps(results, indent=1) + "\n")
+
+
+def write_predictions(path: Path, classes: Sequence[str], found: Sequence[Row]) -> None:
+    """Write predictions.csv: one line a case and class."""
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", "patient", "label", "class", "probability"])
+        for row in found:
+            label = ";".join(name for name in classes if row[f"truth.{name}"])
+            for name in classes:
+                lines.writerow([row["id"], row["patient"], label, name, f"{row[f'probability.{name}']:.6f}"])
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinity, which say nothing, become null."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

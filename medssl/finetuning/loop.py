@@ -1,0 +1,243 @@
+"""`medssl finetune`: an encoder, and a decoder, learn a task from labelled cases. Reads from top to bottom."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medssl import patches, ranks, report
+from medssl.build import finetune_setup
+from medssl.engine import checkpoint, loader, players
+from medssl.engine.log import MetricsLog, TrainLog
+from medssl.engine.meter import Meter
+from medssl.engine.progress import progress
+from medssl.engine.schedule import steps_of
+from medssl.engine.signals import stop_requests, stops_at_once
+from medssl.finetuning import evaluate
+from medssl.finetuning.state import BEST, LAST, FinetuneState, restore, save
+from medssl.patches import CaseCache, PatchDataset
+from medssl.recipe import in_steps
+from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory
+from medssl.runtime.subsets import leaks, subsets
+from medssl.types import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
+    from torch import Tensor, nn
+
+    from medssl.recipe import FinetuneRecipe, Options
+
+
+def finetune(recipe: FinetuneRecipe, options: Options) -> None:
+    """Run, resume or (check=true) check a fine-tuning; what it makes lies in the run directory.
+
+    Raises `InputError` for whatever cannot work, `Interrupted` when a signal stopped the run after a checkpoint.
+    """
+    if options.check:
+        finetune_setup.check(recipe)
+        print("the recipe fits together")
+        return
+    tune(recipe, options)
+    if ranks.rank() == 0:
+        out = run_directory.path(options)
+        print(report.build([out], out / "report.html", pictures=options.pictures))
+
+
+def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
+    """Fine-tune and test; returns what is in results.json."""
+    fabric = launch.fabric(options, recipe.train.precision)
+    made = finetune_setup.check(recipe, fabric.world_size)
+    out = run_directory.path(options)
+    content = resume.last(out, "finetune") if options.resume else None
+    with run_directory.replacing(options), stops_at_once():
+        if fabric.is_global_zero:
+            run_directory.claim(options)
+            cases.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
+        launch.start(fabric)
+        fabric.barrier()
+        run = _open(recipe, options, made, fabric, content)
+    _loop(run)
+    return _finish(run)
+
+
+def _open(
+    recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, fabric: Fabric, content: dict[str, Any] | None
+) -> FinetuneState:
+    """The run at step 0, or where its last checkpoint `content` was written."""
+    out = run_directory.path(options)
+    cache = cases.open_cache(recipe, out)
+    chosen = subsets(cache, recipe.data, made.module.labelled)
+    task, resolved = finetune_setup.task(recipe, made, cache, chosen["train"])
+    if content is not None:
+        resume.check_recipe(content, resolved, fabric.world_size)
+        resume.check_data(content, resume.data(cache, chosen))
+    torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
+    model = finetune_setup.network(recipe, task)
+    if content is None:
+        start = init_weights.start(model, options, task.parts)
+    else:
+        start = init_weights.continued(content, model, options, task.parts)
+    fabric.to_device(model)
+    log = TrainLog(out if fabric.is_global_zero else None)
+    held = CaseCache(cache, task, patches.HELD // (1 + recipe.data.workers))  # each worker keeps its own
+    recipe = in_steps(recipe, len(chosen["train"]))
+    run = FinetuneState(recipe, resolved, out, fabric, cache, chosen, task, made.augment, model, held, start, log)
+    run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
+    for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test
+        held.check(name)
+    if content is not None:
+        restore(run, content)
+        log.say(f"continuing at step {run.step} of {run.steps}")
+    elif fabric.is_global_zero:
+        run_directory.describe(out, resolved, cache, chosen)
+        _introduce(run)
+    return run
+
+
+def _introduce(run: FinetuneState) -> None:
+    counts = ", ".join(f"{len(ids)} {part}" for part, ids in run.subsets.items())
+    run.log.say(f"task {run.recipe.task['kind']} ({', '.join(run.task.classes)}), cases: {counts}")
+    run.log.say(run.origin.sentence())
+    if said := cases.mismatch(run.cache, run.resolved["augment"]["preset"]):
+        run.log.say(said)
+    for leak in leaks(run.subsets, run.cache):
+        run.log.say(f"warning: {leak}")
+    if run.origin.preprocessing not in (None, run.cache.preprocessing):
+        lines = run_directory.differences(run.origin.preprocessing, run.cache.preprocessing)
+        run.log.say(f"note: the cache was prepared differently than that of the weights: {'; '.join(lines[:3])}")
+    if not run.subsets["val"]:
+        run.log.say("no validation cases: the last weights count as the best")
+
+
+def _loop(run: FinetuneState) -> None:
+    if run.step == run.steps:
+        run.log.say(f"already complete: {run.steps} of {run.steps} steps are done")
+        return
+    train = run.recipe.train
+    every, validate = (max(1, steps_of(t, run.steps)) for t in (train.checkpoint_every, train.validate_every))
+    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
+    module = run.fabric.setup_module(run.model)
+    run.model.train()
+    with stop_requests() as stop_asked, progress() as show:
+        meter = Meter(run.fabric.device, _batches(run))
+        while run.step < run.steps:
+            values = _step(run, module, meter, asked=stop_asked())
+            interrupted = values.pop("stop") > 0
+            run.step += 1
+            record = {"step": run.step, "samples": run.step * train.batch, **values} | meter.read()
+            if run.subsets["val"] and (run.step % validate == 0 or run.step == run.steps):
+                record |= _validate(run, module)
+                meter.read()  # scoring is not training time
+            if run.step % train.log_every == 0 or run.step == run.steps or "metric.best" in record:
+                metrics.write(record)
+            if run.step % every == 0 or run.step == run.steps or interrupted:
+                save(run, LAST)
+            if interrupted and run.step < run.steps:
+                said = f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"
+                finite.leave(run.fabric, Interrupted(said))
+            show("finetune", run.step, run.steps)
+    metrics.close()
+
+
+def _batches(run: FinetuneState) -> Iterator[tuple[Tensor, Tensor]]:
+    train = run.recipe.train
+    return loader.steps(
+        PatchDataset(run.held, run.subsets["train"], run.augment, run.recipe.seed),
+        patches.collate,
+        batch=train.batch,
+        parts=train.accumulate,
+        seed=run.recipe.seed,
+        start=run.step,
+        stop=run.steps,
+        workers=run.recipe.data.workers,
+        device=run.fabric.device,
+    )
+
+
+def _step(
+    run: FinetuneState, module: _FabricModule, batches: Iterator[tuple[Tensor, Tensor]], *, asked: bool
+) -> dict[str, float]:
+    """One optimizer step; returns learning rate and losses, averaged over ranks and accumulated parts."""
+    parts, values = run.recipe.train.accumulate, []
+    players.set_rates(run.optimizers, run.recipe.optimizers, run.step, run.steps)
+    for part in range(parts):
+        x, target = run.fabric.to_device(next(batches))
+        with run.fabric.no_backward_sync(module, enabled=part < parts - 1 and ranks.world() > 1):
+            losses = run.task.loss(module(x), target).main
+            total = torch.stack(list(losses.values())).sum()
+            run.fabric.backward(total / parts)
+        values.append(torch.stack([loss.detach().float() for loss in losses.values()]))
+    rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
+    norms = players.norms(run.optimizers)
+    mine = torch.cat([torch.stack(values).mean(0), *(norm.float()[None] for norm in norms.values())])
+    mine = torch.cat([mine, mine.new_tensor([float(asked)])])
+    names = [*(f"loss.{k}" for k in losses), *finite.gradients(norms), "stop"]
+    found = dict(zip(names, ranks.gather(mine[None]).mean(0).tolist(), strict=True))
+    if bad := finite.not_finite(found):
+        finite.leave(run.fabric, InputError(finite.sentence(bad, run.step, list(run.optimizers))))
+    players.step(run.optimizers, run.recipe.optimizers, norms)
+    kept = {name: value for name, value in found.items() if name == "stop" or name.startswith("loss.")}
+    return {"lr": rates["lr.main"], **rates, **kept}
+
+
+def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:
+    """Score the validation cases; the best weights so far become best.pt."""
+    resume.agree(run.model)
+    found = evaluate.rows(run.task, module, run.held, run.subsets["val"], run.augment.size, run.fabric.device)
+    summary = run.task.summary([evaluate.scores(row) for row in found])
+    value = summary[run.task.score]
+    if not math.isnan(value) and (run.best is None or value > run.best):
+        run.best, run.best_step = value, run.step
+        save(run, BEST)
+    best = run.best if run.best is not None else float("nan")
+    run.log.say(f"step {run.step} of {run.steps}: validation {run.task.score} {value:.4f} (best {best:.4f})")
+    return {f"metric.val_{name}": v for name, v in summary.items() if not math.isnan(v)} | {"metric.best": best}
+
+
+def _finish(run: FinetuneState) -> dict[str, Any]:
+    """Test the best weights, once, and write results.json and, for classes, predictions.csv."""
+    if run.best is None:  # nothing was validated, or no score could be computed
+        resume.agree(run.model)
+        run.best_step = run.steps
+        save(run, BEST)
+    run.fabric.barrier()
+    run.model.load_state_dict(checkpoint.load(run.file(BEST))["weights"])
+    results = _results(run)
+    module = run.fabric.setup_module(run.model, move_to_device=False)
+    found = evaluate.rows(run.task, module, run.held, run.subsets["test"], run.augment.size, run.fabric.device)
+    results["test"] = evaluate.table(run.task, found, run.recipe.seed)
+    if found:
+        results["floor"] = evaluate.no_image_baseline(run.task, run.held, run.subsets["train"], run.subsets["test"])
+        if run.fabric.is_global_zero and not run.task.dense:
+            evaluate.write_predictions(run.out / "predictions.csv", run.task.classes, found)
+    results = evaluate.plain(results)
+    if run.fabric.is_global_zero:
+        evaluate.write(run.out / "results.json", results)
+    for line in evaluate.sentences(results):
+        run.log.say(line)
+    return results
+
+
+def _results(run: FinetuneState) -> dict[str, Any]:
+    test = {run.cache.cases[name].patient for name in run.subsets["test"]}
+    return {
+        "task": run.recipe.task["kind"],
+        "settings": run.resolved["task"],
+        "score": run.task.score,
+        "init": run.origin.init,
+        "loaded": run.origin.sentence(),
+        "seed": run.recipe.seed,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "chosen_by": "validation" if run.best is not None else "last step",
+        "validation": run.best,
+        "cases": {part: len(ids) for part, ids in run.subsets.items()},
+        "overlap": init_weights.overlap(run.origin, run.cache, test),
+        "leaks": leaks(run.subsets, run.cache),
+        "floor": None,
+    }

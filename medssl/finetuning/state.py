@@ -1,0 +1,92 @@
+"""A fine-tuning under way, and its passage through a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medssl.engine import checkpoint
+from medssl.runtime import finite, resume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning_fabric import Fabric
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from medssl.data.cache import Cache
+    from medssl.engine.log import TrainLog
+    from medssl.patches import Augment, CaseCache
+    from medssl.recipe import FinetuneRecipe
+    from medssl.runtime.init_weights import Origin
+    from medssl.tasks.task import Task
+
+BEST, LAST = "best.pt", resume.LAST
+
+
+@dataclass
+class FinetuneState:
+    """All that one fine-tuning holds."""
+
+    recipe: FinetuneRecipe
+    resolved: dict[str, Any]
+    out: Path
+    fabric: Fabric
+    cache: Cache
+    subsets: dict[str, list[str]]
+    task: Task
+    augment: Augment
+    model: nn.Module
+    held: CaseCache
+    origin: Origin
+    log: TrainLog
+    optimizers: dict[str, Optimizer] = field(default_factory=dict)
+    step: int = 0  # steps done
+    best: float | None = None  # validation score of best.pt
+    best_step: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.steps
+
+    def file(self, name: str) -> Path:
+        """A checkpoint of this run."""
+        return self.out / "checkpoints" / name
+
+
+def save(run: FinetuneState, name: str) -> None:
+    """Write last.pt or best.pt; all ranks call it, the first writes. Raises InputError for weights gone bad."""
+    finite.check_weights(run.fabric, run.model, run.step)
+    content = _content(run)
+    if run.fabric.is_global_zero:
+        checkpoint.save(run.file(name), content)
+
+
+def restore(run: FinetuneState, content: dict[str, Any]) -> None:
+    """Continue where `content` was written."""
+    state = content["state"]
+    run.step, run.best, run.best_step = state["step"], state["best"], state["best_step"]
+    run.model.load_state_dict(content["weights"])
+    run.optimizers["main"].load_state_dict(content["optimizers"]["main"])
+    resume.take(run.model, run.fabric.device, state["ranks"])
+
+
+def _content(run: FinetuneState) -> dict[str, Any]:
+    return {
+        "format": checkpoint.FORMAT,
+        "verb": "finetune",
+        "weights": run.model.state_dict(),
+        "optimizers": {name: player.state_dict() for name, player in run.optimizers.items()},
+        "state": {
+            "step": run.step,
+            "best": run.best,
+            "best_step": run.best_step,
+            "origin": run.origin._asdict(),
+            "ranks": resume.of_ranks(run.model, run.fabric.device),
+        },
+        "recipe": resume.portable(run.resolved),
+        "preprocessing": run.cache.preprocessing,
+        "data": resume.data(run.cache, run.subsets, run.origin.patients),
+    }

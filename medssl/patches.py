@@ -1,0 +1,206 @@
+"""Labelled cases for fine-tuning: patches (image and label through one map) or whole images, and the volumes to score.
+
+Beside a volume that is smaller than its patch there is its lowest value, which the network sees as 0: the padding that
+sliding-window inference uses too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from medssl.transforms.modality import preset as modality_preset
+from medssl.transforms.resampling.warp import compose, draw_warp, warp
+from medssl.types import InputError, Window
+from medssl.views import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from medssl.data.cache import Cache, Case
+    from medssl.tasks.task import Task
+    from medssl.transforms.modality import Preset
+    from medssl.transforms.resampling.warp import WarpSettings
+
+HELD = 2**31  # bytes of decoded cases that a run keeps in memory
+LARGE = 2**25  # voxels above which a case is read by region instead
+FOREGROUND_VOXELS = 2000  # voxels a class that a patch may be centred on
+
+
+class Augment(NamedTuple):
+    """How training samples are cut and changed."""
+
+    size: tuple[int, ...]
+    preset: Preset
+    foreground: float  # share of patches centred on a labelled voxel
+    scale: tuple[float, float]  # share of a whole image that is seen (tasks that are not dense)
+
+
+class Decoded(NamedTuple):
+    """A case in memory."""
+
+    image: Any  # (C,*S) stored units, or an array on disk that slices to it
+    target: Any  # (1,*S) label volume (or an array on disk) of a dense task, else (K,)
+    foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, voxels (N,n) of it
+
+
+def build(
+    *,
+    spatial_dims: int,
+    channels: int | None = None,
+    size: list[int],
+    preset: str = "ct",
+    warp: dict[str, Any] | None = None,
+    intensity: list[dict[str, Any]] | None = None,
+    foreground: float = 0.33,
+    scale: tuple[float, float] = (0.7, 1.0),
+) -> Augment:
+    """Check the `augment` group; `scale` is the share of a whole image that is seen. Raises `InputError`."""
+    if len(size) != spatial_dims:
+        raise InputError(f"augment.size {size} has {len(size)} axes, but spatial_dims is {spatial_dims}")
+    if not 0 <= foreground <= 1:
+        raise InputError(f"augment.foreground={foreground} is a share of the patches: give a number in 0..1")
+    made = modality_preset(preset, spatial_dims, channels, warp=warp, intensity=intensity, corrupt="none")
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise InputError(f"augment.scale {list(scale)} must be two shares of the image, the smaller first, in 0..1")
+    return Augment(tuple(size), made, foreground, scale)
+
+
+def network_input(
+    image: Any, intensity: Sequence[tuple[float, float]], spacing: tuple[float, ...], size: tuple[int, ...], dense: bool
+) -> Tensor:
+    """What the network sees outside training of an image (C,*S) in stored units, in [0,1].
+
+    All of it at native scale (1,C,*S) if `dense`, else resized to (1,C,*size).
+    """
+    if dense:
+        return torch.from_numpy(scaled(np.array(image[:], np.float32), intensity))[None]
+    map_ = compose(Window((0,) * len(size), tuple(image.shape[1:])), size, spacing)
+    return torch.from_numpy(scaled(warp(image, map_, average=True), intensity))[None]
+
+
+class CaseCache:
+    """Decoded cases, the latest used first kept, within a bound of memory."""
+
+    def __init__(self, cache: Cache, task: Task, limit: int = HELD) -> None:
+        self.cache, self.task, self.limit = cache, task, limit
+        self._cases: OrderedDict[str, Decoded] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, name: str) -> Decoded:
+        """The case `name`. Raises `InputError` where its label does not fit the task."""
+        if name in self._cases:
+            self._cases.move_to_end(name)
+            return self._cases[name]
+        found = self._decode(name)
+        self._cases[name] = found
+        self._bytes += _size(found)
+        while self._bytes > self.limit and len(self._cases) > 1:
+            self._bytes -= _size(self._cases.popitem(last=False)[1])
+        return found
+
+    def check(self, name: str) -> None:
+        """Raise `InputError` where the label of the case `name` does not fit the task; its image is not read."""
+        case = self.cache.cases[name]
+        self.task.target(case.classes, self._label(case), name)
+
+    def _label(self, case: Case) -> np.ndarray | None:
+        return np.asarray(self.cache.label(case.id)[:]) if self.task.dense and case.has_label else None
+
+    def _decode(self, name: str) -> Decoded:
+        case = self.cache.cases[name]
+        large = math.prod((case.channels, *case.shape)) > LARGE
+        image = self.cache.image(name) if large else np.asarray(self.cache.image(name)[:])
+        label = self._label(case)
+        target = self.task.target(case.classes, label, name)
+        if label is None:
+            return Decoded(image, target, ())
+        return Decoded(image, self.cache.label(name) if large else label, _foreground_voxels(label[0]))
+
+
+class PatchDataset(Dataset):
+    """Training samples (x, target) by (epoch, index); each draws from its own generator (seed, epoch, index)."""
+
+    def __init__(self, held: CaseCache, ids: Sequence[str], augment: Augment, seed: int) -> None:
+        self.held, self.ids, self.augment, self.seed = held, list(ids), augment, seed
+        self.cases = [held.cache.cases[name] for name in ids]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index])
+        case, found = self.cases[index], self.held(self.ids[index])
+        x, target = (self._patch if self.held.task.dense else self._image)(case, found, rng)
+        for transform in self.augment.preset.intensity:
+            x = transform.apply(x, transform.draw(rng, x.shape))
+        return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(target)
+
+    def _patch(self, case: Case, found: Decoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        window = patch_window(case.shape, self.augment.size, self._spot(found, rng), rng)
+        map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self._moves(window, case))
+        low = min(pair[0] for pair in case.intensity)
+        x = scaled(warp(found.image, map_, fill=low), case.intensity, cut=not self.augment.preset.keep_unclipped)
+        return x, warp(found.target, map_, order=0, fill=0)[0].astype(np.int64)
+
+    def _image(self, case: Case, found: Decoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        window = part_window(case.shape, self.augment.scale, rng)
+        map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self._moves(window, case))
+        x = warp(found.image, map_, average=True)
+        return scaled(x, case.intensity, cut=not self.augment.preset.keep_unclipped), found.target
+
+    def _moves(self, window: Window, case: Case) -> WarpSettings:
+        return self.augment.preset.moves(window, case.spacing)
+
+    def _spot(self, found: Decoded, rng: np.random.Generator) -> np.ndarray | None:
+        if rng.random() >= self.augment.foreground or not found.foreground_voxels:
+            return None
+        of_class = found.foreground_voxels[rng.integers(len(found.foreground_voxels))]
+        return of_class[rng.integers(len(of_class))]
+
+
+def patch_window(
+    shape: Sequence[int], size: Sequence[int], spot: np.ndarray | None, rng: np.random.Generator
+) -> Window:
+    """A window of `size` at native scale, around `spot` or anywhere: inside `shape`, or around a smaller one.
+
+    Along a short axis the window starts before the volume and its place is drawn as well.
+    """
+    slack = np.asarray(shape) - np.asarray(size)
+    low, high = np.minimum(slack, 0), np.maximum(slack, 0)
+    start = rng.integers(low, high + 1)
+    if spot is not None:  # short axes keep their drawn place
+        start = np.where(slack > 0, np.clip(spot - np.asarray(size) // 2, 0, high), start)
+    return Window(tuple(int(s) for s in start), tuple(size))
+
+
+def part_window(shape: Sequence[int], scale: tuple[float, float], rng: np.random.Generator) -> Window:
+    """A window of a share of the image drawn from `scale`, anywhere in it, with the image's own aspect."""
+    side = rng.uniform(*scale) ** (1 / len(shape))
+    size = np.maximum(1, np.round(np.asarray(shape) * side).astype(int))
+    start = rng.integers(0, np.asarray(shape) - size + 1)
+    return Window(tuple(int(s) for s in start), tuple(int(s) for s in size))
+
+
+def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """PatchDataset -> batch (B,C,*S) and targets."""
+    return torch.stack([x for x, _ in samples]), torch.stack([target for _, target in samples])
+
+
+def _foreground_voxels(label: np.ndarray) -> tuple[np.ndarray, ...]:
+    found = [np.argwhere(label == value) for value in np.unique(label) if value != 0]
+    return tuple(places[:: max(1, len(places) // FOREGROUND_VOXELS)] for places in found)
+
+
+def _size(found: Decoded) -> int:
+    return sum(
+        part.nbytes for part in (found.image, found.target, *found.foreground_voxels) if isinstance(part, np.ndarray)
+    )

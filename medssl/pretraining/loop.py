@@ -1,0 +1,239 @@
+"""`medssl pretrain`: an encoder, and a decoder, learn from images without labels. Reads from top to bottom."""
+
+from __future__ import annotations
+
+import gc
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+
+from medssl import ranks, report, views
+from medssl.build import parts as build
+from medssl.engine import loader, players
+from medssl.engine.log import MetricsLog, TrainLog
+from medssl.engine.meter import Meter
+from medssl.engine.progress import progress
+from medssl.engine.schedule import steps_of
+from medssl.engine.signals import stop_requests, stops_at_once
+from medssl.pretraining import pictures, stages
+from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
+from medssl.recipe import in_steps
+from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory
+from medssl.types import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.wrappers import _FabricModule
+    from torch import Tensor
+
+    from medssl.recipe import Options, PretrainRecipe
+    from medssl.views import Batch
+
+
+def pretrain(recipe: PretrainRecipe, options: Options) -> None:
+    """Run, resume or (check=true) try a pretraining recipe; what it makes lies in the run directory.
+
+    Raises InputError for whatever cannot work, Interrupted when a signal stopped the run after a checkpoint.
+    """
+    if options.check:
+        from medssl.pretraining.overfit_check import check
+
+        check(recipe, options, train)
+    else:
+        with run_directory.replacing(options), stops_at_once():
+            run = train(recipe, options)
+        if run.fabric.is_global_zero:
+            if options.pictures or not run_directory.radiographs(run.resolved, run.cache):
+                pictures.draw(run)
+            print(report.build([run.out], run.out / "report.html", pictures=options.pictures))
+
+
+def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> PretrainState:
+    """Pretrain on all training samples; or on the first `few`, which then show the same views at every step."""
+    fabric = launch.fabric(options, recipe.train.precision)
+    build.validate(recipe, world=fabric.world_size)
+    out = run_directory.path(options)
+    parts = build.validate(recipe, world=fabric.world_size, samples=(samples := cases.expected(recipe.data, out)))
+    content = resume.last(out, "pretrain") if options.resume else None
+    if content is not None:
+        resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
+    elif few is None and recipe.data.manifest is None and samples and options.init in (None, init_weights.SCRATCH):
+        # Of a manifest only a bound is known yet, and `negatives: auto` goes by the number itself: `_begin` asks again.
+        stages.check(recipe, parts.weights, stages.delays(recipe, parts.pretext))
+    if fabric.is_global_zero:
+        run_directory.claim(options)
+        cases.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
+    launch.start(fabric)
+    fabric.barrier()
+    run = _open(recipe, fabric, out, few)
+    if content is None:
+        _begin(run, options)
+    else:
+        resume.check_data(content, resume.data(run.cache, {"train": run.ids}))
+        run.origin = init_weights.continued(content, run.pretext, options, ["all"])
+        restore(run, content)
+    _loop(run, content)
+    return run
+
+
+def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) -> PretrainState:
+    cache = cases.open_cache(recipe, out)
+    ids = cases.training_ids(cache, recipe.data)
+    torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
+    parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
+    torch.manual_seed(recipe.seed + ranks.rank())
+    fabric.to_device(parts.pretext.double() if recipe.train.precision == "64" else parts.pretext)
+    return PretrainState(
+        recipe=in_steps(recipe, len(ids)),
+        resolved=build.resolved(recipe),
+        out=out,
+        fabric=fabric,
+        cache=cache,
+        ids=ids[:few],
+        fixed=few is not None,
+        pretext=parts.pretext.train(),
+        maker=parts.views,
+        policy=build.crop(recipe, len(ids[:few])),
+        weights=parts.weights,
+        delays=stages.delays(recipe, parts.pretext),
+        watches=stages.watches(recipe),
+        log=TrainLog(out if fabric.is_global_zero else None),
+    )
+
+
+def _begin(run: PretrainState, options: Options) -> None:
+    """Step 0: initial weights, and the files that say what this run is."""
+    run.origin = init_weights.start(run.pretext, options, ["all"])
+    run.log.say(run.origin.sentence())
+    run.delays = stages.delays(run.recipe, run.pretext)  # a bank that was loaded full need not wait
+    if not run.fixed:
+        stages.check(run.recipe, run.weights, run.delays)
+    run.pretext.begin()
+    with torch.no_grad():
+        for tensor in run.pretext.state_dict().values():
+            tensor.copy_(ranks.broadcast(tensor))
+    if run.fabric.is_global_zero:
+        run_directory.describe(run.out, run.resolved, run.cache, {"train": run.ids})
+    if said := cases.mismatch(run.cache, run.resolved["views"]["preset"]):
+        run.log.say(said)
+    if idle := [f"data.{name}" for name in ("val", "test") if getattr(run.recipe.data, name) is not None]:
+        run.log.say(
+            f"{' and '.join(idle)} are of no use here: a pretraining learns from data.train, and judges nothing"
+        )
+    if said := stages.unguided(run):
+        run.log.say(said)
+    run.log.say(
+        f"pretraining on {len(run.ids)} samples for {run.steps} steps of {run.recipe.train.batch} "
+        f"({run.fabric.world_size} x {run.fabric.device.type}, precision {run.recipe.train.precision})"
+    )
+
+
+def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
+    if run.step == run.steps:
+        run.log.say(f"already complete: {run.steps} of {run.steps} steps are done")
+        return
+    if content is not None:
+        run.log.say(f"continuing at step {run.step} of {run.steps}")
+        stages.enter(run, run.step - 1)  # the stage that the checkpoint was written in
+        restore_optimizers(run, content)
+    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
+    every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
+    with stop_requests() as stop_asked, progress() as show:
+        for start, stop in pairwise(stages.boundaries(run)):
+            module = None
+            if ranks.world() > 1:
+                gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
+            stages.enter(run, start)
+            if run.policy.due(start):
+                run.unlogged = stages.renew_boxes(run)
+            module = run.fabric.setup_module(run.pretext)
+            meter = Meter(run.fabric.device, _batches(run, start, stop))
+            for step in range(start, stop):
+                values = _step(run, module, meter, step, asked=stop_asked())
+                interrupted = values.pop("stop") > 0
+                run.step = step + 1
+                record = _record(run, values) | meter.read()
+                for warning in filter(None, [watch.see(values) for watch in run.watches]):
+                    run.log.say(f"warning at step {run.step}: {warning}")
+                if run.step % run.recipe.train.log_every == 0 or run.step == run.steps:
+                    metrics.write(record | run.unlogged)
+                    run.unlogged = {}
+                if run.step % every == 0 or run.step == run.steps or interrupted:
+                    save(run)
+                    run.log.say(f"step {run.step} of {run.steps}: {_summary(record)}")
+                if interrupted and run.step < run.steps:
+                    said = f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"
+                    finite.leave(run.fabric, Interrupted(said))
+                show("pretrain", run.step, run.steps)
+    metrics.close()
+
+
+def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:
+    """The batches of this rank, steps `start` to `stop`. A new loader a stage, so that no worker has old boxes."""
+    data, train = run.views(), run.recipe.train
+    data.drafted = run.maker.device == "cuda"
+    return loader.steps(
+        data,
+        views.collate,
+        batch=train.batch,
+        parts=train.accumulate,
+        seed=run.recipe.seed,
+        start=start,
+        stop=stop,
+        workers=run.recipe.data.workers,
+        device=run.fabric.device,
+    )
+
+
+def _step(
+    run: PretrainState, module: _FabricModule, batches: Iterator[Batch], step: int, *, asked: bool
+) -> dict[str, float]:
+    """One step of every player; returns losses and diagnostics, averaged over ranks and accumulated parts."""
+    parts, values, samples = run.recipe.train.accumulate, [], []
+    players.set_rates(run.optimizers, run.recipe.optimizers, step, run.steps)
+    for part in range(parts):
+        batch = run.maker.finish(next(batches), run.fabric.device)
+        waits = part < parts - 1 and ranks.world() > 1
+        with run.fabric.no_backward_sync(module, enabled=waits):
+            losses = module(batch)
+            total = sum(run.weights[name](step) * loss for name, loss in losses.main.items())
+            total = total + sum(losses.adversaries.values())
+            run.fabric.backward(total / parts)
+        found = {f"loss.{name}": loss for name, loss in (losses.main | losses.adversaries).items()}
+        found |= {f"metric.{name}": value for name, value in run.pretext.diagnostics.items()}
+        values.append(torch.stack([value.detach().double() for value in (*found.values(), total)]))
+        samples.append(batch.sample)
+    norms = players.norms(run.optimizers)
+    checked = torch.stack([norm.double() for norm in norms.values()])
+    mine = torch.cat([torch.stack(values).mean(0), checked, checked.new_tensor([float(asked)])])
+    of_ranks = ranks.gather(mine[None])
+    names = [*found, finite.TOTAL, *finite.gradients(norms), "stop"]
+    record = dict(zip(names, of_ranks.mean(0).tolist(), strict=True))
+    if bad := finite.not_finite(record):  # before the step: weights that it would spoil stay as they are
+        _refuse(run, step, bad, ranks.gather(torch.cat(samples)), of_ranks[:, [names.index(name) for name in bad]])
+    players.step(run.optimizers, run.recipe.optimizers, norms)
+    run.pretext.after_step()
+    return {name: record[name] for name in (*found, "stop")}
+
+
+def _refuse(run: PretrainState, step: int, bad: list[str], samples: Tensor, of_ranks: Tensor) -> NoReturn:
+    """Stop at what is not finite, naming the samples of the ranks that met it."""
+    met = ~torch.isfinite(of_ranks).all(1)
+    ids = [run.ids[i] for i in samples.reshape(len(met), -1)[met].flatten().tolist()]
+    message = finite.sentence(bad, step, list(run.optimizers), ids)
+    run.log.say(message)
+    finite.leave(run.fabric, InputError(message))
+
+
+def _record(run: PretrainState, values: dict[str, float]) -> dict[str, float]:
+    rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
+    main = {"step": run.step, "samples": run.step * run.recipe.train.batch, "lr": rates["lr.main"]}
+    return {**main, **rates, **values}
+
+
+def _summary(record: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in record.items() if name.startswith("loss."))

@@ -1,0 +1,136 @@
+"""`medssl pretrain RECIPE check=true`: over-fit a few samples, all losses on from the start, and say what learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from medssl import views
+from medssl.build import parts
+from medssl.engine import log
+from medssl.engine.collapse import CollapseWatch
+from medssl.types import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from medssl.pretext import Pretext
+    from medssl.pretraining.state import PretrainState
+    from medssl.recipe import Options, PretrainRecipe
+
+STEPS, SAMPLES = 100, 8
+FIRST, LAST = 5, 10  # records averaged at either end
+MOMENTUM = 0.9  # at most: at 0.999 a key encoder would hardly have left its initial weights after so few steps
+
+
+def check(recipe: PretrainRecipe, options: Options, train: Callable[..., PretrainState]) -> None:
+    """Train on a few samples in a temporary folder, by the loop `train`, and print a verdict on each loss.
+
+    Raises InputError if one of them does not learn.
+    """
+    parts.validate(recipe)  # what shortening would hide: a loss that starts after the run
+    small = shortened(recipe)
+    with TemporaryDirectory() as folder:
+        alone = {"out": folder, "check": False, "resume": False, "overwrite": False, "devices": 1, "num_nodes": 1}
+        try:
+            run = train(small, options.model_copy(update=alone), few=small.train.batch)
+        except Interrupted as stop:
+            raise Interrupted("stopped before the check had a verdict: nothing of it is kept") from stop
+        lines = verdicts(run, log.read(Path(folder) / "metrics.jsonl"))
+    print(f"after {STEPS} steps on {len(run.ids)} samples:")
+    for _, line in lines:
+        print(f"  {line}")
+    if not all(learns for learns, _ in lines):
+        raise InputError(
+            "the recipe does not learn even a few samples by heart: see above; first try optimizers.main.lr"
+        )
+    print("the recipe learns these few samples; whether what it learns transfers, only a fine-tuning shows")
+
+
+def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
+    """The recipe for a few samples and steps: all losses from step 0 at full weight, one batch of all samples."""
+    now = {
+        group: {**settings, "start": 0, "warmup": 0, "end": None}
+        for group in ("method", "restore", "adversary")
+        if (settings := parts.resolved(recipe)[group]) is not None
+    }
+    if "momentum" in now.get("method", {}):
+        now["method"]["momentum"] = min(now["method"]["momentum"], MOMENTUM)
+    # The views of a sample stay the same here: one way, the encoder would learn the answers to view 0 by heart and
+    # never be asked about view 1; in a run each view is now one, now the other.
+    if parts.resolved(recipe)["views"]["count"] == 2 and "symmetric" in now.get("method", {}):
+        now["method"]["symmetric"] = True
+    short = {
+        name: spec.model_copy(update={"warmup": 0.1 if isinstance(spec.warmup, str) else min(spec.warmup, STEPS // 10)})
+        for name, spec in recipe.optimizers.items()
+    }
+    if "bank" in short:  # held still: learned negatives always catch up with so few samples
+        short["bank"] = short["bank"].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
+    few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
+    train = recipe.train.model_copy(update={**few, "log_every": 1})
+    # Steps of the whole run become the same share of the short one, as times written as shares do by themselves; what
+    # an epoch of the whole run is, is not known here.
+    total = recipe.train.steps
+    shares = {key: min(1.0, t / total) for key in ("start", "every") if type(t := recipe.crop.get(key)) is int}
+    crop = {key: v for key, v in {**recipe.crop, **shares}.items() if key not in ("start", "every") or type(v) is float}
+    return recipe.model_copy(update={**now, "crop": crop, "optimizers": short, "train": train})
+
+
+def verdicts(run: PretrainState, records: list[dict[str, Any]]) -> list[tuple[bool, str]]:
+    """(whether it learns, a sentence) for discrimination and restoration, where the recipe has them."""
+    found = []
+    if "loss.discrimination" in records[-1]:
+        found.append(_discrimination(run, records))
+    if "loss.restoration" in records[-1]:
+        values = [record["loss.restoration"] for record in records]
+        first, last = sum(values[:FIRST]) / FIRST, sum(values[-LAST:]) / LAST
+        found.append(_verdict("restoration", last < 0.7 * first, f"loss {first:.4g} -> {last:.4g}"))
+    return found
+
+
+def _discrimination(run: PretrainState, records: list[dict[str, Any]]) -> tuple[bool, str]:
+    """By whether views find each other. The loss says little here: a queue and a bank fill with copies of so few
+    samples, learned negatives catch up, and methods without negatives lower their loss by collapsing.
+    """
+    torch.manual_seed(run.recipe.seed)
+    fresh = parts.pretrain_parts(run.recipe, samples=len(run.ids)).pretext.train()
+    run.fabric.to_device(fresh)
+    before, after = paired(run, fresh), paired(run, run.pretext)
+    evidence = (
+        f"a view finds the other view of its sample in {before:.0%} -> {after:.0%}, chance {1 / len(run.ids):.0%}"
+    )
+    watch = CollapseWatch(None, patience=LAST)
+    if any(watch.see(record) for record in records[-LAST:]):
+        return _verdict("discrimination", False, f"{evidence}; the embeddings have collapsed into one")
+    return _verdict("discrimination", after >= min((before + 1) / 2, 0.9), evidence)
+
+
+@torch.no_grad()
+def paired(run: PretrainState, pretext: Pretext) -> float:
+    """The share of views that find that of their own sample among the other views of all samples.
+
+    By cosines between what the method predicts and what it compares that with, less the mean over samples; with norms
+    as in a step, since encoder and heads have learned with the statistics of this batch.
+    """
+    data, method = run.views(), pretext.float().method
+    assert method is not None
+    batch = run.fabric.to_device(views.collate([data[0, index] for index in range(len(run.ids))]))
+    z1, z2 = (method.project(pretext.encoder(x)) for x in batch.x[:2])
+    cosines = torch.cat([_cosines(method.predict(z1), z2), _cosines(method.predict(z2), z1)])
+    own = torch.arange(len(z1), device=z1.device).repeat(2)
+    return (cosines.argmax(1) == own).float().mean().item()
+
+
+def _cosines(a_BD: Tensor, b_BD: Tensor) -> Tensor:
+    a_BD, b_BD = (functional.normalize(x.float() - x.float().mean(0), dim=1) for x in (a_BD, b_BD))
+    return a_BD @ b_BD.T
+
+
+def _verdict(name: str, learns: bool, evidence: str) -> tuple[bool, str]:
+    return learns, f"{name}: {'learns' if learns else 'does NOT learn'} ({evidence})"

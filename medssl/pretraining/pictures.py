@@ -1,0 +1,81 @@
+"""The pictures that a pretraining leaves in its run directory: its views with boxes and attention, its restorations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medssl import views
+from medssl.build import parts
+from medssl.crop.contrastive import ContrastiveCrop
+from medssl.crop.heat import heat_map
+from medssl.pretraining.crop_refresh import FullVolumes, evaluating
+from medssl.report import figures, restored
+from medssl.runtime import cases
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medssl.pretraining.state import PretrainState
+    from medssl.recipe import PretrainRecipe
+    from medssl.views import ViewsDataset
+
+SHOWN, JUDGED = 3, 16  # samples in the pictures; samples in the errors
+
+
+@torch.no_grad()
+def draw(run: PretrainState) -> None:
+    """Write figures/views.png and figures/restored.png; the first rank alone calls this."""
+    folder = run.out / "figures"
+    folder.mkdir(exist_ok=True)
+    data = views.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
+    numbers = list(range(min(SHOWN, len(run.ids))))
+    epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the views that training saw last
+    with evaluating(run.pretext.float()):  # images are float32, whatever the precision of training was
+        sheet = figures.contact_sheet(
+            data,
+            numbers,
+            epoch=epoch,
+            heat=_heat(run, numbers),
+            title="views and crops",
+            about=described(run.recipe, boxes=True),
+            warning=cases.mismatch(run.cache, run.resolved["views"]["preset"]),
+        )
+        sheet.savefig(folder / "views.png", dpi=110)
+        if run.pretext.restore is not None:
+            samples = [_restored(run, data, epoch, i) for i in range(min(JUDGED, len(run.ids)))]
+            found = restored.errors(samples)
+            run.log.say("restoration, mean squared error: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
+            restored.sheet(samples[:SHOWN]).savefig(folder / "restored.png", dpi=110)
+
+
+def _heat(run: PretrainState, numbers: list[int]) -> dict[int, Tensor]:
+    wholes = FullVolumes(run.cache, run.ids, run.maker, run.maker.sizes[0])
+    level = run.policy.level if isinstance(run.policy, ContrastiveCrop) else "auto"
+    maps = {}
+    for number in numbers:
+        x = wholes[number].x[None].to(run.fabric.device)
+        maps[number] = heat_map(run.pretext.encoder(x), level)[0].cpu()
+    return maps
+
+
+def _restored(run: PretrainState, data: ViewsDataset, epoch: int, number: int) -> restored.Restored:
+    view = data[epoch, number].views[0]
+    x = torch.from_numpy(view.x)[None].to(run.fabric.device)
+    made = run.pretext.reconstruct(x)[0].float().cpu().numpy()
+    return restored.Restored(run.ids[number], view.x, made, view.target, view.mask)
+
+
+def described(recipe: PretrainRecipe, *, boxes: bool) -> str:
+    """How the views are made, in one line; `boxes`: whether a contrastive policy has looked yet."""
+    made = parts.resolved(recipe)["views"]
+    crop = f"{recipe.crop['kind']} crop"
+    if crop.startswith("contrastive") and not boxes:
+        crop += " before its first refresh (init=RUN shows its boxes)"
+    order = ", published order" if made["faithful"] else ""
+    return f"views for {made['preset']}, corrupted by {_corruption(made['corrupt'])}, {crop}, seed {recipe.seed}{order}"
+
+
+def _corruption(spec: str | dict[str, Any] | None) -> str:
+    return str(spec["kind"]) if isinstance(spec, dict) else spec or "nothing"

@@ -1,0 +1,125 @@
+"""A pretraining under way, and its way through a checkpoint: everything that moves goes in and comes back exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medssl.engine import checkpoint
+from medssl.pretraining import rank_consistency
+from medssl.runtime import finite, resume
+from medssl.runtime.init_weights import FRESH, Origin
+from medssl.views import Sample, ViewsDataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning_fabric import Fabric
+    from torch.optim import Optimizer
+
+    from medssl.data.cache import Cache
+    from medssl.engine.collapse import Watch
+    from medssl.engine.log import TrainLog
+    from medssl.engine.schedule import Weight
+    from medssl.pretext import Pretext
+    from medssl.recipe import PretrainRecipe
+    from medssl.views import ViewMaker
+
+
+class SameViews(ViewsDataset):
+    """The views of epoch 0, whatever the epoch."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The views of sample `index`, as in epoch 0."""
+        return super().__getitem__((0, key[1]))
+
+
+@dataclass
+class PretrainState:
+    """All that one pretraining holds."""
+
+    recipe: PretrainRecipe
+    resolved: dict[str, Any]
+    out: Path
+    fabric: Fabric
+    cache: Cache
+    ids: list[str]
+    pretext: Pretext
+    maker: ViewMaker
+    policy: Any  # a CropPolicy with `state`, `load` and `statistics`
+    weights: dict[str, Weight]
+    log: TrainLog
+    origin: Origin = FRESH
+    optimizers: dict[str, Optimizer] = field(default_factory=dict)
+    fixed: bool = False  # each sample shows the same views at every step
+    on: set[str] = field(default_factory=set)  # losses of the running stage
+    step: int = 0  # steps done
+    delays: dict[str, int] = field(default_factory=dict)  # steps after its method's start at which a rival first plays
+    unlogged: dict[str, float] = field(default_factory=dict)  # statistics of boxes that the next record will hold
+    watches: list[Watch] = field(default_factory=list)
+
+    def views(self) -> ViewsDataset:
+        """The views of the samples, as a data set."""
+        kind = SameViews if self.fixed else ViewsDataset
+        return kind(self.cache, self.ids, self.maker, self.policy, self.recipe.seed)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.steps
+
+
+def save(run: PretrainState) -> None:
+    """Write last.pt and step_N.pt; all ranks call it, the first writes.
+
+    Raises InputError for weights gone bad, and where the ranks have parted.
+    """
+    finite.check_weights(run.fabric, run.pretext, run.step)
+    rank_consistency.check(run.fabric, run.pretext, run.policy, run.step)
+    content = _content(run)
+    if run.fabric.is_global_zero:
+        folder = run.out / "checkpoints"
+        checkpoint.save(folder / f"step_{run.step}.pt", content)
+        checkpoint.copy(folder / f"step_{run.step}.pt", folder / resume.LAST)
+    run.fabric.barrier()
+
+
+def restore(run: PretrainState, content: dict[str, Any]) -> None:
+    """Take everything but the optimizers from a checkpoint; they are loaded by `restore_optimizers` once they exist."""
+    state = content["state"]
+    run.step = state["step"]
+    run.pretext.load_state_dict(content["weights"])
+    run.policy.load(state["crop"])
+    # Checkpoints of before these were kept lack them: no bank was then loaded full.
+    run.delays, run.unlogged = state.get("waits", run.delays), state.get("unlogged", {})
+    for watch, ill in zip(run.watches, state.get("ill", []), strict=False):
+        watch.strikes = ill
+    resume.take(run.pretext, run.fabric.device, state["ranks"])
+
+
+def restore_optimizers(run: PretrainState, content: dict[str, Any]) -> None:
+    """Give the optimizers of the running stage their state."""
+    for name, state in content["optimizers"].items():
+        if name in run.optimizers:
+            run.optimizers[name].load_state_dict(state)
+
+
+def _content(run: PretrainState) -> dict[str, Any]:
+    return {
+        "format": checkpoint.FORMAT,
+        "verb": "pretrain",
+        "weights": dict(run.pretext.state_dict()),
+        "optimizers": {name: player.state_dict() for name, player in run.optimizers.items()},
+        "state": {
+            "step": run.step,
+            "crop": run.policy.state(),
+            "waits": run.delays,
+            "unlogged": run.unlogged,
+            "ill": [watch.strikes for watch in run.watches],
+            "origin": run.origin._asdict(),
+            "ranks": resume.of_ranks(run.pretext, run.fabric.device),
+        },
+        "recipe": resume.portable(run.resolved),
+        "preprocessing": run.cache.preprocessing,
+        "data": resume.data(run.cache, {"train": run.ids}, run.origin.patients),
+    }

@@ -1,1 +1,0 @@
-"""One program a verb, each readable from top to bottom."""

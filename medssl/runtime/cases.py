@@ -1,0 +1,127 @@
+"""Which data a run reads: the cache it names, or one made for it from a manifest or from phantoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl.data import manifest
+from medssl.data.cache import Cache
+from medssl.engine.progress import progress
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from medssl.recipe import Recipe
+    from medssl.recipe.frame import Data
+
+SMALLEST = 16  # voxels a side that a phantom needs to hold a body with organs
+
+
+def folder(data: Data, out: Path) -> Path:
+    """Where the cache of a run lies; one that is given goes before phantoms that the recipe would make."""
+    if data.cache is not None and data.manifest is not None:
+        raise InputError("data.cache and data.manifest are both set: a cache already holds its manifest, so set one")
+    if data.cache is not None:
+        return Path(data.cache)
+    if data.manifest is not None:
+        return Path(data.manifest).with_suffix(".cache")
+    if data.phantom is not None:
+        return out / "data" / "cache"
+    raise InputError("the recipe names no data: set data.cache=DIR (written by `medssl prepare`) or data.manifest=FILE")
+
+
+def provide(data: Data, out: Path, preset: str) -> None:
+    """Make the cache of a run where it must be made first; for the first rank alone."""
+    where = folder(data, out)
+    if data.cache is not None:
+        return
+    if data.manifest is not None:
+        from medssl.data.prepare import prepare
+
+        print(f"preparing {data.manifest} into {where} (preset {preset}); data.cache={where} uses it again", flush=True)
+        try:
+            with progress() as update:
+                prepare(Path(data.manifest), where, preset=preset, progress=update)
+        except InputError as error:
+            raise InputError(f"{error} (or run `medssl prepare` yourself and set data.cache=DIR)") from error
+    elif data.phantom is not None:
+        from medssl.data.phantom.cases import phantom_cache
+
+        phantom = data.phantom
+        if min(phantom.size) < SMALLEST or len(phantom.size) not in (2, 3):
+            raise InputError(f"data.phantom.size={phantom.size}: give 2 or 3 sides of at least {SMALLEST} voxels")
+        phantom_cache(where, phantom.cases, tuple(phantom.size), phantom.seed, preset)
+
+
+def expected(data: Data, out: Path) -> int | None:
+    """At most how many cases a run will learn from, told without reading an image; None where it will have none."""
+    where = folder(data, out)
+    if data.cache is not None:
+        return len(training_ids(Cache(where), data))
+    if data.manifest is not None:
+        splits = [row.split for row in manifest.read(Path(data.manifest)).rows]
+    else:
+        from medssl.data.phantom.cases import split
+
+        cases = data.phantom.cases if data.phantom is not None else 0
+        splits = [split(index, cases) for index in range(cases)]
+    if data.splits is not None:
+        return len(splits) or None
+    return sum(name == data.train if data.train is not None else name != "test" for name in splits) or None
+
+
+def open_cache(recipe: Recipe, out: Path) -> Cache:
+    """Open the cache of a run. Raises InputError if it does not fit the recipe."""
+    where = folder(recipe.data, out)
+    cache = Cache(where)
+    if not cache.cases:
+        raise InputError(f"cache {where} holds no case: prepare a manifest that has some")
+    for case in cache.cases.values():
+        if len(case.shape) != recipe.spatial_dims:
+            raise InputError(
+                f"case {case.id} of {where} has {len(case.shape)} axes, but spatial_dims is {recipe.spatial_dims}: "
+                "take a recipe of that dimension"
+            )
+        if case.channels != recipe.channels:
+            raise InputError(
+                f"case {case.id} of {where} has {case.channels} channel(s), the recipe {recipe.channels}: "
+                f"set channels={case.channels}"
+            )
+    return cache
+
+
+def named(data: Data) -> str:
+    """What a person calls these data: the name of their folder or manifest, without where it lies."""
+    place = data.cache or data.manifest
+    return "phantoms" if place is None else Path(place).absolute().name
+
+
+def mismatch(cache: Cache, preset: str) -> str | None:
+    """A sentence where images prepared as one modality are augmented as another."""
+    prepared = cache.preprocessing["preset"]
+    if prepared == preset:
+        return None
+    return (
+        f"warning: the cache was prepared as {prepared}, but its views are made as for {preset}: "
+        f"set views.preset={prepared}, and views.intensity=null views.warp=null where the recipe lists its own"
+    )
+
+
+def training_ids(cache: Cache, data: Data) -> list[str]:
+    """The cases a pretraining learns from, sorted: the subset that `data.train` names, else all but the test split."""
+    if data.train is None and data.splits is not None:
+        raise InputError(
+            f"data.splits={data.splits} is set, but not which of its subsets to learn from: set data.train"
+        )
+    if data.train is None:
+        ids = [case.id for case in cache.cases.values() if case.split != "test"]
+    elif data.splits is not None:
+        from medssl.data.split import subsets
+
+        ids = subsets(list(cache.cases.values()), Path(data.splits), [data.train])[data.train]
+    else:
+        ids = [case.id for case in cache.cases.values() if case.split == data.train]
+    if not ids:
+        splits = sorted({case.split for case in cache.cases.values()})
+        raise InputError(f"data.train={data.train} selects none of {len(cache.cases)} cases (splits there: {splits})")
+    return sorted(ids)

@@ -1,0 +1,124 @@
+"""What the checkpoints of pretraining and fine-tuning share: which run they are of, and what each rank holds alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from medssl import ranks
+from medssl.engine import checkpoint
+from medssl.runtime import run_directory
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from medssl.data.cache import Cache
+
+LAST = "last.pt"
+PATHS = ("cache", "manifest", "splits")  # keys of the data group that no checkpoint holds
+ELSEWHERE = tuple(f"data.{key}" for key in (*PATHS, "workers"))  # where data lies does not change a run
+
+
+def last(out: Path, verb: str) -> dict[str, Any] | None:
+    """The last checkpoint of a run directory, if there is one. Raises `InputError` if another verb wrote it."""
+    path = out / "checkpoints" / LAST
+    if not path.is_file():
+        return None
+    content = checkpoint.load(path)
+    if content.get("verb") != verb:
+        raise InputError(
+            f"out={out} holds a {content.get('verb')} run, which {verb} cannot continue: choose another out=, "
+            f"and init={out} to start from its weights"
+        )
+    return content
+
+
+def check_recipe(content: Mapping[str, Any], recipe: Mapping[str, Any], world: int) -> None:
+    """Refuse to continue with another recipe or on another number of ranks: `InputError` naming what differs."""
+    lines = run_directory.differences(content["recipe"], dict(recipe))
+    lines = [line for line in lines if not line.startswith(ELSEWHERE)]
+    if (before := len(content["state"]["ranks"])) != world:
+        lines.append(f"the number of devices is {world}, was {before}")
+    _refuse(lines)
+
+
+def check_data(content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse to continue with other data: `InputError`."""
+    lines = []
+    if content["data"]["cache"] != data["cache"]:
+        lines.append("the cache holds other data than it did")
+    elif content["data"]["ids"] != data["ids"]:
+        now, had = data["samples"], content["data"]["samples"]
+        lines.append(f"the subsets are not the cases they were ({now} to learn from, {had} before)")
+    _refuse(lines)
+
+
+def _refuse(lines: Sequence[str]) -> None:
+    if lines:
+        raise InputError(
+            f"resume=true continues the same run only, but {'; '.join(lines[:3])}: "
+            "undo that, or start a new run with init= and another out="
+        )
+
+
+def data(cache: Cache, subsets: Mapping[str, Sequence[str]], before: Collection[str] = ()) -> dict[str, Any]:
+    """What a checkpoint says of its data; `before` are the patients of the weights that the run started from."""
+    patients = {cache.cases[name].patient for name in subsets["train"]} | set(before)
+    return {
+        "patients": sorted(patients),
+        "cache": cache.hash,
+        "ids": hashlib.sha256(repr(sorted(subsets.items())).encode()).hexdigest(),
+        "samples": len(subsets["train"]),
+    }
+
+
+def portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without paths, which may hold names."""
+    return {**recipe, "data": {**recipe["data"], **dict.fromkeys(PATHS)}}
+
+
+def of_ranks(module: nn.Module, device: torch.device) -> list[dict[str, Any]]:
+    """What differs between ranks, one entry each: random streams, and batch norms, which see a rank's share alone."""
+    own = {
+        "generators": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        },
+        "norms": {name: buffer.cpu().clone() for name, buffer in norms(module).items()},
+    }
+    if ranks.world() == 1:
+        return [own]
+    every: list[Any] = [None] * ranks.world()
+    torch.distributed.all_gather_object(every, own)
+    return every
+
+
+def take(module: nn.Module, device: torch.device, every: Sequence[Mapping[str, Any]]) -> None:
+    """Give this rank back what `of_ranks` found on it."""
+    own = every[ranks.rank()]
+    torch.set_rng_state(own["generators"]["cpu"])
+    if own["generators"]["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(own["generators"]["cuda"], device)
+    for name, buffer in norms(module).items():
+        buffer.copy_(own["norms"][name])
+
+
+def agree(module: nn.Module) -> None:
+    """Give all ranks the same running statistics, the mean of theirs: what they score together is then one network."""
+    for buffer in norms(module).values():
+        buffer.copy_(ranks.gather(buffer[None]).double().mean(0))
+
+
+def norms(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The buffers of batch norms, by name: a rank's own, for it sees its share of the batch alone."""
+    return {
+        f"{name}.{key}": buffer
+        for name, part in module.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        for key, buffer in part.named_buffers(recurse=False)
+    }

@@ -1,0 +1,89 @@
+"""Views that workers only read and draw, and the device that trains makes, a whole batch at a time.
+
+Shapes: C channels, *R the region that a view needs, *S the view's size, B batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+
+from medssl.transforms import batched
+from medssl.transforms.base import unusable
+from medssl.transforms.resampling.warp import cut, warp_torch
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from medssl.data.cache import Case
+    from medssl.transforms.arguments import Fill
+    from medssl.transforms.base import Params
+    from medssl.transforms.modality import Preset
+    from medssl.transforms.resampling.warp import Warp
+
+
+class DeferredView(NamedTuple):
+    """One view read and drawn, not yet made."""
+
+    parts: list[tuple[torch.Tensor, Warp]]  # stored values (C,*R) and the map into them: the view's, the target's
+    intensity: Sequence[tuple[float, float]]
+    changes: list[Params | None]
+    corrupt: Params | None
+    mask: torch.Tensor
+
+
+class DeferredViews(NamedTuple):
+    """A batch of drafts; the other fields are those of Views."""
+
+    x: tuple[list[DeferredView], ...]
+    mask: torch.Tensor
+    sample: torch.Tensor
+    patient: torch.Tensor
+
+
+def region(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[np.ndarray, Warp]:
+    """Read the region (C,*R) that a map needs, in stored units; returns it and the map into it.
+
+    Raises InputError, naming the case, for values that are NaN or infinite: here, so that both backends refuse alike.
+    """
+    found, inner = cut(source, map_, fill=fill, average=True)
+    if bad := unusable(found):
+        raise InputError(f"case {case.id} holds values that are {bad}: leave it out, or repair it and prepare again")
+    return found, inner
+
+
+def read(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[torch.Tensor, Warp]:
+    """What `region` gives, as a tensor."""
+    found, inner = region(source, map_, case, fill)
+    return torch.from_numpy(found), inner
+
+
+def _sampled(
+    region: torch.Tensor,
+    map_: Warp,
+    intensity: Sequence[tuple[float, float]],
+    device: torch.device,
+    fill: Literal["edge", "reflect"] = "edge",
+) -> torch.Tensor:
+    """What a worker samples, of a region on `device`: each channel's (low, high) becomes (0, 1), nothing is cut."""
+    x = warp_torch(region.to(device, non_blocking=True).float(), map_, fill=fill)
+    low, high = torch.tensor(intensity, device=device).reshape(-1, 2, *[1] * (x.ndim - 1)).unbind(1)
+    return torch.where(high > low, (x - low) / (high - low), 0.0)
+
+
+def finish(drafts: list[DeferredView], preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make one view of a batch on `device`: input and target (B,C,*S)."""
+    moved = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
+    target = clean = moved.clamp(0, 1)
+    if len(drafts[0].parts) > 1:
+        target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts]).clamp(0, 1)
+    x = moved if preset.keep_unclipped else clean
+    for number, transform in enumerate(preset.intensity):
+        x = batched.apply(transform, x, [d.changes[number] for d in drafts])
+    if preset.corrupt is not None:
+        x = batched.apply(preset.corrupt, x, [d.corrupt for d in drafts])
+    return x, target

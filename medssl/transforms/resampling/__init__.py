@@ -1,0 +1,1 @@
+"""The one resampling pass: maps composed, displacements drawn, voxels sampled once."""

@@ -1,0 +1,237 @@
+"""The one resampling pass: crop, flip, right-angle turn, rotation, zoom, elastic and resize as one map, sampled once.
+
+Output voxel o (index order) comes from source voxel
+
+    p(o) = matrix @ o + offset + elastic(o)
+
+where elastic is a coarse control grid of displacements, linearly interpolated over the output (its corner points lie on
+the corner voxels). The grid is interpolated along x once, along z once a plane, and along y once a row: that is what
+makes the pass cheap. Down-scaling samples points and does not average: by more than 2 it aliases, unless `average` is
+asked for. A NaN of the source stays visible: every output voxel that has it among its 2^n neighbours is NaN, no other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from medssl.transforms.arguments import Fill, fill_value
+from medssl.transforms.resampling.blocks import block_means
+from medssl.transforms.resampling.displacement import draw_elastic, evaluate, rotation
+from medssl.transforms.resampling.kernel import linear_rows, nearest_rows
+from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    import torch
+
+DIRECT = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))  # types that the compiled loops read
+_TINY = 1e-6  # of a voxel: rounding
+_FARTHEST = 2.0**31  # voxels from the first: beyond that the compiled loops could not count
+
+
+class WarpSettings(NamedTuple):
+    """How far views are moved. Everything is drawn uniformly; angles and lengths are physical, whatever the spacing."""
+
+    flip: tuple[float, ...]  # probability of a flip along each axis, index order
+    rotate: tuple[float, ...] = ()  # degrees, up to: in 2D one angle; in 3D about each axis, index order
+    zoom: float = 0.0  # fraction: the zoom is in [1 - zoom, 1 + zoom]
+    elastic: float = 0.0  # mm: the mean displacement over the view is in [0, elastic]
+    turn: bool = False  # quarter turns in the plane of the last two axes
+    fill: Literal["edge", "reflect"] = "edge"  # what lies outside the image: its border voxels, or its mirror image
+
+
+class Warp(NamedTuple):
+    """A map from output voxels to source voxels, both in index order."""
+
+    matrix: np.ndarray  # (n,n) float64
+    offset: np.ndarray  # (n,) float64
+    control: np.ndarray | None  # (n,*grid) float32 displacement in source voxels, two points an axis or more
+    size: tuple[int, ...]  # output size
+
+
+def warp(source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False) -> np.ndarray:
+    """Sample `source` (C,*S) at the map `w` -> (C,*size): linear to float32 (order 1) or nearest, same type (order 0).
+
+    `source` is anything that has a shape and slices to numpy; only the region the map touches is read. Output voxels
+    that point more than half a voxel outside take `fill`; or, "edge", the nearest voxel; or, "reflect", what a mirror
+    at the image's faces shows. `average` (order 1 only) first takes means over blocks of voxels, by the integer part of
+    the down-scaling along each axis, where that is 2 or more; half a voxel outside then is half a block.
+    Raises InputError when the map has another number of axes than the source, or is not finite, or when the type of
+    the source cannot hold `fill`.
+    """
+    region, w = cut(source, w, order=order, fill=fill, average=average)
+    kind = np.dtype(np.float32) if order == 1 else region.dtype
+    beyond = 0.0 if isinstance(fill_value("fill", fill, kind), str) else fill
+    if region.dtype == np.float16:  # which no compiled loop knows
+        region = region.astype(np.float32)
+    out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
+    rows = linear_rows if order == 1 else nearest_rows
+    source3, matrix, offset, control, out3 = _lift(region, w, out)
+    rows(source3, matrix, offset, control, out3, fill == "reflect", not isinstance(fill, str), out.dtype.type(beyond))
+    return out.astype(kind, copy=False)
+
+
+def cut(
+    source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False
+) -> tuple[np.ndarray, Warp]:
+    """Read the region of `source` (C,*S) that `warp` needs for the map, and return it with the map into it.
+
+    The region is of native byte order, and for order 1 of a type in `DIRECT`.
+    """
+    n, shape = len(w.size), tuple(source.shape[1:])
+    if len(source.shape) != n + 1:
+        raise InputError(
+            f"the map has {n} axes but the source has shape {tuple(source.shape)}: give (C,*S) with {n} axes after C"
+        )
+    steps = _steps(w) if average and order == 1 else np.ones(n)
+    low, high = reach(w, shape, (steps - 1) / 2, reflect=fill == "reflect")
+    factor = steps.astype(np.int64)
+    high = np.minimum(high + (low - high) % factor, shape)  # whole blocks, where the image has them
+    region = np.ascontiguousarray(source[(slice(None), *map(slice, low.tolist(), high.tolist()))])
+    if region[0].size >= 2**32:
+        raise InputError(f"the map touches {region[0].size} voxels, 2**32 or more: crop or resample the source first")
+    if order == 1 and region.dtype not in DIRECT:
+        region = region.astype(np.float32)
+    elif not region.dtype.isnative:
+        region = region.astype(region.dtype.newbyteorder("="))
+    w = w._replace(offset=w.offset - low)
+    return _averaged(region, w, factor) if factor.max() > 1 else (region, w)
+
+
+def reach(
+    w: Warp, shape: tuple[int, ...], margin: np.ndarray | float = 0.0, *, reflect: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the box [low, high) of source voxels that the map can touch, and `margin` around, inside `shape`.
+
+    Raises InputError for a map that is not finite: the compiled loops would read outside the array.
+    """
+    half = (np.asarray(w.size) - 1) / 2
+    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+        centre, extent = w.matrix @ half + w.offset, np.abs(w.matrix) @ half
+        first, last = centre - extent - margin, centre + extent + margin
+    if w.control is not None:
+        axes = tuple(range(1, w.control.ndim))
+        first, last = first + w.control.min(axes), last + w.control.max(axes)
+    top = np.asarray(shape) - 1
+    if not (np.maximum(np.abs(first), np.abs(last)) < _FARTHEST).all():  # NaN is not either
+        raise InputError(f"the map points at voxels {first.tolist()} to {last.tolist()}: give finite lengths above 0")
+    if reflect:
+        first, last = np.minimum(first, 2 * top + 1 - last), np.maximum(last, -1 - first)
+    low = np.clip(np.floor(first + _TINY), 0, top).astype(np.int64)
+    high = np.clip(np.ceil(last - _TINY), 0, top).astype(np.int64) + 1
+    return low, np.maximum(high, low + 1)
+
+
+def _steps(w: Warp) -> np.ndarray:
+    """How many voxels a side the map steps over, along each axis."""
+    return np.floor(np.maximum(np.linalg.norm(w.matrix, axis=1) + _TINY, 1))
+
+
+def _averaged(region: np.ndarray, w: Warp, factor: np.ndarray) -> tuple[np.ndarray, Warp]:
+    """Means over blocks of `factor` voxels; the map then points at the blocks."""
+    n = len(w.size)
+    means = np.empty((len(region), *-(-np.asarray(region.shape[1:]) // factor)), np.float32)
+    flat = (slice(None), *[None] * (3 - n))
+    block_means(region[flat], np.concatenate([np.ones(3 - n, np.int64), factor]), means[flat])
+    control = None if w.control is None else w.control / factor.reshape(-1, *[1] * n).astype(np.float32)
+    return means, Warp(w.matrix / factor[:, None], (w.offset - (factor - 1) / 2) / factor, control, w.size)
+
+
+def _lift(region: np.ndarray, w: Warp, out: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Source, matrix, offset, control and output in 3D: 2D is of thickness one, so that one kernel serves both."""
+    n = len(w.size)
+    matrix, offset = np.eye(3), np.zeros(3)
+    matrix[3 - n :, 3 - n :], offset[3 - n :] = w.matrix, w.offset
+    grid = (2,) * n if w.control is None else w.control.shape[1:]
+    control = np.zeros((3, *(1,) * (3 - n), *grid), np.float32)
+    if w.control is not None:
+        control[3 - n :] = w.control.reshape(n, *control.shape[1:])
+    flat = (slice(None), *[None] * (3 - n))
+    return region[flat], matrix, offset, control, out[flat]
+
+
+def warp_torch(
+    source: torch.Tensor, w: Warp, *, order: Literal[0, 1] = 1, fill: Literal["edge", "reflect"] = "edge"
+) -> torch.Tensor:
+    """Sample by torch alone (grid up-sampling + grid_sample): what `warp` is tested against, and the device's backend.
+
+    `source` (C,*S) float32 on any device -> (C,*size).
+    """
+    import torch
+    from torch.nn.functional import grid_sample, interpolate
+
+    device = source.device
+    axes = [torch.arange(s, dtype=torch.float32, device=device) for s in w.size]
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    position = index @ torch.as_tensor(w.matrix.T, dtype=torch.float32, device=device)
+    position = position + torch.as_tensor(w.offset, dtype=torch.float32, device=device)
+    if w.control is not None:
+        mode = "bilinear" if len(w.size) == 2 else "trilinear"
+        control = torch.as_tensor(w.control, dtype=torch.float32, device=device)[None]
+        position = position + interpolate(control, w.size, mode=mode, align_corners=True)[0].movedim(0, -1)
+    extent = torch.tensor(source.shape[1:], dtype=torch.float32, device=device)
+    unit = (position + 0.5) / extent * 2 - 1
+    padding = "reflection" if fill == "reflect" else "border"
+    how = "bilinear" if order == 1 else "nearest"
+    return grid_sample(source[None], unit.flip(-1)[None], mode=how, padding_mode=padding, align_corners=False)[0]
+
+
+def draw_warp(
+    rng: np.random.Generator,
+    window: Window,
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    settings: WarpSettings,
+) -> tuple[Warp, dict[str, Any]]:
+    """Draw a map from `window` of a source with `spacing` (mm, index order) to a view of `size`, and what made it.
+
+    `compose(window, size, spacing, **drawn)` gives the same map again. `elastic_mm` of `drawn` is the mean displacement
+    that the view really has: that drawn from `settings`, or less where it would fold.
+    """
+    n = len(size)
+    flips = rng.random(n) < np.asarray(settings.flip)
+    turn = int(rng.integers(4)) if settings.turn else 0
+    limit = np.asarray(settings.rotate or (0.0,) * (1 if n == 2 else 3))
+    angles = rng.uniform(-1, 1, len(limit)) * limit
+    zoom = 1 + rng.uniform(-1, 1) * settings.zoom
+    drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom}
+    drawn |= {"elastic": None, "elastic_mm": 0.0}
+    extent = np.asarray(window.size) * np.asarray(spacing) * (np.asarray(window.size) > 1)
+    if settings.elastic and extent.any():
+        elastic, drawn["elastic_mm"] = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
+        # The grid lies along the axes of the view: turned, these are as long as the other one of the window.
+        drawn["elastic"] = elastic.swapaxes(-2, -1) if turn % 2 else elastic
+    return compose(window, size, spacing, **drawn), drawn
+
+
+def compose(
+    window: Window,
+    size: tuple[int, ...],
+    spacing: tuple[float, ...],
+    *,
+    flip: tuple[bool, ...] | list[bool] = (),
+    turn: int = 0,
+    angles: tuple[float, ...] | list[float] = (),
+    zoom: float = 1.0,
+    elastic: np.ndarray | None = None,
+    elastic_mm: float = 1.0,
+) -> Warp:
+    """Compose the map of a view: window, zoom and rotation about its centre (in mm), quarter turns, flips, resize.
+
+    Quarter turns and flips act on the view; where its sides differ in length a turn stretches it. `angles` in degrees.
+    `elastic` holds B-spline coefficients (n,*g) of a displacement of mean length 1 mm, `elastic_mm` the length it gets.
+    """
+    n = len(size)
+    sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
+    turned = np.eye(n)
+    for _ in range(turn % 4):
+        turned[[-2, -1]] = turned[[-1, -2]] * np.array([[1], [-1]])
+    turned *= np.where(np.asarray(flip or (False,) * n), -1.0, 1.0)
+    matrix = (rotation(angles, n) / zoom * (sides * mm)) @ turned / mm[:, None]
+    centre = np.asarray(window.start) + sides / 2 - 0.5
+    half = 0.5 / np.asarray(size) - 0.5
+    control = None
+    if elastic is not None:
+        control = (evaluate(elastic) * elastic_mm / mm.reshape(-1, *[1] * n)).astype(np.float32)
+    return Warp(matrix / np.asarray(size), centre + matrix @ half, control, tuple(size))

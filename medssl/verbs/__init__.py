@@ -1,0 +1,1 @@
+"""The small commands: doctor, preview, demo, recipes, and the data verbs."""

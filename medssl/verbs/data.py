@@ -1,0 +1,92 @@
+"""`medssl scan`, `prepare` and `convert`: the data verbs with their progress bars and closing lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from medssl.engine.progress import progress
+from medssl.types import InputError
+
+
+def scan(
+    folders: list[Path],
+    out: Path,
+    *,
+    labels: Path | None,
+    pairs: list[str],
+    table: Path | None,
+    id_column: str,
+    columns: str | None,
+    split: str | None,
+    seed: int,
+    key: Path | None,
+) -> None:
+    """Write `out` and its companions, and print what was found and why files were left out."""
+    from medssl.data.scan.scan import scan as run
+
+    with progress() as update:
+        found = run(
+            folders,
+            out,
+            labels=labels,
+            pairs=tuple(pairs),
+            table=table,
+            id_column=id_column,
+            columns=_pairs(columns),
+            split=None if split is None else _numbers(split, "--split"),
+            seed=seed,
+            key=key,
+            progress=update,
+        )
+    kinds = Counter(row.modality for row in found.rows)
+    print(f"{len(found.rows)} images ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}) -> {out}")
+    for reason, number in Counter(left.reason for left in found.rejected).most_common():
+        print(f"  left out: {number} x {reason}")
+    for notice in found.notices:
+        print(f"  note: {notice}")
+
+
+def prepare(manifest: Path, out: Path, *, preset: str, spacing: str | None, channels: str | None, workers: int) -> None:
+    """Fill the cache `out` and print what it holds."""
+    from medssl.data.prepare import prepare as run
+
+    with progress() as update:
+        cache = run(
+            manifest,
+            out,
+            preset=preset,
+            spacing=None if spacing is None else _numbers(spacing, "--spacing"),
+            channels=None if channels is None else channels.split(","),
+            workers=workers,
+            progress=update,
+        )
+    print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")
+    for notice in cache.notices:
+        print(f"  note: {notice}")
+
+
+def convert(manifest: Path, out: Path) -> None:
+    """Write NIfTI files and print how many."""
+    from medssl.data.convert import convert as run
+
+    with progress() as update:
+        written = run(manifest, out, progress=update)
+    print(f"{len(written)} files -> {out}")
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"{option} must be numbers with commas between them, such as 1,1,1, but '{text}' was given"
+        ) from error
+
+
+def _pairs(text: str | None) -> dict[str, str]:
+    """`class=finding,patient=subject` -> {"class": "finding", "patient": "subject"}."""
+    pairs = [part.partition("=") for part in text.split(",")] if text else []
+    if any(not (name and sign and column) for name, sign, column in pairs):
+        raise InputError(f"--columns must be of the form class=finding,patient=subject, but '{text}' was given")
+    return {name: column for name, _, column in pairs}

@@ -1,0 +1,82 @@
+"""`medssl preview`: a contact sheet of the views that a recipe makes, before anything is trained."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+
+from medssl.build import parts
+from medssl.crop.contrastive import ContrastiveCrop
+from medssl.pretraining.crop_refresh import FullVolumes, body_boxes, maps
+from medssl.pretraining.pictures import described
+from medssl.report.figures import contact_sheet
+from medssl.runtime import cases, init_weights
+from medssl.types import InputError
+from medssl.views import ViewsDataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.recipe import Options, PretrainRecipe
+
+SAMPLES = 3
+DOTS = 150  # an inch
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
+
+
+def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "views") -> None:
+    """Draw the first epoch's views of a few training samples into `out`, under the recipe's `name`.
+
+    With init=RUN the heat maps of its encoder are drawn too, and ContrastiveCrop looks at their boxes; without, its
+    windows are those before the first refresh. Raises InputError for another kind of picture than png, pdf, svg, jpg.
+    """
+    if out.suffix not in SUFFIXES:
+        raise InputError(f"--out {out} is no picture: end it in one of {', '.join(SUFFIXES)}")
+    with tempfile.TemporaryDirectory() as scratch:  # for the phantoms of a recipe that makes its own
+        data = _data(recipe, Path(scratch))
+        numbers = np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)).tolist()
+        heat = None if options.init is None else _heat(recipe, options, data, numbers)
+        warning = cases.mismatch(data.cache, parts.resolved(recipe)["views"]["preset"])
+        if warning:
+            print(warning)
+        title = f"{name} on {cases.named(recipe.data)}"
+        about = described(recipe, boxes=heat is not None)
+        figure = contact_sheet(data, numbers, heat=heat, title=title, about=about, warning=warning)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=DOTS)
+    print(f"{len(numbers)} of {len(data)} training samples -> {out}")
+
+
+def _data(recipe: PretrainRecipe, scratch: Path) -> ViewsDataset:
+    maker = parts.views(recipe)
+    cases.provide(recipe.data, scratch, parts.resolved(recipe)["views"]["preset"])
+    cache = cases.open_cache(recipe, scratch)
+    ids = cases.training_ids(cache, recipe.data)
+    return ViewsDataset(cache, ids, maker, parts.crop(recipe, len(ids)), recipe.seed)
+
+
+def _heat(
+    recipe: PretrainRecipe, options: Options, data: ViewsDataset, numbers: Sequence[int]
+) -> dict[int, torch.Tensor]:
+    """Heat maps of the encoder that init= names; a contrastive policy gets their boxes."""
+    encoder = parts.encoder(recipe)
+    print(init_weights.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
+    policy = data.policy
+    level = policy.level if isinstance(policy, ContrastiveCrop) else "auto"
+    wholes = FullVolumes(data.cache, data.ids, data.maker, data.maker.sizes[0])
+    with torch.no_grad():
+        found = list(maps(encoder.eval(), level, (default_collate([wholes[number]]) for number in numbers)))
+    if isinstance(policy, ContrastiveCrop):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            policy.refresh(found, wholes.size, body_boxes(wholes))
+        for warning in caught:
+            print(f"note: {warning.message}")
+    return {number: one.heat[0] for number, one in zip(numbers, found, strict=True)}
