@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from medssl import ranks
 from medssl.crop.heat import heat_map
 from medssl.data import foreground, presets
 from medssl.engine.loader import load
+from medssl.models.mode import evaluating
 from medssl.types import Maps
 
 if TYPE_CHECKING:
@@ -89,15 +89,3 @@ def body_boxes(wholes: FullVolumes) -> Tensor:
         low = [s / n for s, n in zip(start, case.shape, strict=True)]
         rows.append(low + [(s + z) / n for s, z, n in zip(start, size, case.shape, strict=True)])
     return torch.tensor(rows, dtype=torch.float64)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; after it each part is in the mode it was in."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training

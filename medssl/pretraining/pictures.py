@@ -10,7 +10,8 @@ from medssl import views
 from medssl.build import parts
 from medssl.crop.contrastive import ContrastiveCrop
 from medssl.crop.heat import heat_map
-from medssl.pretraining.crop_refresh import FullVolumes, evaluating
+from medssl.models.mode import evaluating
+from medssl.pretraining.crop_refresh import FullVolumes
 from medssl.report import figures, restored
 from medssl.runtime import cases
 
