@@ -47,8 +47,9 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     if options.devices * options.num_nodes > 1:
         raise InputError("a benchmark runs its cells one by one on one device: leave devices and num_nodes at 1")
     cells = [Cell(*c) for c in product(recipe.tasks, recipe.inits, map(str, recipe.fractions), recipe.seeds)]
-    for cell in cells:  # what is wrong is said before anything is run
+    for cell in {(cell.task, cell.init): cell for cell in cells}.values():  # before anything is run
         finetune_setup.check(grid.settings(recipe, cell, []))
+    for cell in cells:
         grid.start(recipe, cell)
     if options.check:
         print(f"the recipe fits together: {len(cells)} runs")

@@ -1,19 +1,27 @@
-"""Whether the parts of a recipe fit each other, asked before any data is read."""
+"""Whether the parts of a recipe fit each other: the one place for all programs, asked before any data is read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from medssl.engine.schedule import steps_of
 from medssl.models import norm
+from medssl.models import sizes as size_room
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from torch import Tensor
+
     from medssl.pretext import Pretext
-    from medssl.recipe import PretrainRecipe
+    from medssl.recipe import PretrainRecipe, Recipe
     from medssl.views import ViewMaker
 
 NORMLESS = {  # what takes the batch norm out of each part; of a method, that in its head
@@ -24,14 +32,88 @@ NORMLESS = {  # what takes the batch norm out of each part; of a method, that in
 DRAWS = 100  # of corruptions, to see whether one masks anything
 
 
-def warmup(recipe: PretrainRecipe) -> None:
-    """Raises InputError for a player whose warm-up is longer than the run, so that it never has its rate."""
-    steps = recipe.train.steps
-    for name, spec in recipe.optimizers.items():
-        if steps_of(spec.warmup, steps) > steps:
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks made within have shapes and no numbers. Raises InputError for widths and sizes that make no network."""
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
+            yield
+    except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(
+            f"the networks of this recipe cannot be built ({said}): look at its widths and sizes"
+        ) from error
+
+
+def sizes(encoder: Any, wanted: Sequence[Sequence[int]], what: str) -> None:
+    """Raises InputError for a size (*S) that the encoder cannot divide, or of which its deepest norm sees one voxel."""
+    for size in wanted:
+        size_room.check(size, encoder.divisor, what)
+        deepest = [-(-n // s) for n, s in zip(size, size_room.per_axis(encoder.strides[-1], len(size)), strict=True)]
+        if max(deepest) == 1 and any(isinstance(m, nn.modules.instancenorm._InstanceNorm) for m in encoder.modules()):
             raise InputError(
-                f"optimizers.{name}.warmup={spec.warmup} is longer than the run of {steps} steps, which would never "
-                "reach its lr: shorten it, or train longer"
+                f"{what} {list(size)} is a single voxel at the encoder's deepest level, which an instance norm cannot "
+                "normalise: use a larger size or encoder.norm=group"
+            )
+
+
+def forward(
+    network: nn.Module, channels: int, size: Sequence[int], call: Callable[[Tensor], Any] | None = None
+) -> None:
+    """Send an image (1,channels,*size) through a network made `without_weights`, whose parts may not fit each other.
+
+    `call` is the way through it where that is not its `forward`.
+    """
+    training = network.training
+    with torch.no_grad():
+        network.eval()
+        (call or network)(torch.empty(1, channels, *size, device="meta"))
+    network.train(training)
+
+
+def batch(recipe: Recipe, world: int) -> None:
+    """Raises InputError for a batch that the devices and the accumulated parts cannot share equally."""
+    given, parts = recipe.train.batch, recipe.train.accumulate * world
+    if given % parts:
+        raise InputError(
+            f"train.batch={given} cannot be divided over {world} device(s) x {recipe.train.accumulate} accumulated "
+            f"part(s): use train.batch={-(-given // parts) * parts}"
+        )
+
+
+def batch_norm(network: nn.Module, recipe: Recipe, world: int) -> None:
+    """Raises InputError where a batch norm would see a single sample on each of `world` devices."""
+    at_once = recipe.train.batch // recipe.train.accumulate  # what one forward sees over all devices
+    alone = {
+        name.split(".")[0]: name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and at_once // (1 if isinstance(module, norm.SyncBatchNorm) else world) == 1
+        and ".key_encoder." not in name  # copies of encoder and head
+    }
+    if alone:
+        way_out = " and ".join(NORMLESS.get(part, f"another norm in {part}") for part in alone)
+        raise InputError(
+            f"a batch of 1 a device has no batch statistics, but {next(iter(alone.values()))} is a batch norm: "
+            f"raise train.batch, or set {way_out}"
+        )
+
+
+def optimizers(recipe: Recipe, players: Collection[str]) -> None:
+    """Raises InputError for a player without an optimizer, or an optimizer without a player or a reachable rate."""
+    for name in sorted(set(players) - set(recipe.optimizers)):
+        raise InputError(f"optimizers has no entry for the player '{name}': add optimizers.{name}.kind and .lr")
+    for name in sorted(set(recipe.optimizers) - set(players)):
+        raise InputError(
+            f"optimizers.{name} has no player in this recipe (players: {sorted(players)}): remove it, or set "
+            f"optimizers.{name}=null"
+        )
+    for name, spec in recipe.optimizers.items():
+        if steps_of(spec.warmup, recipe.train.steps) > recipe.train.steps:
+            raise InputError(
+                f"optimizers.{name}.warmup={spec.warmup} is longer than the run of {recipe.train.steps} steps, which "
+                "would never reach its lr: shorten it, or train longer"
             )
 
 
@@ -44,21 +126,4 @@ def mask(recipe: PretrainRecipe, pretext: Pretext, maker: ViewMaker) -> None:
         raise InputError(
             f"restore.masked_only=true, but views.corrupt={recipe.views.get('corrupt', 'dira')} masks nothing of views "
             f"of {list(maker.sizes[0])}, so the loss would be 0: set another views.corrupt or restore.masked_only=false"
-        )
-
-
-def batch_norm(pretext: nn.Module, batch: int, world: int) -> None:
-    """Raises InputError where a batch norm would see one sample; `batch` is that of one forward over `world` ranks."""
-    alone = {
-        name.split(".")[0]: name
-        for name, module in pretext.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        and batch // (1 if isinstance(module, norm.SyncBatchNorm) else world) == 1
-        and ".key_encoder." not in name  # copies of encoder and head
-    }
-    if alone:
-        way_out = " and ".join(NORMLESS.get(part, f"another norm in {part}") for part in alone)
-        raise InputError(
-            f"a batch of 1 a device has no batch statistics, but {next(iter(alone.values()))} is a batch norm: "
-            f"raise train.batch, or set {way_out}"
         )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
 from medssl import patches
-from medssl.build import kinds, parts
-from medssl.models import sizes
+from medssl.build import compatibility, kinds, parts
+from medssl.recipe import in_steps
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -29,31 +27,34 @@ class Plan(NamedTuple):
 
     module: ModuleType  # of the task
     augment: Augment
+    network: nn.Module  # shapes without numbers; the classes stand for themselves once the data is read
 
 
-def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
-    """Check a recipe whole, without data. Raises `InputError`."""
+def plan(recipe: FinetuneRecipe) -> Plan:
+    """What a recipe is made of, its networks tried without weights. Raises `InputError` for what does not fit."""
     kind = recipe.task["kind"]
     if kind == "localize":
         raise InputError("task localize is not built yet: use task.kind=segment or task.kind=classify")
     module = kinds.resolve("task", kind)
-    settings = {key: value for key, value in recipe.task.items() if key != "kind"}
-    kinds.check(module.build, settings, f"task ({kind})", SUPPLIED)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
     augment = kinds.call(patches.build, recipe.augment, "augment", supplied)
-    if set(recipe.optimizers) != {"main"}:
-        raise InputError(f"optimizers has {sorted(recipe.optimizers)}, but fine-tuning has one player: optimizers.main")
-    if recipe.train.batch % (recipe.train.accumulate * world):
-        raise InputError(
-            f"train.batch={recipe.train.batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} "
-            "accumulated part(s): change one of them"
-        )
-    with torch.device("meta"):
-        encoder = parts.encoder(recipe)
-        sizes.check(augment.size, encoder.divisor, "augment.size")
+    with compatibility.without_weights():
+        net = parts.encoder(recipe)
+        compatibility.sizes(net, [augment.size], "augment.size")
         if recipe.decoder is not None:
-            parts.decoder(recipe, encoder)
-    return Plan(module, augment)
+            parts.decoder(recipe, net)
+        model = network(recipe, kinds.make("task", recipe.task, supplied))
+        compatibility.forward(model, recipe.channels, augment.size)
+    return Plan(module, augment, model)
+
+
+def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
+    """The plan of a recipe that can train on `world` devices. Raises `InputError` for one that cannot."""
+    made = plan(recipe)
+    compatibility.batch(recipe, world)
+    compatibility.batch_norm(made.network, recipe, world)
+    compatibility.optimizers(in_steps(recipe, None), {"main"})
+    return made
 
 
 def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> tuple[Task, dict[str, Any]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import torch
 
 from medssl import views as view_room
 from medssl.branches import adversary as adversary_room
@@ -13,7 +10,7 @@ from medssl.branches import restore as restore_room
 from medssl.build import compatibility, loss_weights
 from medssl.build.kinds import call, check, filled, kinds, make, resolve
 from medssl.build.loss_weights import weights
-from medssl.models import gray, norm, sizes
+from medssl.models import gray
 from medssl.pretext import Pretext
 from medssl.recipe import in_steps
 from medssl.types import InputError
@@ -97,15 +94,14 @@ def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int =
     """
     recipe = in_steps(recipe, samples)
     crop(recipe, samples=1)
-    try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
-            return pretrain_parts(recipe, samples=samples, world=world)
-    except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(
-            f"the networks of this recipe cannot be built ({said}): look at its widths and sizes"
-        ) from error
+    with compatibility.without_weights():
+        parts = pretrain_parts(recipe, samples=samples, world=world)
+        pretext, sizes = parts.pretext, parts.views.sizes
+        for size in set(sizes):
+            compatibility.forward(pretext.encoder, recipe.channels, size)
+        if pretext.restore is not None:
+            compatibility.forward(pretext, recipe.channels, sizes[0], pretext.reconstruct)
+    return parts
 
 
 def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
@@ -115,21 +111,19 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     """
     recipe = in_steps(recipe, samples)
     _check_groups(recipe)
-    _check_batch(recipe, world)
+    compatibility.batch(recipe, world)
     net = encoder(recipe)
     maker = views(recipe)
-    for size in maker.sizes:
-        sizes.check(size, net.divisor)
-        norm.check(net, size)
+    compatibility.sizes(net, maker.sizes, "view size")
     _check_crop(recipe, net, len(maker.sizes))
     pretext = _pretext(recipe, net, samples)
     if pretext.adversary is not None:
         pretext.adversary.discriminator.check(maker.sizes[0])
     compatibility.mask(recipe, pretext, maker)
     pretext.check_views(resolved(recipe)["views"]["count"])
-    compatibility.batch_norm(pretext, recipe.train.batch // recipe.train.accumulate, world)
-    compatibility.warmup(recipe)
-    _check_players(recipe, pretext)
+    compatibility.batch_norm(pretext, recipe, world)
+    pretext.activate(pretext.names())
+    compatibility.optimizers(recipe, pretext.players())
     return Parts(pretext, maker, weights(recipe))
 
 
@@ -180,15 +174,6 @@ def _check_groups(recipe: PretrainRecipe) -> None:
     loss_weights.check_stages(recipe)
 
 
-def _check_batch(recipe: PretrainRecipe, world: int) -> None:
-    batch, parts = recipe.train.batch, recipe.train.accumulate * world
-    if batch % parts:
-        raise InputError(
-            f"train.batch={batch} cannot be divided over {world} device(s) x {recipe.train.accumulate} accumulated "
-            f"part(s): use train.batch={-(-batch // parts) * parts}"
-        )
-
-
 def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
     scale = recipe.crop.get("scale") or [0]
     if isinstance(scale, list) and isinstance(scale[0], list) and len(scale) != views:
@@ -196,15 +181,3 @@ def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
     level, levels = recipe.crop.get("level"), len(net.channels)
     if isinstance(level, int) and not -levels <= level < levels:
         raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")
-
-
-def _check_players(recipe: PretrainRecipe, pretext: Pretext) -> None:
-    pretext.activate(pretext.names())
-    players, given = set(pretext.players()), set(recipe.optimizers)
-    for name in sorted(players - given):
-        raise InputError(f"optimizers has no entry for the player '{name}': add optimizers.{name}.kind and .lr")
-    for name in sorted(given - players):
-        raise InputError(
-            f"optimizers.{name} has no player in this recipe (players: {sorted(players)}): remove it, or set "
-            f"optimizers.{name}=null"
-        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medssl import patches, ranks, report
-from medssl.build import finetune_setup
+from medssl.build import compatibility, finetune_setup
 from medssl.engine import checkpoint, loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
@@ -86,6 +86,7 @@ def _open(
     log = TrainLog(out if fabric.is_global_zero else None)
     held = CaseCache(cache, task, patches.HELD // (1 + recipe.data.workers))  # each worker keeps its own
     recipe = in_steps(recipe, len(chosen["train"]))
+    compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
     run = FinetuneState(recipe, resolved, out, fabric, cache, chosen, task, made.augment, model, held, start, log)
     run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
     for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test

@@ -99,7 +99,7 @@ def load(run: Path) -> Trained:
         made = content.get("verb", "another tool")
         raise InputError(f"{run} was made by {made}, but predict needs a fine-tuned network: run `medssl finetune`")
     recipe = validate(FinetuneRecipe, content["recipe"], f"the recipe in {run}")
-    made = finetune_setup.check(recipe)
+    made = finetune_setup.plan(recipe)
     task: Task = kinds.make("task", recipe.task, {"spatial_dims": recipe.spatial_dims})
     model = finetune_setup.network(recipe, task)
     weights.load(model, content["weights"], ["all"], source=str(run))

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
 from medssl import ranks
-from medssl.models.sizes import per_axis
-from medssl.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NormKind = Literal["batch", "sync_batch", "instance", "group"]
 
@@ -76,16 +71,6 @@ def build(kind: NormKind, spatial_dims: int, channels: int, *, affine: bool = Tr
         return nn.GroupNorm(gcd(64, channels) // 2 or 1, channels, affine=affine)
     layer = Norm[kind, spatial_dims]
     return layer(channels, affine=affine)
-
-
-def check(encoder: Any, size: Sequence[int]) -> None:
-    """Raises InputError where views of `size` (*S) leave an instance norm of the encoder a single voxel."""
-    deepest = [-(-n // s) for n, s in zip(size, per_axis(encoder.strides[-1], len(size)), strict=True)]
-    if max(deepest) == 1 and any(isinstance(m, nn.modules.instancenorm._InstanceNorm) for m in encoder.modules()):
-        raise InputError(
-            f"views of {list(size)} are a single voxel at the encoder's deepest level, which an instance norm cannot "
-            "normalise: use larger views or encoder.norm=group"
-        )
 
 
 def replace_batch_norm(module: nn.Module, kind: NormKind, spatial_dims: int) -> None:

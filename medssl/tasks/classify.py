@@ -117,10 +117,10 @@ class Classify:
 def build(*, classes: list[str] | None = None, multilabel: bool = False, positive: str | None = None) -> Classify:
     """Classify whole images.
 
-    `classes`: their names, or None for the sorted names in the training labels. `positive` is the class whose AUC is
-    reported in a two-class task: by default the last. Raises `InputError`.
+    `classes`: their names, or None for the sorted names in the training labels; until those are read, two stand for
+    them. `positive` is the class whose AUC is reported in a two-class task: by default the last. Raises `InputError`.
     """
-    known = classes or []
+    known = ["", positive or "positive"] if classes is None else classes
     if len(known) < 2 and not (multilabel and known):
         raise InputError(
             f"task classify needs two classes or more, but it has {known}: see the class column of the manifest"

@@ -153,8 +153,13 @@ def build(
 
     `classes`: names of the values 1..K, or the number of values with background; in a recipe null counts them in the
     training labels. `tolerance` in mm asks for surface distances as well. `floor` asks for the Dice of the mean
-    training label, which means something where all volumes frame the same organ alike.
+    training label, which means something where all volumes frame the same organ alike. Raises `InputError`.
     """
+    if not 0 <= overlap < 1:
+        raise InputError(f"task.overlap={overlap} is the share of a window that the next one covers: give 0 to below 1")
+    for key, value in (("smooth", smooth), ("tolerance", tolerance)):
+        if value is not None and value < 0:
+            raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
     return Segment(
         spatial_dims=spatial_dims,
         classes=_named(classes),
@@ -178,8 +183,10 @@ def names(given: list[str] | int | None, cases: Sequence[Case], read: Callable[[
 
 def _named(classes: list[str] | int | None) -> list[str]:
     if isinstance(classes, list):
-        return classes
-    values = 2 if classes is None else classes
+        values, names = 1 + len(classes), classes
+    else:
+        values = 2 if classes is None else classes
+        names = [str(value) for value in range(1, values)]
     if values < 2:
         raise InputError(f"task segment needs a class beside the background, but there is {values} label value only")
-    return [str(value) for value in range(1, values)]
+    return names
