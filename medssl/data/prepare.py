@@ -70,9 +70,9 @@ def settings(
     channels: Sequence[str] | None = None,
     window: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """The preprocessing of a cache as plain JSON; `shapes` (*S) of its images decide where 2D and 3D both fit."""
+    """The preprocessing of a cache as plain JSON; most of its images' `shapes` (*S) decide whether it is 2D or 3D."""
     chosen = presets.find(preset)
-    dims = chosen.dims or Counter(len(shape) for shape in shapes).most_common(1)[0][0]
+    dims = Counter(len(shape) for shape in shapes).most_common(1)[0][0]
     if isinstance(spacing, str) and spacing != "isotropic":
         raise InputError(f"spacing is {spacing!r}: give {dims} numbers in mm, or isotropic")
     if spacing is not None and not isinstance(spacing, str):
@@ -157,6 +157,7 @@ def finish(
     records = [cache.read_record(file) for file in (out / "cases").glob("*.json")]
     reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
     if not records:
+        _release(out)
         raise InputError(f"none of {len(rejected)} images could be prepared ({reasons}): is the preset the right one?")
     cuts = [share for record in records if (share := record["geometry"]["label_cut"])]
     notices = list(notices)
@@ -169,6 +170,14 @@ def finish(
     ending["left_out"] = dict(left_out.most_common())
     cache.write_json(out / "cache.json", {**head, **ending})
     return Cache(out)
+
+
+def _release(out: Path) -> None:
+    """Take back the claim on a cache that holds no case, so that the next try may choose other settings."""
+    (out / "cache.json").unlink(missing_ok=True)
+    for folder in (out / "arrays", out / "cases", out):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def digest(found: manifest.Manifest) -> str:

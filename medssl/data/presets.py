@@ -8,10 +8,9 @@ from medssl.types import InputError
 
 
 class Preset(NamedTuple):
-    """How images of one kind are prepared."""
+    """How images of one kind are prepared, in 2D and in 3D."""
 
     modalities: tuple[str, ...]  # DICOM modalities it is meant for; OT (unknown, as in NIfTI) fits every preset
-    dims: int | None  # spatial dimensions, None: either, whichever most images have
     channels: int  # of one image
     crop: str  # body | bright | uptake | frame | none: see medssl.data.foreground
     window: tuple[float, float] | None  # stored values that become 0 and 1; None: by RANGE, image by image
@@ -23,12 +22,12 @@ RANGE = "0.5% of all but background, 99.5% of the foreground"
 
 PRESETS = {
     # The whole range from lung to bone. `prepare(window=(-160, 240))` is the usual choice for abdominal soft tissue.
-    "ct": Preset(("CT",), 3, 1, "body", (-1000.0, 1000.0)),
-    "mr": Preset(("MR",), 3, 1, "bright", None),
-    "pet": Preset(("PT",), 3, 1, "uptake", None),
-    "xray": Preset(("CR", "DX", "MG", "RF", "XA"), 2, 1, "frame", None),
-    "pathology": Preset(("SM", "GM", "XC"), 2, 3, "none", (0.0, 255.0)),
-    "ultrasound": Preset(("US",), None, 1, "none", (0.0, 255.0)),
+    "ct": Preset(("CT",), 1, "body", (-1000.0, 1000.0)),
+    "mr": Preset(("MR",), 1, "bright", None),
+    "pet": Preset(("PT",), 1, "uptake", None),
+    "xray": Preset(("CR", "DX", "MG", "RF", "XA"), 1, "frame", None),
+    "pathology": Preset(("SM", "GM", "XC"), 3, "none", (0.0, 255.0)),
+    "ultrasound": Preset(("US",), 1, "none", (0.0, 255.0)),
 }
 
 

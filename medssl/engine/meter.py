@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
+MIB = 2**20
 
 
 class Meter(Generic[T]):
@@ -31,13 +32,25 @@ class Meter(Generic[T]):
         return batch
 
     def read(self) -> dict[str, float]:
-        """Seconds since the last reading (`time`), those spent waiting (`data_wait`), peak `memory` in MiB."""
+        """Seconds since the last reading (`time`), those spent waiting (`data_wait`), peak `memory` in MiB if known."""
         now = time.perf_counter()
-        found = {"time": now - self._since, "data_wait": self._wait, "memory": self._memory()}
+        found = {"time": now - self._since, "data_wait": self._wait}
         self._wait, self._since = 0.0, now
-        return found
+        memory = peak_memory(self.device)
+        return found if memory is None else {**found, "memory": memory / MIB}
 
-    def _memory(self) -> float:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most memory so far, in bytes: of a CUDA device, else of this process; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return in_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, sys.platform)
+
+
+def in_bytes(ru_maxrss: int, platform: str) -> int:
+    """The peak memory that getrusage counts: bytes on macOS, units of 1,024 bytes on Linux and the BSDs."""
+    return ru_maxrss if platform == "darwin" else ru_maxrss * 1024

@@ -136,7 +136,8 @@ def radiographs(recipe: Mapping[str, Any], cache: Cache) -> bool:
     """Whether these are real images with text burned in, perhaps: what reports show only when asked to."""
     data = recipe["data"]
     made = data["phantom"] is not None and data["cache"] is None and data["manifest"] is None
-    return cache.preprocessing["preset"] in ("xray", "ultrasound") and not made
+    preset, dims = cache.preprocessing["preset"], cache.preprocessing["spatial_dims"]
+    return not made and (preset in ("xray", "ultrasound") or (dims == 2 and preset != "pathology"))
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:

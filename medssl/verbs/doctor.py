@@ -90,17 +90,20 @@ def _estimate(name: str) -> None:
     seconds, batch, memory = _one_step(recipe, pretext, parts.views.sizes)
     whole = seconds * recipe.train.batch / batch * recipe.train.steps / 3600
     print(f"\nrecipe {name}: {count / 1e6:.2f} M parameters ({4 * count / GIB:.2f} GiB, and as much again for moments)")
-    print(
-        f"one step of {batch} sample(s) took {seconds:.2f} s here, without data, up to {memory / GIB:.1f} GiB of memory"
-    )
+    used = "" if memory is None else f", up to {memory / GIB:.1f} GiB of memory"
+    print(f"one step of {batch} sample(s) took {seconds:.2f} s here, without data{used}")
     print(
         f"{recipe.train.steps} steps of {recipe.train.batch} samples would take about {whole:.1f} hours on this device"
     )
 
 
-def _one_step(recipe: PretrainRecipe, pretext: Pretext, sizes: Sequence[tuple[int, ...]]) -> tuple[float, int, float]:
-    """Seconds, batch and peak memory of a forward and backward pass on random views, after one to warm up."""
+def _one_step(
+    recipe: PretrainRecipe, pretext: Pretext, sizes: Sequence[tuple[int, ...]]
+) -> tuple[float, int, int | None]:
+    """Seconds, batch and peak memory, if known, of a forward and backward pass on random views, warmed up."""
     import torch
+
+    from medssl.engine.meter import peak_memory
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = min(2, recipe.train.batch)  # 2, since batch norm needs two
@@ -110,7 +113,7 @@ def _one_step(recipe: PretrainRecipe, pretext: Pretext, sizes: Sequence[tuple[in
     views = _views(recipe.channels, sizes, batch, device)
     _timed(lambda: _pass(pretext, views), device)
     seconds = _timed(lambda: _pass(pretext, views), device)
-    return seconds, batch, _peak(device)
+    return seconds, batch, peak_memory(device)
 
 
 def _views(channels: int, sizes: Sequence[tuple[int, ...]], batch: int, device: Any) -> Any:
@@ -138,16 +141,6 @@ def _timed(run: Callable[[], None], device: Any) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _peak(device: Any) -> float:
-    if device.type == "cuda":
-        import torch
-
-        return float(torch.cuda.max_memory_allocated())
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def _cores() -> int:

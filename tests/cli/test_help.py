@@ -1,13 +1,10 @@
-"""What the command line says of itself, and how fast it says it."""
+"""What the command line says of itself."""
 
 from __future__ import annotations
 
-import os
 import re
-import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,7 +13,6 @@ from medssl.cli import app
 
 VERBS = ["doctor", "scan", "prepare", "convert", "preview", "pretrain", "finetune", "predict", "benchmark", "report"]
 VERBS += ["export", "recipes", "demo"]
-BAR = 0.4  # seconds until `medssl --help` has answered
 HEAVY = ("torch", "monai", "numpy", "pandas", "matplotlib", "lightning_fabric")
 PLAIN = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -47,15 +43,3 @@ def test_help_needs_no_heavy_package():
     watch = f"import sys; sys.argv = ['medssl', '--help']\nfrom medssl.cli import main\ntry:\n    main()\nfinally:\n    print([name for name in {HEAVY} if name in sys.modules])"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_help_answers_at_once():
-    # The best of five, and of the clock and the processor's time: what else runs here is not the command's fault.
-    times = []
-    for _ in range(5):
-        before, used = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-        subprocess.run(
-            [sys.executable, "-m", "medssl.cli", "--help"], check=True, stdout=subprocess.DEVNULL, env=os.environ
-        )
-        times += [time.perf_counter() - before, sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - used]
-    assert min(times) < BAR

@@ -43,11 +43,11 @@ def test_shipped_nibabel_file_agrees_with_nibabel():
 
 
 def test_scaled_voxels_come_out_in_their_units(tmp_path):
-    image = nibabel.Nifti1Image(np.array([[[10, 20]]], np.int16), np.eye(4))
+    image = nibabel.Nifti1Image(np.array([[[10, 20], [30, 40]]], np.int16), np.eye(4))
     image.header.set_slope_inter(0.5, -3)
     nibabel.save(image, tmp_path / "a.nii")
     image = nibabel.load(tmp_path / "a.nii")
-    expected = np.asarray(image.dataobj).ravel()
+    expected = np.asarray(image.dataobj)[0].T.ravel()
     volume = nifti.read(tmp_path / "a.nii")
     assert volume.array.dtype == np.float32
     np.testing.assert_allclose(volume.array.ravel(), expected)
@@ -64,8 +64,16 @@ def test_write_then_read_is_the_same(tmp_path):
 def test_a_written_picture_keeps_its_pixel_size(tmp_path):
     nifti.write(tmp_path / "a.nii.gz", np.arange(6, dtype=np.uint8).reshape(2, 3), np.diag([0.2, 0.3, 1.0]))
     volume = nifti.read(tmp_path / "a.nii.gz")
-    assert volume.array.shape == (1, 1, 2, 3)
-    np.testing.assert_allclose(volume.spacing, (1, 0.2, 0.3), rtol=1e-6)
+    np.testing.assert_array_equal(volume.array, [[[0, 1, 2], [3, 4, 5]]])
+    np.testing.assert_allclose(volume.spacing, (0.2, 0.3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_one_slice_is_a_picture(tmp_path, axis):
+    array = np.arange(12, dtype=np.int16).reshape(3, 4)
+    volume = nifti.read(save(tmp_path / "a.nii", np.expand_dims(array, axis), np.diag([2.0, 3.0, 4.0, 1.0])))
+    np.testing.assert_array_equal(volume.array, array.T[None])
+    assert volume.spacing == tuple(np.delete([2.0, 3.0, 4.0], axis)[::-1])
 
 
 def test_a_last_dimension_of_one_is_dropped(tmp_path):
@@ -80,11 +88,10 @@ def test_header_tells_the_shape_without_voxels(tmp_path):
 
 
 def test_labels_are_whole_numbers_in_a_small_type(tmp_path):
-    label = nifti.read(save(tmp_path / "a.nii.gz", np.array([[[0.0, 2.0, 300.0]]], np.float32)), label=True)
+    label = nifti.read(save(tmp_path / "a.nii.gz", np.array([[0.0, 2.0], [1.0, 300.0]], np.float32)), label=True)
     assert label.array.dtype == np.uint16
-    assert (
-        reason(save(tmp_path / "b.nii.gz", np.array([[[0.5]]], np.float32)), label=True) == "label is not whole numbers"
-    )
+    half = save(tmp_path / "b.nii.gz", np.array([[0.5, 1.0], [1.0, 0.0]], np.float32))
+    assert reason(half, label=True) == "label is not whole numbers"
 
 
 class TestRejected:
@@ -109,6 +116,9 @@ class TestRejected:
 
     def test_time_series(self, tmp_path):
         assert reason(save(tmp_path / "a.nii", np.ones((2, 2, 2, 3), np.int16))) == "more than 3 dimensions"
+
+    def test_one_line_of_voxels(self, tmp_path):
+        assert reason(save(tmp_path / "a.nii", np.ones((1, 5, 1), np.int16))) == "fewer than 2 dimensions"
 
     def test_affine_without_numbers(self, tmp_path):
         affine = np.eye(4)

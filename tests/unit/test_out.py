@@ -60,7 +60,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, where):
 
 class Cache:
     hash, cases, patients, left_out = "abc", dict.fromkeys("pqr"), {"x", "y"}, {}
-    preprocessing: ClassVar = {"preset": "xray"}
+    preprocessing: ClassVar = {"preset": "xray", "spatial_dims": 2}
 
 
 def test_the_run_says_what_it_was_made_of(tmp_path):

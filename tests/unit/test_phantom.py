@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -121,12 +119,6 @@ def test_cache_is_fixed_by_its_seed_and_opened_again(tmp_path):
     assert phantom_cache(tmp_path / "a", 3, (24, 24, 24), 0).hash == one.hash
     with pytest.raises(InputError, match="was prepared with manifest phantom 3"):
         phantom_cache(tmp_path / "a", 4, (24, 24, 24), 0)
-
-
-def test_twelve_cases_are_made_in_under_three_seconds(tmp_path):
-    before = time.process_time()
-    phantom_cache(tmp_path / "c", 12, (48, 48, 48), 0)
-    assert time.process_time() - before < 3
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medssl import views
+from medssl.crop import random as crop
 from medssl.data import foreground, presets, stack
 from medssl.data.cache import Box, Cache
 from medssl.data.grid import box_to_array, label_to_array
@@ -278,7 +280,7 @@ def test_a_label_elsewhere_is_rejected():
     [
         ({"preset": "cat"}, "no preset 'cat'"),
         ({"preset": "ct", "spacing": (1.0, 1.0)}, "take 3 positive"),
-        ({"preset": "xray", "spacing": (1.0, 0.0)}, "take 2 positive"),
+        ({"preset": "xray", "spacing": (1.0, 1.0, 0.0)}, "take 3 positive"),
         ({"preset": "ct", "spacing": "cubic"}, "'cubic'"),
         ({"preset": "ct", "window": (5, 5)}, "must be below"),
     ],
@@ -288,10 +290,30 @@ def test_bad_settings_are_one_sentence(given, message):
         settings(shapes=[(1, 1, 1)], **given)
 
 
-def test_ultrasound_is_2d_or_3d_as_most_images_are():
-    assert settings("ultrasound", [(9, 9), (9, 9), (9, 9, 9)])["spatial_dims"] == 2
-    assert settings("ultrasound", [(9, 9, 9)])["spatial_dims"] == 3
+@pytest.mark.parametrize("preset", sorted(presets.PRESETS))
+def test_every_preset_is_2d_or_3d_as_most_images_are(preset):
+    assert settings(preset, [(9, 9), (9, 9), (9, 9, 9)])["spatial_dims"] == 2
+    assert settings(preset, [(9, 9, 9)])["spatial_dims"] == 3
     assert presets.find("pet").modalities == ("PT",)
+
+
+@pytest.mark.parametrize("preset", ["ct", "mr", "pet", "xray", "ultrasound"])
+@pytest.mark.parametrize("name", ["slice.nii.gz", "slice.png"])
+def test_a_slice_goes_through_scan_prepare_and_views(tmp_path, preset, name):
+    image = thigh(True)[0][0]
+    array = image if name.endswith("gz") else np.clip(image // 5, 0, 255).astype(np.uint8)
+    if name.endswith("gz"):
+        nib.save(nib.Nifti1Image(array.T[..., None], np.diag([2.0, 1.5, 5.0, 1.0])), tmp_path / name)
+    else:
+        Image.fromarray(array).save(tmp_path / name)
+    scan([tmp_path], tmp_path / "m.csv")
+    cache = prepare(tmp_path / "m.csv", tmp_path / "c", preset=preset, spacing="isotropic")
+    (case,) = cache.cases.values()
+    assert (len(case.shape), cache.preprocessing["spatial_dims"]) == (2, 2)
+    assert case.spacing == pytest.approx([3**0.5] * 2 if name.endswith("gz") else [1, 1])
+    maker = views.build(spatial_dims=2, size=[24, 24], preset=preset)
+    made = maker(cache.image(case.id), case, 0, crop.build(), np.random.default_rng(0))
+    assert all(view.x.shape == (1, 24, 24) and 0 <= view.x.min() < view.x.max() <= 1 for view in made)
 
 
 @pytest.fixture(scope="module")
@@ -389,8 +411,9 @@ def test_other_settings_or_another_folder_are_refused(scanned, tmp_path):
 
 
 def test_nothing_left_is_an_error_and_a_wrong_preset_is_said(scanned, tmp_path):
-    with pytest.raises(InputError, match=r"none of \d+ images could be prepared \(\d x other dimensions"):
-        prepare(scanned, tmp_path / "x", preset="xray")
+    with pytest.raises(InputError, match=r"none of \d+ images could be prepared \(\d x other channels"):
+        prepare(scanned, tmp_path / "mr", preset="pathology")
+    assert not (tmp_path / "mr").exists(), "a refused preparation does not keep its output"
     cache = prepare(scanned, tmp_path / "mr", preset="mr")
     assert "2 images of modality CT were prepared with preset mr" in cache.notices
 

@@ -25,6 +25,7 @@ from medssl.recipe.frame import Data
 from medssl.runtime import cases, launch
 from medssl.types import InputError, Interrupted
 
+PATIENCE = 1200  # seconds after which a process hangs, however busy the machine is
 TIMES = ("time", "data_wait", "memory")
 RECIPE = """
 seed: 5
@@ -91,11 +92,11 @@ def signalled(recipe, out, step, number, *overrides, group=False):
     """Start or resume the run, send it (or it and its workers) a signal once `step` steps are logged; its exit code."""
     process = server.Process(target=child, args=(recipe, out, "resume=true", *overrides), kwargs={"group": group})
     process.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while len(log.read(out / "metrics.jsonl")) < step and process.is_alive() and time.monotonic() < until:
         time.sleep(0.02)
     (os.killpg if group else os.kill)(process.pid, number)
-    process.join(60)
+    process.join(PATIENCE)
     return process.exitcode
 
 
@@ -438,7 +439,7 @@ def beside(command, work):
     """Do `work` while `command` runs in a process of its own, which must succeed."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
         work()
-        _, errors = other.communicate(timeout=120)
+        _, errors = other.communicate(timeout=PATIENCE)
     assert other.returncode == 0, errors
 
 

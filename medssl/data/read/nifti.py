@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data.read.volume import Volume, make
+from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Header(NamedTuple):
 def read(path: Path, *, label: bool = False) -> Volume:
     """Read one NIfTI as (1,Z,Y,X); the modality is not in the file and comes out as OT. Raises `Rejected`.
 
-    Integers without scaling keep their dtype, all else becomes float32; a label must hold whole numbers.
+    An image of a single slice, along whichever axis, is read as 2D: (1,Y,X), in stored order. Integers without scaling
+    keep their dtype, all else becomes float32; a label must hold whole numbers.
     """
     image, shape, affine = _open(path)
     try:
@@ -39,7 +40,8 @@ def read(path: Path, *, label: bool = False) -> Volume:
     except BROKEN as error:
         raise Rejected("cannot be read", brief(error), path) from None
     array = array.transpose(2, 1, 0)[None]
-    return make(integers(array, path) if label else array, affine, "OT")
+    volume = make(integers(array, path) if label else array, affine, "OT")
+    return _slice(volume) if 1 in volume.array.shape[1:] else volume
 
 
 def header(path: Path) -> Header:
@@ -76,6 +78,13 @@ def _rows_to_world(flat: np.ndarray) -> np.ndarray:
     return turn @ flat
 
 
+def _slice(volume: Volume) -> Volume:
+    """A volume of one slice as a picture."""
+    axes = [axis for axis, size in enumerate(volume.array.shape[1:]) if size > 1]
+    rows, columns = (volume.spacing[axis] for axis in axes)
+    return plane(volume.array.squeeze()[None], (rows, columns), volume.modality)
+
+
 def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
     import nibabel
 
@@ -99,6 +108,8 @@ def _shape(stored: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     shape = stored + (1,) * (3 - len(stored))
     if not stored or 0 in stored:
         raise Rejected("no voxels", f"shape {stored}", path)
+    if sum(size > 1 for size in shape) < 2:
+        raise Rejected("fewer than 2 dimensions", f"shape {stored}", path)
     if any(size > 1 for size in shape[3:]):
         raise Rejected("more than 3 dimensions", f"shape {stored}; split it into one file a volume", path)
     return shape[2], shape[1], shape[0]
