@@ -1,0 +1,74 @@
+"""Runs that medssl wrote at commit 6d10d13 are still runs: they resume, report, fine-tune, predict and export.
+
+`tests/data/runs_of_6d10d13.tar.xz` holds a pretraining of all three ideas, stopped at step 4 of 8, and a fine-tuning
+from it, stopped at step 2 of 4, each with the recipe that it was started from.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+ARCHIVE = Path(__file__).parents[1] / "data" / "runs_of_6d10d13.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    root = tmp_path_factory.mktemp("old")
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(root, filter="data")
+    return root
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_pretraining_resumes_where_it_was_stopped(old, medssl, tmp_path):
+    before = lines(old / "pretrain" / "metrics.jsonl")
+    said = medssl("pretrain", old / "pre.yaml", f"out={old / 'pretrain'}", "resume=true", "device=cpu")
+    assert said.code == 0, said.err
+    assert "continuing at step 4 of 8" in said.out
+    after = lines(old / "pretrain" / "metrics.jsonl")
+    assert after[:4] == before
+    assert [record["step"] for record in after] == list(range(1, 9))
+    assert {"loss.adversarial", "loss.bank", "loss.restoration"} <= set(after[-1])
+
+
+def test_the_finetuning_resumes_and_tests(old, medssl):
+    said = medssl("finetune", old / "seg.yaml", f"out={old / 'segment'}", "resume=true", "device=cpu")
+    assert said.code == 0, said.err
+    assert "continuing at step 2 of 4" in said.out
+    results = json.loads((old / "segment" / "results.json").read_text())
+    assert results["init"] == "pretrain, step 4"
+    assert 0 <= results["test"]["dice"] <= 1
+
+
+def test_another_recipe_is_still_told_from_the_same(old, medssl):
+    said = medssl("finetune", old / "seg.yaml", f"out={old / 'segment'}", "resume=true", "augment.foreground=0.5")
+    assert said.code == 2
+    assert "augment.foreground is 0.5, was 0.6" in said.err
+
+
+def test_a_new_finetuning_starts_from_the_old_weights(old, medssl, tmp_path):
+    init = f"init={old / 'pretrain'}"
+    said = medssl("finetune", old / "seg.yaml", init, f"out={tmp_path / 'run'}", "train.steps=1", "device=cpu")
+    assert said.code == 0, said.err
+    assert "loaded 19 tensors of encoder, decoder" in said.out
+
+
+def test_they_report_predict_and_export(old, medssl, tmp_path):
+    report = medssl("report", old / "pretrain", old / "segment", "--out", tmp_path / "report.html")
+    assert report.code == 0, report.err
+    export = medssl("export", old / "pretrain", "--out", tmp_path / "weights")
+    assert export.code == 0, export.err
+    image = Image.fromarray(torch.arange(1024, dtype=torch.uint8).reshape(32, 32).numpy())
+    image.save(tmp_path / "image.png")
+    predict = medssl("predict", old / "segment", tmp_path / "image.png", "--out", tmp_path / "masks", "--device", "cpu")
+    assert predict.code == 0, predict.err
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 1
