@@ -1,10 +1,36 @@
-"""Scores of predicted probabilities over a set of cases. N cases, K classes."""
+"""Scores of predicted probabilities over a set of cases. N cases, K classes.
+
+Macro scores keep their classes: which ones count is told by the truth of the whole test (`countable`), not by what a
+bootstrap sample happens to hold.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy import stats
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
+
+LEAST = 5  # positive and negative cases that a class must have to count in a macro score
+
+
+class DeLong(NamedTuple):
+    """An AUC with DeLong's standard error and a 95% interval on the logit scale, which stays within 0 and 1."""
+
+    auc: float
+    standard_error: float
+    low: float
+    high: float
+
+
+def countable(truth_NK: np.ndarray, least: int = LEAST) -> list[int]:
+    """The classes with at least `least` positive and `least` negative cases; if none has so many, those with both."""
+    positive = truth_NK.astype(bool).sum(0)
+    fewest = np.minimum(positive, len(truth_NK) - positive)
+    enough = fewest >= least if (fewest >= least).any() else fewest > 0
+    return np.flatnonzero(enough).tolist()
 
 
 def auc(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[float]:
@@ -20,6 +46,27 @@ def average_precision(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[
 def balanced_accuracy(predicted_N: np.ndarray, truth_N: np.ndarray) -> float:
     """Mean recall of the classes that occur in `truth_N`."""
     return float(np.mean([np.mean(predicted_N[truth_N == value] == value) for value in np.unique(truth_N)]))
+
+
+def delong(probability_N: np.ndarray, truth_N: np.ndarray) -> DeLong:
+    """AUC of one class with its standard error over cases (DeLong et al. 1988), a check of the bootstrap.
+
+    It takes cases as independent: where patients have several, resample patients instead. The limits are NaN where the
+    scores part the classes wholly.
+    """
+    truth = truth_N.astype(bool)
+    area = _auc(probability_N, truth)
+    positive, negative = probability_N[truth], probability_N[~truth]
+    if min(len(positive), len(negative)) < 2:
+        return DeLong(area, *[float("nan")] * 3)
+    higher = rankdata(np.concatenate([positive, negative])) - np.concatenate([rankdata(positive), rankdata(negative)])
+    of_positive, of_negative = higher[: len(positive)] / len(negative), 1 - higher[len(positive) :] / len(positive)
+    error = float(np.sqrt(of_positive.var(ddof=1) / len(positive) + of_negative.var(ddof=1) / len(negative)))
+    if not 0 < area < 1:
+        return DeLong(area, error, *[float("nan")] * 2)
+    centre, reach = np.log(area / (1 - area)), stats.norm.ppf(0.975) * error / (area * (1 - area))
+    low, high = (float(1 / (1 + np.exp(-limit))) for limit in (centre - reach, centre + reach))
+    return DeLong(area, error, low, high)
 
 
 def _auc(probability_N: np.ndarray, truth_N: np.ndarray) -> float:

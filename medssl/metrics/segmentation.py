@@ -1,37 +1,49 @@
 """Scores of one predicted mask against its reference, class by class.
 
-Empty classes: absent from both masks says nothing, so every score is NaN and means leave it out; present in one only
-is the worst score (Dice 0, surface Dice 0, distance = diagonal of the volume).
+Whether a class is absent is decided by the reference alone: then it has no Dice, NSD or HD95 (NaN, left out of means),
+whatever was predicted, so that two networks are always averaged over the same cases. What was predicted of an absent
+class is told apart (`false_alarms`). A class that is present and not found has Dice 0, NSD 0 and as HD95 the diagonal
+of the volume.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-from monai.metrics.surface_dice import compute_surface_dice
+from medssl.metrics.reference_lesions import components
+from medssl.metrics.surface import hausdorff, surface_dice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
 
 class Surface(NamedTuple):
     """Distances between the two surfaces of one class."""
 
-    hd95: float  # 95th percentile Hausdorff distance, mm
+    hd95: float  # 95th percentile Hausdorff distance, mm (`surface.hausdorff`, variant "monai")
     nsd: float  # normalised surface Dice: share of both surfaces within the tolerance
 
 
+class FalseAlarm(NamedTuple):
+    """What was predicted of a class that the reference does not have."""
+
+    voxels: int
+    volume: float  # ml, in 2D mm2
+    components: int
+
+
 def dice(prediction: np.ndarray, label: np.ndarray, classes: int) -> list[float]:
-    """Dice coefficient `2|P∩L| / (|P|+|L|)` of the values 1..classes of two integer masks (*S)."""
+    """Dice coefficient `2|P∩L| / (|P|+|L|)` of the values 1..classes of two integer masks (*S); NaN if absent in L."""
     return [_dice(prediction == value, label == value) for value in range(1, classes + 1)]
 
 
 def _dice(prediction: np.ndarray, label: np.ndarray) -> float:
-    total = int(prediction.sum()) + int(label.sum())
-    return 2.0 * int((prediction & label).sum()) / total if total else float("nan")
+    if not label.any():
+        return float("nan")
+    return 2.0 * int((prediction & label).sum()) / (int(prediction.sum()) + int(label.sum()))
 
 
 def surface(
@@ -43,12 +55,20 @@ def surface(
 
 
 def _surface(prediction: np.ndarray, label: np.ndarray, spacing: Sequence[float], tolerance: float) -> Surface:
-    if not prediction.any() and not label.any():
+    if not label.any():
         return Surface(float("nan"), float("nan"))
-    if not prediction.any() or not label.any():
-        return Surface(float(np.linalg.norm(np.multiply(label.shape, spacing))), 0.0)
-    pair = [torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, label)]
-    steps = [float(step) for step in spacing]
-    hd95 = compute_hausdorff_distance(pair[0], pair[1], include_background=True, percentile=95, spacing=steps)
-    nsd = compute_surface_dice(pair[0], pair[1], [tolerance], include_background=True, spacing=steps)
-    return Surface(float(hd95), float(nsd))
+    return Surface(hausdorff(prediction, label, spacing), surface_dice(prediction, label, spacing, tolerance))
+
+
+def false_alarms(
+    prediction: np.ndarray, label: np.ndarray, classes: int, spacing: Sequence[float]
+) -> list[FalseAlarm | None]:
+    """What was predicted of each of the values 1..classes, where the reference lacks it; None where it has it."""
+    values = range(1, classes + 1)
+    return [None if (label == value).any() else _false_alarm(prediction == value, spacing) for value in values]
+
+
+def _false_alarm(prediction: np.ndarray, spacing: Sequence[float]) -> FalseAlarm:
+    voxels = int(prediction.sum())
+    volume = voxels * math.prod(spacing) / (1000 if prediction.ndim == 3 else 1)
+    return FalseAlarm(voxels, volume, len(components(prediction)))

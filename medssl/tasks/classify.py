@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medssl.metrics import classification
+from medssl.metrics import calibration, classification
 from medssl.models.heads import ClassificationHead
 from medssl.types import InputError, Losses
 
@@ -84,25 +84,42 @@ class Classify:
         }
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
-        """AUC and average precision (of the positive class, or the mean over classes), and balanced accuracy."""
+        """AUC and average precision (of the positive class, or the mean over classes), balanced accuracy, calibration.
+
+        Which classes a mean is over is told by the truth of all rows: see `classification.countable`.
+        """
         probability, truth = (self._table(rows, kind) for kind in ("probability", "truth"))
         aucs = dict(zip(self.classes, classification.auc(probability, truth), strict=True))
         precisions = dict(zip(self.classes, classification.average_precision(probability, truth), strict=True))
-        chosen = [self.positive] if self.positive else list(self.classes)
+        chosen = [self.classes[k] for k in self._counted(truth)]
         scores = {"auc": _mean(aucs[k] for k in chosen), "average_precision": _mean(precisions[k] for k in chosen)}
         scores["balanced_accuracy"] = self._accuracy(probability, truth)
+        scores |= self._calibration(probability, truth)
         return scores | ({} if self.positive else {f"auc.{k}": value for k, value in aucs.items()})
 
     def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
-        """The AUC of the rows with given indices."""
+        """The AUC of the rows with given indices; NaN where a class that counts over all rows is missing in them."""
         probability, truth = (self._table(rows, kind) for kind in ("probability", "truth"))
-        chosen = [self.classes.index(self.positive)] if self.positive else list(range(len(self.classes)))
+        chosen = self._counted(truth)
         probability, truth = probability[:, chosen], truth[:, chosen]
-        return lambda i: _mean(classification.auc(probability[i], truth[i]))
+        return lambda i: _mean(classification.auc(probability[i], truth[i]), every=True)
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> None:
         """None: the AUC of what sees no image is 0.5."""
         return None
+
+    def _counted(self, truth_NK: np.ndarray) -> list[int]:
+        """The numbers of the classes whose scores are averaged."""
+        return [self.classes.index(self.positive)] if self.positive else classification.countable(truth_NK)
+
+    def _calibration(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> dict[str, float]:
+        """Of the positive class, or the mean over labels; of many classes `ece` of the predicted one, Brier's sum."""
+        brier = [calibration.brier(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
+        if not self.multilabel and not self.positive:
+            return {"ece": calibration.top_label_error(probability_NK, truth_NK.argmax(1)), "brier": sum(brier)}
+        columns = [self.classes.index(self.positive)] if self.positive else list(range(len(self.classes)))
+        errors = (calibration.calibration_error(probability_NK[:, k], truth_NK[:, k]) for k in columns)
+        return {"ece": _mean(errors), "brier": _mean(brier[k] for k in columns)}
 
     def _accuracy(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
         if not self.multilabel:
@@ -140,5 +157,7 @@ def names(given: list[str] | None, cases: Sequence[Case], read: Callable[[str], 
     return given or sorted({name for case in cases for name in case.classes})
 
 
-def _mean(values: Iterable[float]) -> float:
-    return float(torch.tensor(list(values), dtype=torch.float64).nanmean())
+def _mean(values: Iterable[float], *, every: bool = False) -> float:
+    """Mean of the known values, or NaN unless all are known."""
+    found = torch.tensor(list(values), dtype=torch.float64)
+    return float(found.mean() if every else found.nanmean())

@@ -103,16 +103,25 @@ class Segment:
         return logits.float().softmax(1)
 
     def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
-        """Dice of each class (and HD95, surface Dice if a tolerance is set) of probabilities (K,*S)."""
+        """Dice of each class (and HD95, surface Dice if a tolerance is set) of probabilities (K,*S).
+
+        A class that the case does not have has NaN there, and what was predicted of it in `fp_ml` (in 2D `fp_mm2`) and
+        `fp_components`.
+        """
         mask = prediction.argmax(0).cpu().numpy()
-        row = self._dice(mask, target)
+        row = self._dice(mask, target) | self._false_alarms(mask, target, spacing)
         return row if self.tolerance is None else row | self._surface(mask, target, spacing, self.tolerance)
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Means over cases; a class that a case does not have (NaN) is left out of that class's mean."""
-        names = rows[0] if rows else ()
-        table = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in names}
-        return {name: float(values.nanmean()) for name, values in table.items()}
+        """Means over cases; a class that a case does not have (NaN) is left out of that class's mean.
+
+        `fp_cases`: of the cases without a class, those in which it was predicted; `fp_ml` is a mean over the former.
+        """
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = {name: np.array([row[name] for row in rows if name in row], dtype=float) for name in names}
+        means = {name: float(torch.from_numpy(values).nanmean()) for name, values in table.items()}
+        parts = {name.removeprefix("fp_components."): values for name, values in table.items() if "fp_comp" in name}
+        return means | {f"fp_cases.{name}": float((values > 0).sum()) for name, values in parts.items()}
 
     def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
         """The mean Dice of the rows with given indices."""
@@ -130,6 +139,15 @@ class Segment:
         scores = segmentation.dice(mask, target, len(self.classes))
         by_class = {f"dice.{name}": score for name, score in zip(self.classes, scores, strict=True)}
         return {"dice": float(torch.tensor(scores, dtype=torch.float64).nanmean()), **by_class}
+
+    def _false_alarms(self, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float]) -> Row:
+        found = segmentation.false_alarms(mask, target, len(self.classes), spacing)
+        unit = "fp_ml" if target.ndim == 3 else "fp_mm2"
+        row: Row = {}
+        for name, alarm in zip(self.classes, found, strict=True):
+            if alarm is not None:
+                row |= {f"{unit}.{name}": alarm.volume, f"fp_components.{name}": alarm.components}
+        return row
 
     def _surface(self, mask: np.ndarray, target: np.ndarray, spacing: Sequence[float], tolerance: float) -> Row:
         row: Row = {}

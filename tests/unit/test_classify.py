@@ -38,6 +38,32 @@ def test_many_classes_average_over_classes_that_occur():
     assert math.isnan(scores["auc.c"])
 
 
+def test_a_resample_without_a_class_has_no_macro_auc():
+    """The classes of the mean are those of the whole test: else each resample would average over other ones."""
+    task = classify.build(classes=["a", "b", "c"])
+    drawn = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+    truth = [["a"]] * 8 + [["b"]] * 8 + [["c"]] * 4
+    found = rows(task, drawn, truth)
+    scores, resampled = task.summary(found), task.resampled(found)
+    assert scores["auc"] == pytest.approx((scores["auc.a"] + scores["auc.b"]) / 2)  # c has fewer than five cases
+    assert resampled(np.arange(20)) == pytest.approx(scores["auc"])
+    assert math.isnan(resampled(np.arange(8)))
+
+
+def test_calibration_of_two_many_and_several_classes():
+    two = classify.build(classes=["healthy", "ill"])
+    scores = two.summary(rows(two, [(0.8, 0.2), (0.4, 0.6)], [["healthy"], ["ill"]]))
+    assert (scores["ece"], scores["brier"]) == pytest.approx((0.3, 0.1))  # of the positive class
+    many = classify.build(classes=["a", "b", "c"])
+    scores = many.summary(rows(many, [(0.8, 0.2, 0.0), (0.5, 0.3, 0.2)], [["a"], ["b"]]))
+    assert scores["ece"] == pytest.approx((0.2 + 0.5) / 2)  # of the predicted class
+    assert scores["brier"] == pytest.approx((0.04 + 0.04 + 0.25 + 0.49 + 0.04) / 2)
+    several = classify.build(classes=["a", "b"], multilabel=True)
+    scores = several.summary(rows(several, [(0.8, 0.4)], [["a", "b"]]))
+    assert scores["ece"] == pytest.approx((0.2 + 0.6) / 2)
+    assert scores["brier"] == pytest.approx((0.04 + 0.36) / 2)
+
+
 def test_multilabel_targets_and_loss():
     task = classify.build(classes=["a", "b"], multilabel=True)
     target = torch.from_numpy(np.stack([task.target(["b", "a"], None, "x"), task.target([], None, "y")]))

@@ -101,6 +101,23 @@ def test_metrics_name_classes_and_leave_absent_ones_out():
     assert summary["dice.tail"] == pytest.approx(0.2)
 
 
+def test_false_alarms_of_absent_classes_are_told_apart():
+    """One false voxel in a case without the class must not turn its NaN into a 0: arms would average other cases."""
+    task = segment.build(spatial_dims=3, classes=["lesion"])
+    nothing, some = np.zeros((2, 3, 4), int), np.zeros((2, 3, 4), int)
+    some[0, 0, 0] = some[1, 2, 3] = 1
+    one_hot = [torch.nn.functional.one_hot(torch.from_numpy(mask), 2).movedim(-1, 0) for mask in (nothing, some)]
+    clean, noisy = (task.metrics(mask, nothing, (5.0, 10.0, 20.0)) for mask in one_hot)
+    assert math.isnan(clean["dice"])
+    assert math.isnan(noisy["dice"])
+    assert (noisy["fp_ml.lesion"], noisy["fp_components.lesion"]) == (2, 2)
+    found = task.metrics(one_hot[1], some, (5.0, 10.0, 20.0))
+    assert "fp_ml.lesion" not in found
+    summary = task.summary([found, clean, noisy])
+    assert summary["dice"] == 1
+    assert (summary["fp_cases.lesion"], summary["fp_ml.lesion"]) == (1, 1)
+
+
 def test_the_floor_is_the_dice_of_the_mean_label():
     one, two = np.zeros((4, 4), int), np.zeros((4, 4), int)
     one[:2], two[:1] = 1, 1

@@ -12,7 +12,7 @@ from medssl.metrics.statistics.bootstrap import (
     two_level_interval,
 )
 from medssl.metrics.statistics.label_efficiency import LabelsSaved, labels_reaching, labels_saved, labels_saved_interval
-from medssl.metrics.statistics.mrmc import MRMC, jackknife, mrmc, patient_means
+from medssl.metrics.statistics.mrmc import MRMC, jackknife, mrmc, patient_means, pseudo_values
 from medssl.metrics.statistics.ranking import Ranking, mean_ranks, ranking
 from medssl.metrics.statistics.signflip import SignFlip, holm, permutation_test, share_won, sign_flip
 
@@ -34,6 +34,7 @@ __all__ = [
     "patient_means",
     "patient_weights",
     "permutation_test",
+    "pseudo_values",
     "ranking",
     "share_won",
     "sign_flip",

@@ -102,17 +102,23 @@ def patient_means(values_SN: np.ndarray, groups: Sequence[Any]) -> np.ndarray:
 
 
 def jackknife(statistic: Callable[[np.ndarray], float], groups: Sequence[Any]) -> np.ndarray:
-    """Pseudo-values (P,) of `statistic(indices)`, leaving out one patient at a time.
-
-    P θ - (P-1) θ(without p), shifted so that their mean is θ itself (normalised pseudo-values: Hillis et al. 2005,
-    Statistics in Medicine 24). All NaN where the statistic does not exist without some patient, such as the only
-    positive one: that patient cannot be weighed.
-    """
+    """Pseudo-values (P,) of `statistic(indices)`, leaving out one patient at a time; see `pseudo_values`."""
     cases = members(groups)
     everyone = np.arange(len(groups))
     full = float(statistic(everyone))
     if len(cases) < 2:
         return np.full(len(cases), full)
-    without = np.array([statistic(np.setdiff1d(everyone, own)) for own in cases], dtype=float)
-    pseudo = len(cases) * full - (len(cases) - 1) * without
+    without = [statistic(np.setdiff1d(everyone, own)) for own in cases]
+    return pseudo_values(full, np.array(without, dtype=float))
+
+
+def pseudo_values(full: float, without_P: np.ndarray) -> np.ndarray:
+    """What each patient adds to a score: (P,) from the score of all and the scores without each patient.
+
+    P θ - (P-1) θ(without p), shifted so that their mean is θ itself (normalised pseudo-values: Hillis et al. 2005,
+    Statistics in Medicine 24). All NaN where the score does not exist without some patient, such as the only positive
+    one: that patient cannot be weighed.
+    """
+    patients = len(without_P)
+    pseudo = patients * full - (patients - 1) * np.asarray(without_P, dtype=float)
     return pseudo + full - pseudo.mean()  # NaN spreads to all

@@ -1,0 +1,106 @@
+"""Scored candidates from a map: by a ladder of thresholds from probabilities, boxes from an activation map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from medssl.metrics.lesions import Candidate, Region
+from medssl.metrics.reference_lesions import components
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LADDER = (0.5, 0.4, 0.3, 0.2, 0.1)
+MOST = 100  # candidates of an image
+Score = Literal["max", "p95", "mean"]
+
+
+def ladder(
+    probability: np.ndarray,
+    label: str,
+    *,
+    thresholds: Sequence[float] = LADDER,
+    score: Score = "max",
+    least: int = 0,
+    most: int | None = MOST,
+) -> tuple[Candidate, ...]:
+    """Candidates of a map (*S): components at the first threshold, then at lower ones those without an earlier one.
+
+    Args:
+        probability: of one class.
+        label: that class.
+        thresholds: falling. What is found at the first is the mask that Dice scores; the lower ones add weak lesions,
+            so that the FROC goes on to its right end, without joining lesions that the first parts.
+        score: of the probabilities in a component.
+        least: components of fewer voxels are left out.
+        most: candidates kept, those that score best; None keeps all.
+
+    Returns:
+        The candidates with their masks, best first.
+    """
+    taken = np.zeros(probability.shape, bool)
+    found: list[Candidate] = []
+    for threshold in thresholds:
+        for region in _new_components(probability >= threshold, taken):
+            window = _window(region)
+            taken[window] |= region.mask
+            if region.size >= least:
+                found.append(Candidate(label, region, _score(probability[window][region.mask], score)))
+    return tuple(sorted(found, key=lambda one: -one.score)[:most])
+
+
+def _new_components(mask: np.ndarray, taken: np.ndarray) -> list[Region]:
+    """The components of a mask that hold nothing taken; with many components this is told for all at once."""
+    numbered, count = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
+    fresh = np.ones(count + 1, bool)
+    fresh[numbered[taken]] = False
+    fresh[0] = False
+    return components(fresh[numbered])
+
+
+def _window(region: Region) -> tuple[slice, ...]:
+    assert region.start is not None
+    assert region.stop is not None
+    return tuple(slice(int(a), int(b)) for a, b in zip(region.start, region.stop, strict=True))
+
+
+def _score(values: np.ndarray, score: Score) -> float:
+    if score == "p95":
+        return float(np.percentile(values, 95))
+    return float(values.max() if score == "max" else values.mean())
+
+
+def of_heat(
+    heat: np.ndarray,
+    label: str,
+    threshold: float | None = None,
+    *,
+    scale: float = 1.0,
+    most: int | None = None,
+    least_share: float = 0.0,
+) -> tuple[Candidate, ...]:
+    """Boxes of the components of an activation map (*S), hottest first.
+
+    Args:
+        heat: not negative, at the size of the image: upsampled first, since the peak of an upsampled map is lower.
+        label: the class that the map speaks for.
+        threshold: share of the map's peak that a voxel must reach; None takes Otsu's threshold of the map.
+        scale: the score of a component is this (the probability of the class) times its peak relative to the map's.
+        most: boxes kept.
+        least_share: components smaller than this share of the map are left out.
+
+    Returns:
+        Candidates with box and mask; none for a map of zeros, which a class with no evidence anywhere has.
+    """
+    peak = float(heat.max())
+    if not peak > 0:
+        return ()
+    relative = heat / peak
+    level = threshold_otsu(relative) if threshold is None else threshold
+    regions = [one for one in components(relative >= level) if one.size >= least_share * heat.size]
+    found = [Candidate(label, one, scale * float(relative[_window(one)][one.mask].max())) for one in regions]
+    return tuple(sorted(found, key=lambda one: -one.score)[:most])

@@ -1,0 +1,161 @@
+"""What one test image holds and what was found in it: lesions and scored candidates, from which every score follows.
+
+Coordinates are voxels in index order, (row, column) or (z, y, x). A box is half-open: `start <= i < stop`, so that
+[0, 4) and [4, 8) touch and do not overlap. A centre is an index, where whole numbers are the centres of voxels: the box
+[0, 4) has its centre at 1.5. Millimetres come in with the spacing of the image, where distances are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medssl.metrics import run_lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Place = tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where something is: a box, perhaps a mask in it, or a point alone; made by `of_mask`, `of_box`, `of_point`."""
+
+    centre: Place
+    start: Place | None = None
+    stop: Place | None = None
+    mask: np.ndarray | None = None  # bool, of the shape of the box, whose corners are then whole numbers
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray, offset: Sequence[int] | None = None) -> Region:
+        """The true voxels of a mask (*S), which begins at voxel `offset` of the image; the centre is that of mass."""
+        inside = np.argwhere(mask)
+        if not len(inside):
+            raise ValueError("a mask without a voxel is no region")
+        first, last = inside.min(0), inside.max(0) + 1
+        begin = np.zeros(mask.ndim, int) if offset is None else np.asarray(offset)
+        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        places = (inside.mean(0) + begin, begin + first, begin + last)
+        centre, start, stop = (tuple(place.tolist()) for place in places)
+        return cls(centre, start, stop, np.ascontiguousarray(mask[box], dtype=bool))
+
+    @classmethod
+    def of_box(cls, start: Sequence[float], stop: Sequence[float], centre: Sequence[float] | None = None) -> Region:
+        """A half-open box; its centre is in the middle unless given."""
+        if len(start) != len(stop) or any(a >= b for a, b in zip(start, stop, strict=True)):
+            raise ValueError(f"a box begins before it ends on every axis, unlike {list(start)} to {list(stop)}")
+        middle = [(a + b - 1) / 2 for a, b in zip(start, stop, strict=True)] if centre is None else centre
+        return cls(tuple(middle), tuple(start), tuple(stop))
+
+    @classmethod
+    def of_point(cls, centre: Sequence[float]) -> Region:
+        """A point, which has no extent."""
+        return cls(tuple(centre))
+
+    @property
+    def size(self) -> float:
+        """Voxels of the mask, else of the box; 0 of a point."""
+        if self.mask is not None:
+            return float(self.mask.sum())
+        return math.prod(b - a for a, b in zip(self.start, self.stop, strict=True)) if self.start and self.stop else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """What `region_from_json` reads: centre, start, stop and the mask as run lengths."""
+        box = {} if self.start is None else {"start": list(self.start), "stop": list(self.stop or ())}
+        mask = {} if self.mask is None else {"mask": run_lengths.encode(self.mask)}
+        return {"centre": [round(place, 4) for place in self.centre]} | box | mask
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """A lesion of the reference.
+
+    Args:
+        label: its class.
+        region: where it is.
+        diameter_mm: where it is known (points of a nodule list); else the longest side of the box counts.
+        ignore: neither asked for nor held against what finds it (excluded findings, crowds, lesions too small).
+    """
+
+    label: str
+    region: Region
+    diameter_mm: float | None = None
+    ignore: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Something found: its class, where it is, and how sure the network is of it, in [0, 1]."""
+
+    label: str
+    region: Region
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """The lesions and candidates of one image; one that was looked at and has no lesion is a negative.
+
+    An image that nobody searched for lesions has no place here: it is unknown, not negative.
+
+    Example:
+        >>> lesion = Lesion("mass", Region.of_box((2, 2), (6, 6)))
+        >>> found = Candidate("mass", Region.of_box((2, 2), (10, 6)), score=0.9)
+        >>> image = Findings((1.0, 1.0), (lesion,), (found,))
+        >>> Findings.from_json(image.as_json()).candidates[0].region.stop
+        (10, 6)
+    """
+
+    spacing: tuple[float, ...]  # mm, index order
+    lesions: tuple[Lesion, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    shape: tuple[int, ...] | None = field(default=None)  # voxels of the image
+
+    def of_class(self, label: str) -> Findings:
+        """The lesions and candidates of one class."""
+        lesions, candidates = (tuple(one for one in kind if one.label == label) for kind in self._both())
+        return Findings(self.spacing, lesions, candidates, self.shape)  # type: ignore[arg-type]
+
+    def above(self, threshold: float) -> Findings:
+        """With the candidates whose score is `threshold` or more."""
+        kept = tuple(one for one in self.candidates if one.score >= threshold)
+        return Findings(self.spacing, self.lesions, kept, self.shape)
+
+    def as_json(self) -> dict[str, Any]:
+        """Lists and numbers alone, as they stand in the rows of results.json; see docs/metrics.md."""
+        lesions = [
+            {"class": one.label, **one.region.as_json(), "diameter_mm": one.diameter_mm, "ignore": one.ignore}
+            for one in self.lesions
+        ]
+        candidates = [{"class": one.label, "score": one.score, **one.region.as_json()} for one in self.candidates]
+        shape = {} if self.shape is None else {"shape": list(self.shape)}
+        return {"spacing": list(self.spacing), **shape, "lesions": lesions, "candidates": candidates}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Findings:
+        """What `as_json` wrote; other keys of the row are left alone."""
+        lesions = [
+            Lesion(one["class"], region_from_json(one), one.get("diameter_mm"), bool(one.get("ignore", False)))
+            for one in row["lesions"]
+        ]
+        candidates = [Candidate(one["class"], region_from_json(one), one["score"]) for one in row["candidates"]]
+        shape = None if row.get("shape") is None else tuple(row["shape"])
+        return cls(tuple(row["spacing"]), tuple(lesions), tuple(candidates), shape)
+
+    def _both(self) -> tuple[tuple[Lesion, ...], tuple[Candidate, ...]]:
+        return self.lesions, self.candidates
+
+
+def region_from_json(entry: Mapping[str, Any]) -> Region:
+    """The region that `Region.as_json` wrote."""
+    start, stop = entry.get("start"), entry.get("stop")
+    if start is None or stop is None:
+        return Region.of_point(entry["centre"])
+    if entry.get("mask") is None:
+        return Region.of_box(start, stop, entry.get("centre"))
+    mask = run_lengths.decode(entry["mask"], [b - a for a, b in zip(start, stop, strict=True)])
+    return Region.of_mask(mask, start)

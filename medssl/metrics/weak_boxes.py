@@ -1,0 +1,143 @@
+"""Boxes that a classifier finds without having seen one: accuracy at an overlap, and what is reached without a network.
+
+The threshold of the map and the checkpoint are chosen on boxes of validation patients and then fixed (Choe et al.
+2020); the best over thresholds on the test set is an upper bound, not a result.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from medssl.metrics.lesions import Candidate, Findings, Region
+from medssl.metrics.matching import intersections
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.metrics.lesions import Lesion
+
+IOU = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+IOBB = (0.1, 0.25, 0.5)
+
+
+class BoxAccuracy(NamedTuple):
+    """Over images with boxes of one class."""
+
+    accuracy: float  # boxes found / boxes; NaN without boxes
+    false_per_image: float  # boxes that find nothing, per image (AFP)
+    boxes: int
+
+
+def overlap(candidates: Sequence[Candidate], lesions: Sequence[Lesion], by: Literal["iou", "iobb"]) -> np.ndarray:
+    """Overlap of boxes (C,L): intersection over union, or over the area of the candidate's box."""
+    found = [Candidate(one.label, _box(one.region), one.score) for one in candidates]
+    shared = intersections(found, lesions)
+    own, theirs = (np.array([_box(one.region).size for one in kind]) for kind in (candidates, lesions))
+    whole = own[:, None] + (theirs - shared if by == "iou" else np.zeros_like(shared))
+    return shared / whole if shared.size else shared
+
+
+def box_accuracy(
+    images: Sequence[Findings],
+    threshold: float,
+    by: Literal["iou", "iobb"] = "iou",
+    *,
+    which: Literal["hottest", "any"] = "hottest",
+    strict: bool = True,
+) -> BoxAccuracy:
+    """Share of the boxes of one class that a candidate overlaps by more than `threshold` (ChestX-ray8, section 4).
+
+    Args:
+        images: findings of that class (`Findings.of_class`); images without lesions count for AFP alone.
+        threshold: of the overlap.
+        by: "iou", or "iobb": intersection over the detected box, which rewards small boxes.
+        which: only the candidate of the highest score, or any (then `false_per_image` belongs beside it).
+        strict: overlap > threshold, as ChestX-ray8 has it; False takes >= (Choe et al.'s BoxAcc).
+    """
+    found = boxes = false = 0
+    for image in images:
+        lesions = [lesion for lesion in image.lesions if not lesion.ignore]
+        candidates = sorted(image.candidates, key=lambda one: -one.score)[: 1 if which == "hottest" else None]
+        shares = overlap(candidates, lesions, by)
+        hits = shares > threshold if strict else shares >= threshold
+        boxes += len(lesions)
+        found += int(hits.any(0).sum())
+        false += int((~hits.any(1)).sum())
+    return BoxAccuracy(found / boxes if boxes else float("nan"), false / max(len(images), 1), boxes)
+
+
+def whole_image(image: Findings) -> Findings:
+    """A floor: the box round the whole image as the only candidate of each class that has a lesion."""
+    return _with_box(image, (0.0,) * len(_shape(image)), (1.0,) * len(_shape(image)))
+
+
+def fixed_box(images: Sequence[Findings], patients: Sequence[str]) -> list[Findings]:
+    """A floor: in each image the one box, in shares of the image, that fits the boxes of all other patients best.
+
+    Tried are the boxes of the other patients; the best has the highest mean over them of the IoU with it. Images (N,)
+    of one class, with their shapes, and their patients.
+    """
+    shares = [[_shares(lesion.region, _shape(image)) for lesion in image.lesions] for image in images]
+    found = []
+    for image, patient in zip(images, patients, strict=True):
+        others = [box for boxes, who in zip(shares, patients, strict=True) if who != patient for box in boxes]
+        if others:
+            fits = [np.mean([_iou(box, other) for other in others]) for box in others]
+            found.append(_with_box(image, *others[int(np.argmax(fits))]))
+        else:
+            found.append(Findings(image.spacing, image.lesions, (), image.shape))
+    return found
+
+
+def random_pointing(image: Findings) -> float:
+    """A floor: the chance that a random voxel lies in the mask or box of a lesion that counts; NaN without one."""
+    covered = np.zeros(_shape(image), bool)
+    lesions = [lesion for lesion in image.lesions if not lesion.ignore]
+    for lesion in lesions:
+        region = lesion.region
+        box = zip(region.start or (), region.stop or (), strict=True)
+        window = tuple(slice(max(math.floor(a + 0.5), 0), math.floor(b + 0.5)) for a, b in box)
+        covered[window] |= True if region.mask is None else region.mask
+    return float(covered.mean()) if lesions else float("nan")
+
+
+_Shares = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _with_box(image: Findings, start: Sequence[float], stop: Sequence[float]) -> Findings:
+    shape = _shape(image)
+    region = Region.of_box(
+        *(tuple(c * side for c, side in zip(corner, shape, strict=True)) for corner in (start, stop))
+    )
+    labels = dict.fromkeys(lesion.label for lesion in image.lesions)
+    return Findings(image.spacing, image.lesions, tuple(Candidate(label, region, 1.0) for label in labels), shape)
+
+
+def _shares(region: Region, shape: Sequence[int]) -> _Shares:
+    start, stop = (
+        tuple(c / n for c, n in zip(corner or (), shape, strict=True)) for corner in (region.start, region.stop)
+    )
+    return start, stop
+
+
+def _iou(one: _Shares, other: _Shares) -> float:
+    """Of two boxes, in any unit."""
+    sides = [min(b, d) - max(a, c) for a, b, c, d in zip(*one, *other, strict=True)]
+    shared = math.prod(sides) if min(sides) > 0 else 0.0
+    whole = sum(math.prod(b - a for a, b in zip(*box, strict=True)) for box in (one, other)) - shared
+    return shared / whole
+
+
+def _box(region: Region) -> Region:
+    if region.start is None or region.stop is None:
+        raise ValueError("accuracy of boxes wants boxes, but there is a point")
+    return Region.of_box(region.start, region.stop)
+
+
+def _shape(image: Findings) -> tuple[int, ...]:
+    if image.shape is None:
+        raise ValueError("this floor needs the shape of the image: set Findings.shape")
+    return image.shape
