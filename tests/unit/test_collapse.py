@@ -5,7 +5,7 @@ import math
 import torch
 
 from medssl.engine.collapse import CollapseWatch, NegativesWatch, patience
-from medssl.methods.base import spread
+from medssl.methods.base import collapse_metrics
 
 
 def record(cosine, batch=16, dim=64):
@@ -14,7 +14,7 @@ def record(cosine, batch=16, dim=64):
     common = torch.nn.functional.normalize(torch.randn(dim, generator=generator), dim=0)
     own = torch.nn.functional.normalize(torch.randn(batch, dim, generator=generator), dim=1)
     z = math.sqrt(cosine) * common + math.sqrt(1 - cosine) * own
-    return {f"metric.{name}": value.item() for name, value in spread(z).items()}
+    return {f"metric.{name}": value.item() for name, value in collapse_metrics(z).items()}
 
 
 def warnings(records, dim=64):

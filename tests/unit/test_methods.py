@@ -285,7 +285,7 @@ def test_symmetric_is_the_mean_of_both_directions_and_blind_to_their_order(metho
     swapped = views._replace(x=views.x[::-1])
     found, again = forward(both, net, views), forward(both, net, swapped)
     there, back = forward(one, net, views), forward(one, net, swapped)
-    for part in ("main", "rivals"):
+    for part in ("main", "adversaries"):
         for name, value in getattr(found, part).items():
             assert_close(value, getattr(again, part)[name])
             assert_close(value, (getattr(there, part)[name] + getattr(back, part)[name]) / 2)
