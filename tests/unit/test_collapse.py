@@ -54,7 +54,7 @@ def test_patience_is_a_tenth_of_a_long_run_and_at_most_half_of_a_short_one():
 def test_a_count_that_is_carried_over_warns_at_the_same_step():
     first, second = CollapseWatch(64, patience=3), CollapseWatch(64, patience=3)
     assert [first.see(record(0.9999)) for _ in range(2)] == [None, None]
-    second.ill = first.ill
+    second.strikes = first.strikes
     assert second.see(record(0.9999)) is not None
 
 
