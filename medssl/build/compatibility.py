@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from medssl.engine.schedule import steps_of
 from medssl.models import norm
 from medssl.models import sizes as size_room
+from medssl.times import steps_of
 from medssl.types import InputError
 
 if TYPE_CHECKING:

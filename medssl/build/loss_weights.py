@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medssl.build.kinds import check
-from medssl.engine.schedule import Weight, steps_of
+from medssl.engine.schedule import Weight
+from medssl.times import steps_of
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 from medssl.crop.geometry import draw_size, full_box, start_range
 from medssl.crop.heat import box_from_map, covers, guided, heat_map, largest_box, volume
 from medssl.crop.random import RandomCrop
-from medssl.crop.times import refreshes
+from medssl.times import repeated
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def build(
 ) -> ContrastiveCrop:
     """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one a view.
 
-    A `start` at the last step (1.0) is the baseline that never makes a box: random crops by the same code.
+    A `start` at the last step ("100%") is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
     """
-    due = refreshes(start, every, steps)
+    due = repeated(start, every, steps, "crop")
     return ContrastiveCrop(
         RandomCrop(scale=scale, ratio=ratio),
         samples=samples,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import torch
 
-from medssl.types import InputError
+from medssl.times import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OptimizerSpec(Protocol):
-    """What one player's optimizer is made of; times as `steps_of` reads them."""
+    """What one player's optimizer is made of; times as `medssl.times` reads them."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102
@@ -37,20 +37,6 @@ class OptimizerSpec(Protocol):
     def final_lr(self) -> float: ...  # noqa: D102
     @property
     def clip(self) -> float | None: ...  # noqa: D102
-
-
-def steps_of(time: int | float | str, total: int) -> int:
-    """Steps that a time stands for: a float in 0..1 is a fraction of `total`, an integer is steps (1.0 all, 1 one).
-
-    Raises InputError for a fraction beyond 1, and for text: how long an epoch is, `recipe.in_steps` says before.
-    """
-    if isinstance(time, str):
-        raise InputError(f"time '{time}' is text: write a fraction of the run in 0..1, or steps as an integer")
-    if isinstance(time, float):
-        if not 0 <= time <= 1:
-            raise InputError(f"time {time} is not a fraction of the run: write a float in 0..1, or steps as an integer")
-        return round(time * total)
-    return time
 
 
 class Weight(NamedTuple):

@@ -13,7 +13,6 @@ from medssl.engine import checkpoint, loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
-from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.finetuning import evaluate
 from medssl.finetuning.state import BEST, LAST, FinetuneState, restore, save
@@ -21,6 +20,7 @@ from medssl.patches import CaseCache, PatchDataset
 from medssl.recipe import in_steps
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory
 from medssl.runtime.subsets import leaks, subsets
+from medssl.times import steps_of
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:

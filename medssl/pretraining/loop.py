@@ -14,12 +14,12 @@ from medssl.engine import loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.progress import progress
-from medssl.engine.schedule import steps_of
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.pretraining import pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.recipe import in_steps
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory
+from medssl.times import steps_of
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:

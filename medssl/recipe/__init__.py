@@ -6,6 +6,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from medssl.recipe.epochs import ambiguous_times, in_steps
 from medssl.recipe.frame import (
     FRAMES,
     AnyRecipe,
@@ -21,7 +22,6 @@ from medssl.recipe.frame import (
     validate,
 )
 from medssl.recipe.text import parse, put, split
-from medssl.recipe.times import in_steps
 from medssl.types import InputError
 
 __all__ = [

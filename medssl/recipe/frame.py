@@ -13,20 +13,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from medssl.recipe.times import epochs
+from medssl.recipe.epochs import plain_times
+from medssl.times import plain
 from medssl.types import InputError
-
-
-def _time(value: int | float | str) -> int | float | str:
-    """A float in 0..1 is a fraction of the run, an integer a number of steps, "10 epochs" passes over the samples."""
-    if isinstance(value, str) and epochs(value) is not None:
-        return value
-    if isinstance(value, str) or value < 0 or (isinstance(value, float) and value > 1):
-        raise ValueError(
-            "must be a time: a fraction of the run (a float in 0..1), a number of steps (an integer), "
-            "or passes over the training samples (such as '10 epochs')"
-        )
-    return value
 
 
 def _kind(group: dict[str, Any]) -> dict[str, Any]:
@@ -40,8 +29,9 @@ def _players(optimizers: Any) -> Any:
     return {k: v for k, v in optimizers.items() if v is not None} if isinstance(optimizers, dict) else optimizers
 
 
-Time = Annotated[int | float | str, AfterValidator(_time)]
+Time = Annotated[int | float | str, AfterValidator(plain)]  # see medssl.times
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
+Timed = Annotated[dict[str, Any], AfterValidator(plain_times)]
 Precision = Annotated[
     Literal["32", "bf16", "64"], BeforeValidator(lambda value: str(value) if type(value) is int else value)
 ]
@@ -136,10 +126,10 @@ class PretrainRecipe(Recipe):
     """The groups of a pretraining."""
 
     views: dict[str, Any]
-    crop: Kind
-    method: Kind | None = None
-    restore: dict[str, Any] | None = None
-    adversary: dict[str, Any] | None = None
+    crop: Annotated[Kind, AfterValidator(plain_times)]
+    method: Annotated[Kind, AfterValidator(plain_times)] | None = None
+    restore: Timed | None = None
+    adversary: Timed | None = None
 
 
 class FinetuneRecipe(Recipe):

@@ -70,7 +70,7 @@ def test_the_hash_follows_what_is_computed_and_nothing_else(recipe):
         ("train.steps=3.0", ["'train.steps'", "integer", "3.0"]),
         ("train.steps='3'", ["'train.steps'", "integer", "'3'"]),
         ("train.batch=0", ["'train.batch'", "greater than or equal to 1", "0"]),
-        ("train.validate_every=1.5", ["fraction of the run", "1.5"]),
+        ("train.validate_every=1.5", ["share of the run", "1.5"]),
         ("train.precision=16", ["'32', 'bf16' or '64'", "16"]),
         ("device=tpu", ["'auto', 'cpu' or 'cuda'", "'tpu'"]),
         ("resume=perhaps", ["'resume'", "boolean", "'perhaps'"]),

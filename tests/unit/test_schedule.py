@@ -4,23 +4,12 @@ import pytest
 import torch
 
 from medssl.engine import players
-from medssl.engine.schedule import Weight, learning_rate, steps_of
+from medssl.engine.schedule import Weight, learning_rate
 from medssl.recipe import Optimizer
-from medssl.types import InputError
 
 
 def spec(**keys):
     return Optimizer(**{"kind": "sgd", "lr": 0.03, **keys})
-
-
-@pytest.mark.parametrize(("time", "steps"), [(1.0, 200), (1, 1), (0.0, 0), (0, 0), (0.2, 40), (0.333, 67), (500, 500)])
-def test_a_float_is_a_fraction_and_an_integer_is_steps(time, steps):
-    assert steps_of(time, 200) == steps
-
-
-def test_a_fraction_beyond_the_run_is_refused():
-    with pytest.raises(InputError, match=r"1\.5"):
-        steps_of(1.5, 100)
 
 
 def test_weight_is_off_before_its_start_and_ramps_linearly():
@@ -33,11 +22,6 @@ def test_weight_is_off_before_its_start_and_ramps_linearly():
 def test_weight_is_off_again_from_its_end():
     weight = Weight(10.0, start=2, warmup=2, end=5)
     assert [weight(step) for step in (1, 2, 3, 4, 5, 6)] == [0, 5, 10, 10, 0, 0]
-
-
-def test_text_is_no_time_here():
-    with pytest.raises(InputError, match="'10 epochs' is text"):
-        steps_of("10 epochs", 100)
 
 
 @pytest.mark.parametrize(("epoch", "lr"), [(0, 0.03), (50, 0.0256945), (100, 0.0153), (199, 0.000601814)])

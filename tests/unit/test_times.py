@@ -1,4 +1,4 @@
-"""Times in epochs become whole steps once the number of samples is known; every other way to write a time stays."""
+"""Every way to write a time, read once: shares, steps, and epochs once the number of samples is known."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medssl.recipe import FinetuneRecipe, PretrainRecipe, in_steps, validate
-from medssl.recipe.times import epochs
+from medssl.recipe import FinetuneRecipe, PretrainRecipe, ambiguous_times, in_steps, validate
+from medssl.times import ambiguous, epochs, plain, repeated, steps_of
 from medssl.types import InputError
 
 RECIPE = """
@@ -68,8 +68,85 @@ def test_an_epoch_is_samples_over_batch_rounded_up_exactly(tenths, samples, batc
     assert found.train.checkpoint_every == math.ceil(Fraction(tenths * samples, 10 * batch))
 
 
-@pytest.mark.parametrize("text", ["epochs", "-1 epochs", "1e2 epochs", "10 epoch s", "10", "", ". epochs", "10 steps"])
+@pytest.mark.parametrize(
+    "text",
+    ["epochs", "-1 epochs", "1e2 epochs", "10 epoch s", "10", "", ". epochs", "120%", "1.5 steps", "-3 steps", "20 %%"],
+)
 def test_other_text_is_no_time(text):
     assert epochs(text) is None
+    with pytest.raises(ValueError, match="must be a time"):
+        plain(text)
+    with pytest.raises(InputError, match="must be a time"):
+        steps_of(text, 100)
     with pytest.raises(InputError, match=r"'train.checkpoint_every' must be a time.*'10 epochs'.*was given"):
         recipe(checkpoint_every=text)
+
+
+@pytest.mark.parametrize(
+    ("time", "steps"),
+    [
+        (1.0, 200),
+        (1, 1),
+        (0.0, 0),
+        (0, 0),
+        (0.2, 40),
+        (0.333, 67),
+        (500, 500),
+        ("20%", 40),
+        ("33.3%", 67),
+        ("100%", 200),
+        ("500 steps", 500),
+        ("1 step", 1),
+        ("0%", 0),
+        ("7steps", 7),
+    ],
+)
+def test_the_unit_decides_and_for_a_number_alone_its_point(time, steps):
+    assert steps_of(time, 200) == steps
+
+
+@pytest.mark.parametrize("time", [1.5, -1, -0.1, True, None, float("nan"), "10 epochs"])
+def test_what_is_no_time_of_a_run_is_refused_by_its_name(time):
+    with pytest.raises(InputError, match=r"crop\.start"):
+        steps_of(time, 100, "crop.start")
+
+
+@given(st.integers(0, 1000), st.integers(1, 100_000))
+def test_a_share_in_percent_is_the_share_as_a_float(thousandths, total):
+    assert plain(f"{thousandths / 10}%") == float(Fraction(thousandths, 1000))
+    assert steps_of(f"{thousandths / 10}%", total) == steps_of(float(Fraction(thousandths, 1000)), total)
+    assert 0 <= steps_of(f"{thousandths / 10}%", total) <= total
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(50, 300))
+def test_what_repeats_in_steps_is_a_range(start, gap, total):
+    assert repeated(f"{start} steps", gap, total, "crop") == list(range(start, total, gap))
+
+
+def test_what_never_repeats_is_refused():
+    with pytest.raises(InputError, match=r"crop\.every is 0%"):
+        repeated(0.2, "0%", 100, "crop")
+
+
+def test_new_and_old_writing_are_one_recipe():
+    old = yaml.safe_load(RECIPE)
+    new = yaml.safe_load(RECIPE.replace("start: 0.6, warmup: 3, end: 0.9", 'start: 60%, warmup: 3 steps, end: "90%"'))
+    new["optimizers"]["bank"]["warmup"], new["train"]["validate_every"] = "10%", "7 steps"
+    assert new != old
+    old, new = (validate(PretrainRecipe, content, "recipe") for content in (old, new))
+    assert (new.resolved(), new.hash()) == (old.resolved(), old.hash())
+
+
+def test_the_whole_run_as_1_0_is_found_where_it_is_written():
+    content = yaml.safe_load(RECIPE.replace("end: 0.9", "end: 1.0").replace("validate_every: 7", "validate_every: 1"))
+    assert ambiguous_times(content) == ["adversary.end"]
+    content["optimizers"]["bank"]["warmup"] = 1.0
+    assert ambiguous_times(content) == ["adversary.end", "optimizers.bank.warmup"]
+    assert not ambiguous_times(yaml.safe_load(RECIPE.replace("end: 0.9", "end: 100%")))
+    assert not any(map(ambiguous, (1, "1.0", "100%", 0.99, True)))
+
+
+def test_a_wrong_time_of_a_group_names_its_key():
+    content = yaml.safe_load(RECIPE.replace("end: 0.9", "end: 120%"))
+    with pytest.raises(InputError, match=r"'adversary' has end='120%', but end must be a time"):
+        validate(PretrainRecipe, content, "recipe")
