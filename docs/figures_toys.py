@@ -54,7 +54,7 @@ def adco_bank() -> Figure:
 
 def _adco_on(points: nn.Module, negatives: int) -> adco.AdCo:
     key_encoder = keys.EMAEncoder(points, nn.Identity(), 0.999, False, 0)
-    bank = keys.unit_gaussian(negatives, 2, 3)
+    bank = normalize(keys.gaussian(negatives, 2, 3), dim=1)
     return adco.AdCo(nn.Identity(), key_encoder, bank, 0, 0.2, 0.2, True, None, False, "none")
 
 

@@ -23,8 +23,8 @@ class AdCo(base.Method):
     """InfoNCE at tau against K learned negatives; the bank lowers minus InfoNCE at its own tau_m, by plain SGD.
 
     The bank W (K,D) is stored unnormalised and normalised on read. Its rival loss reaches W alone; the main loss sees W
-    frozen. Until W is filled with keys the method runs as in the release's first pass: the own key is the only positive
-    and the random bank the only negatives.
+    frozen. Until W is filled with keys the method runs as in the release's first pass, whatever its form: view 0 alone
+    is the query, the last view the key and the only positive, and the random bank the only negatives.
     """
 
     filled: Tensor  # () rows of the bank that hold keys
@@ -71,8 +71,9 @@ class AdCo(base.Method):
 
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
         """InfoNCE summed over the pairs of views, and minus InfoNCE for the bank if it plays; see `keys.pairs`."""
-        pairs = keys.pairs(len(views.x), self.symmetric)
         filling, playing = self._filling(), self.bank.requires_grad
+        count = len(views.x)
+        pairs = [keys.Pair(0, count - 1, 1.0)] if filling else keys.pairs(count, self.symmetric)
         k = {v: self.key_encoder(views.x[v], views) for v in sorted({p.key for p in pairs})}
         w_KD = functional.normalize(losses.at_least_float32(self.bank), dim=1)
         main = rival = torch.zeros((), device=w_KD.device)
@@ -163,9 +164,10 @@ def build(
 ) -> AdCo:
     """AdCo on `encoder`, published defaults; negatives: auto is the largest power of two not above samples or 65536.
 
-    init: the bank starts as keys, or as unit Gaussian vectors from `seed`, the same on every rank. fill: what rows
-    beyond the number of samples hold, for which the data has no keys; keys refuses such a bank (InputError). prune:
-    cosine above which a learned negative leaves the encoder's denominator (Hosseinzadeh Taher et al. 2023: 0.8).
+    init: the bank starts as keys, unit vectors, or as `dim` normal entries a row from `seed`, the same on every rank;
+    such a row is about sqrt(dim) long, as in the release, and turns more slowly. fill: what rows beyond the number of
+    samples hold, for which the data has no keys; keys refuses such a bank (InputError). prune: cosine above which a
+    learned negative leaves the encoder's denominator (Hosseinzadeh Taher et al. 2023: 0.8).
     """
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
     keys.check_momentum(momentum)
@@ -177,6 +179,6 @@ def build(
     keyed = 0 if init == "gaussian" else min(size, samples or size)
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
     key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
-    bank = keys.unit_gaussian(size, dim, seed)
+    bank = keys.gaussian(size, dim, seed)
     taus = (temperature, bank_temperature)
     return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude)

@@ -102,9 +102,9 @@ def shuffled(count: int, seed: int, round_: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + round_))
 
 
-def unit_gaussian(rows: int, columns: int, seed: int) -> Tensor:
-    """Unit vectors (rows,columns) in random directions, the same on every rank."""
-    return functional.normalize(torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)), dim=1)
+def gaussian(rows: int, columns: int, seed: int) -> Tensor:
+    """Independent normal entries (rows,columns), the same on every rank."""
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
 
 
 def pairs(count: int, symmetric: bool) -> list[Pair]:

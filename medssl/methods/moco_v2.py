@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medssl import losses
 from medssl.methods import base, keys
@@ -117,4 +118,5 @@ def build(
     keys.check_memory(size, samples, "method.queue")
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
     key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
-    return MoCoV2(head, key_encoder, keys.unit_gaussian(size, dim, seed), temperature, symmetric, exclude)
+    queue_KD = functional.normalize(keys.gaussian(size, dim, seed), dim=1)
+    return MoCoV2(head, key_encoder, queue_KD, temperature, symmetric, exclude)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.testing import assert_close
 
@@ -61,9 +62,9 @@ class Through(nn.Module):
 
 
 def method(w: np.ndarray, tau_m: float, tau: float = 0.12, **settings: Any) -> adco.AdCo:
-    asked = {"in_batch_negatives": True, "prune": None, "symmetric": False, "exclude": "patient"} | settings
+    asked = {"in_batch_negatives": True, "prune": None, "symmetric": False, "exclude": "patient", "keyed": 0} | settings
     key_encoder = keys.EMAEncoder(Through(), nn.Identity(), 0.999, False, 0)
-    return adco.AdCo(nn.Identity(), key_encoder, torch.tensor(w), 0, temperature=tau, bank_temperature=tau_m, **asked)
+    return adco.AdCo(nn.Identity(), key_encoder, torch.tensor(w), temperature=tau, bank_temperature=tau_m, **asked)
 
 
 def forward(module: adco.AdCo, *embeddings: np.ndarray) -> Losses:
@@ -233,6 +234,41 @@ def test_descent_on_the_negated_loss_is_ascent_with_the_usual_decay() -> None:
         assert_close(ours.bank.detach(), theirs.detach(), atol=1e-12, rtol=0)
 
 
+# ---- before the bank plays: rows become keys, and the loss is of one pair in every form ------------------------------
+
+
+FORMS = [(2, False), (2, True), (6, False)]  # views, symmetric
+
+
+def filling_loss(q: np.ndarray, k: np.ndarray, w: np.ndarray, tau: float) -> float:
+    """The own key against the random rows, no other key among the candidates; scalar by scalar."""
+    n, total = w / np.linalg.norm(w, axis=1, keepdims=True), 0.0
+    for i in range(len(q)):
+        own = np.exp(q[i] @ k[i] / tau)
+        total -= np.log(own / (own + np.exp(n @ q[i] / tau).sum())) / len(q)
+    return total
+
+
+@pytest.mark.parametrize(("views", "symmetric"), FORMS)
+def test_while_the_bank_fills_the_first_view_alone_is_asked_for_the_last(views: int, symmetric: bool) -> None:
+    rng = np.random.default_rng(6)
+    w = rng.standard_normal((8, 4)) * 2
+    module = method(w, 0.05, keyed=8, symmetric=symmetric)
+    module.bank.requires_grad_(False)  # as long as it waits
+    given = [unit(rng, 4, 4) for _ in range(views)]
+    x = [torch.tensor(e)[:, :, None, None].requires_grad_() for e in given]
+    ids = torch.arange(4)
+    found = module(Views(tuple(x), x[0], x[0] > 0, ids, ids), lambda v: (x[v],))
+    loss = found.main["discrimination"]
+    assert loss.item() == pytest.approx(filling_loss(given[0], given[-1], w, 0.12), abs=1e-12)
+    assert not found.adversaries
+    loss.backward()
+    assert [e.grad is not None and bool(e.grad.any()) for e in x] == [True, *[False] * (views - 1)]
+    module.after_step(Through())
+    np.testing.assert_allclose(module.bank[:4].detach(), given[-1], atol=1e-12)
+    np.testing.assert_array_equal(module.bank[4:].detach(), w[4:])
+
+
 # ---- properties ------------------------------------------------------------------------------------------------------
 
 
@@ -293,19 +329,30 @@ def test_reading_the_bank_leaves_it_unnormalised() -> None:
 # ---- the published order of one step, against one backward over all players ------------------------------------------
 
 
-def test_five_steps_of_the_players_are_five_steps_of_the_published_order() -> None:
-    """q; theta_k; k; loss with the current bank; step on theta; then the bank, from the same q and k."""
+def published_pairs(views: int, symmetric: bool) -> list[tuple[int, int, float]]:
+    """Query, key and weight of each loss once the bank plays."""
+    if views > 2:
+        return [(query, 0, 1.0) for query in range(1, views)]
+    return [(0, 1, 0.5), (1, 0, 0.5)] if symmetric else [(0, 1, 1.0)]
+
+
+@pytest.mark.parametrize(("views", "symmetric"), FORMS)
+@pytest.mark.parametrize("init", ["gaussian", "keys"])
+def test_steps_of_the_players_are_steps_of_the_published_order(views: int, symmetric: bool, init: Any) -> None:
+    """q; theta_k; k; loss with the current bank; step on theta; then the bank, from the same q and k.
+
+    With keys, two steps fill the bank first: their loss is of the first view and the last.
+    """
 
     def made() -> Pretext:
         torch.manual_seed(0)
         net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8))
-        base = adco.build(encoder=net, negatives=6, init="gaussian", momentum=0.9, hidden=6, dim=4)
-        return Pretext(net, method=base).double()
+        asked = {"negatives": 8, "init": init, "symmetric": symmetric, "momentum": 0.9, "hidden": 6, "dim": 4}
+        return Pretext(net, method=adco.build(encoder=net, **asked)).double()
 
     ours, theirs = made(), made()
-    players = ours.players()
-    main = torch.optim.SGD(players["main"], lr=0.03, momentum=0.9, weight_decay=1e-4)
-    bank = torch.optim.SGD(players["bank"], lr=3.0, momentum=0.9, weight_decay=1e-4)
+    main = torch.optim.SGD(ours.players()["main"], lr=0.03, momentum=0.9, weight_decay=1e-4)
+    bank = torch.optim.SGD([ours.method.bank], lr=3.0, momentum=0.9, weight_decay=1e-4)
 
     net, head, average = theirs.encoder, theirs.method.head, theirs.method.key_encoder
     theta = [*net.parameters(), *head.parameters()]
@@ -318,28 +365,91 @@ def test_five_steps_of_the_players_are_five_steps_of_the_published_order() -> No
         z = h(e(x)[-1].mean((2, 3)))
         return z / z.norm(dim=1, keepdim=True)
 
+    def follow(share: float) -> None:
+        with torch.no_grad():
+            for a, b in zip(theta_k, theta, strict=True):
+                a.copy_(share * a + (1 - share) * b)
+
     generator = torch.Generator().manual_seed(3)
-    for _ in range(5):
-        x = tuple(torch.rand(4, 1, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2))
+    for step in range(6):
+        filling = init == "keys" and step < 2
+        ours.method.bank.requires_grad_(not filling)
+        x = tuple(torch.rand(4, 1, 8, 8, generator=generator, dtype=torch.float64) for _ in range(views))
         found = ours(Views(x, x[0], x[0] > 0, torch.arange(4), torch.arange(4)))
-        (found.main["discrimination"] + found.adversaries["bank"]).backward()
-        for optimizer in (main, bank):
+        assert bool(found.adversaries) is not filling
+        sum([found.main["discrimination"], *found.adversaries.values()]).backward()
+        for optimizer in [main] if filling else [main, bank]:
             optimizer.step()
             optimizer.zero_grad()
         ours.after_step()
 
-        q = embed(net, head, x[0])
+        q = [embed(net, head, image) for image in x]
+        follow(0.9)
         with torch.no_grad():
-            for a, b in zip(theta_k, theta, strict=True):
-                a.copy_(0.9 * a + 0.1 * b)
-            k = embed(average.encoder, average.head, x[1])
+            k = [embed(average.encoder, average.head, image) for image in x]
         n = torch.tensor(w / np.linalg.norm(w, axis=1, keepdims=True))
-        logits = torch.cat([q @ k.T, q @ n.T], 1) / 0.12
+        met = [(0, views - 1, 1.0)] if filling else published_pairs(views, symmetric)
+        loss = torch.zeros((), dtype=torch.float64)
+        for a, b, weight in met:
+            own = (q[a] * k[b]).sum(1, keepdim=True) if filling else q[a] @ k[b].T
+            label = torch.zeros(4, dtype=torch.int64) if filling else torch.arange(4)
+            loss = loss + weight * nn.functional.cross_entropy(torch.cat([own, q[a] @ n.T], 1) / 0.12, label)
         hand.zero_grad()
-        nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+        loss.backward()
         hand.step()
-        w, v = published_step(w, v, play(q.detach().numpy(), k.numpy(), w, 0.02).g, 3.0, 0.9, 1e-4)
+        assert found.main["discrimination"].item() == pytest.approx(loss.item(), abs=1e-12)
+        if filling:
+            w[4 * step : 4 * step + 4] = k[-1].numpy()
+            follow(0.0 if step == 1 else 1.0)
+        else:
+            g = sum(weight * play(q[a].detach().numpy(), k[b].numpy(), w, 0.02).g for a, b, weight in met)
+            w, v = published_step(w, v, g, 3.0, 0.9, 1e-4)
 
     np.testing.assert_allclose(ours.method.bank.detach().numpy(), w, atol=1e-10)
     for a, b in zip([*ours.encoder.parameters(), *ours.method.head.parameters()], theta, strict=True):
         assert_close(a.detach(), b.detach(), atol=1e-10, rtol=0)
+
+
+# ---- what the bank holds before any key ------------------------------------------------------------------------------
+
+
+def test_random_rows_have_normal_entries_so_that_they_are_about_sqrt_d_long() -> None:
+    """11.3 at D = 128, as in the release: g falls with the length, unit rows would turn eleven times as fast."""
+    net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8))
+    for settings in ({"init": "gaussian"}, {"init": "keys", "fill": "gaussian"}):
+        rows = adco.build(encoder=net, negatives=4096, samples=512, hidden=4, **settings).bank.detach().numpy()
+        assert rows.mean() == pytest.approx(0, abs=5 / np.sqrt(rows.size))
+        assert rows.var() == pytest.approx(1, abs=5 * np.sqrt(2 / rows.size))
+        assert stats.kstest(rows[:200].ravel(), "norm").pvalue > 1e-3
+        assert np.linalg.norm(rows, axis=1).mean() == pytest.approx(np.sqrt(128), rel=0.01)
+
+
+def angle(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean angle between rows, in degrees."""
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return float(np.degrees(np.arccos(cosines)).mean())
+
+
+def test_a_row_of_the_releases_length_turns_by_the_releases_angle() -> None:
+    """Ten steps of the same game from random rows of normal entries, and from the same rows as unit vectors."""
+    rng = np.random.default_rng(8)
+    net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8))
+    start = adco.build(encoder=net, negatives=64, init="gaussian", hidden=4).bank.detach().double().numpy()
+    play_on = [(unit(rng, 16, 128), unit(rng, 16, 128)) for _ in range(10)]
+
+    def turned(w: np.ndarray) -> float:
+        module = method(w, 0.02)
+        optimizer = sgd(module)
+        for q, k in play_on:
+            step(module, optimizer, q, k)
+        return angle(w, module.bank.detach().numpy())
+
+    def published(w: np.ndarray) -> float:
+        first, v = w, np.zeros_like(w)
+        for q, k in play_on:
+            w, v = published_step(w, v, play(q, k, w, 0.02).g, 3.0, 0.9, 1e-4)
+        return angle(first, w)
+
+    drawn = np.random.default_rng(9).standard_normal((64, 128))
+    assert turned(start) == pytest.approx(published(drawn), rel=0.1)
+    assert turned(start / np.linalg.norm(start, axis=1, keepdims=True)) > 5 * turned(start)

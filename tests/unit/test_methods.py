@@ -199,7 +199,6 @@ def test_a_gaussian_fill_takes_what_the_data_cannot_and_is_the_same_for_every_ra
     method, twin = (bank(encoder(i), negatives=22, samples=5, init="keys", fill="gaussian") for i in range(2))
     assert method.delays(2) == {"bank": 3}
     assert torch.equal(method.bank, twin.bank)
-    assert_close(method.bank.norm(dim=1), torch.ones(22, dtype=torch.float64))
     assert bank(encoder(), negatives=22, samples=5, init="gaussian").delays(2) == {}
 
 
@@ -223,7 +222,8 @@ def test_the_bank_is_filled_with_keys_in_order_and_then_theta_k_is_theta_q() -> 
         found = forward(method, net, views)
         expected.append(method.key_encoder(views.x[1], views).k)
         q = keys.embed(method.head, net(views.x[0]))
-        assert_close(found.main["discrimination"], losses.info_nce(q, expected[-1], method.bank, 0.12))
+        negatives = nn.functional.normalize(method.bank, dim=1)
+        assert_close(found.main["discrimination"], losses.info_nce(q, expected[-1], negatives, 0.12))
         assert not found.adversaries
         assert torch.equal(method.bank[4 * step :], start[4 * step :])
         found.main["discrimination"].backward()
@@ -341,7 +341,9 @@ def test_contrastive_diagnostics() -> None:
     method = bank(net)
     forward(method, net, batch())
     assert {"top1", "bank_norm", "max_cosine", "chance", "embedding_std", "effective_rank"} <= set(method.diagnostics)
-    assert float(method.diagnostics["bank_norm"]) == pytest.approx(1, abs=1e-6)
+    assert float(method.diagnostics["bank_norm"]) == pytest.approx(
+        float(method.bank.detach().norm(dim=1).mean()), abs=1e-6
+    )
     assert not any(value.requires_grad for value in method.diagnostics.values())
 
 
