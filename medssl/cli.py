@@ -146,6 +146,32 @@ def predict(
     start(run, inputs, out, device=device)
 
 
+@app.command(epilog="Example: medssl embed runs/pretrain scans --out features.npz --pool all_levels")
+def embed(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory or .pt file of a pretraining or fine-tuning.")
+    ],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Images, folders (DICOM too), a manifest.csv, or a cache.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: .npz or .csv.")] = Path("features.npz"),
+    level: Annotated[int, typer.Option(help="Encoder level: 0 is the finest, -1 the deepest.")] = -1,
+    pool: Annotated[
+        Literal["mean", "mean_std", "all_levels"],
+        typer.Option(help="mean, mean and standard deviation, or both of every level."),
+    ] = "mean",
+    dense: Annotated[bool, typer.Option("--dense", help="Write the feature maps of the level, not pooled.")] = False,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Use the same network before training.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the untrained network.")] = 0,
+    size: Annotated[str | None, typer.Option(help="Resize images to, e.g. 64,64; default: as in the run.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Write the features of images. Preprocessing comes from the run; OUT.files.csv lists which id is which input."""
+    from medssl.verbs.embed import embed as start
+
+    start(run, inputs, out, level, pool, dense, untrained, seed, size, device)
+
+
 @app.command(epilog="Example: medssl benchmark phantom_tiny inits.pretrained=runs/phantom out=runs/benchmark")
 def benchmark(recipe: Recipe, overrides: Overrides = None) -> None:
     """Fine-tune from several inits with several label fractions and seeds, and compare them."""

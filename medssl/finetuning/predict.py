@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,15 +11,15 @@ import torch
 
 from medssl.build import finetune_setup, kinds
 from medssl.data import atomic, grid
-from medssl.data.read import dicom, nifti, reader
+from medssl.data.read import nifti
 from medssl.data.reject import Rejected
-from medssl.data.split import stem_of
 from medssl.engine import checkpoint
 from medssl.engine.progress import progress
 from medssl.models import weights
 from medssl.patches import network_input
 from medssl.recipe import FinetuneRecipe, Options, validate
 from medssl.runtime import launch
+from medssl.runtime.sources import prepared, sources, why
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -28,11 +27,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from medssl.data.read.volume import Volume
+    from medssl.runtime.sources import Source
     from medssl.tasks.task import Task
 
 Line = tuple[str, str, str]  # name, class, probability
-HIDDEN = "."  # files of operating systems and of partial writes start with it
 
 
 class Trained(NamedTuple):
@@ -43,20 +41,6 @@ class Trained(NamedTuple):
     size: tuple[int, ...]
     channels: int
     preprocessing: dict[str, Any]
-
-
-class Source(NamedTuple):
-    """One image to predict: a file, or the files of one DICOM image."""
-
-    name: str
-    files: list[Path]
-    frames: list[tuple[int, int]] | None
-
-    def read(self) -> Volume:
-        """The image as it is stored. Raises `Rejected`."""
-        if reader.kind(self.files[0]) == "dicom":
-            return dicom.read(self.files, self.frames)
-        return reader.read(self.files[0])
 
 
 def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto") -> dict[str, str]:
@@ -82,7 +66,7 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
                 lines += _one(trained, module, source, out, fabric.device)
                 done += 1
             except Rejected as error:
-                rejected[str(source.files[0])] = f"{error.reason} ({error.detail})" if error.detail else error.reason
+                rejected[str(source.files[0])] = why(error)
             show("predict", number, len(found))
     _report(out, lines, rejected)
     if not done:
@@ -106,35 +90,10 @@ def load(run: Path) -> Trained:
     return Trained(task, model, made.augment.size, recipe.channels, content["preprocessing"])
 
 
-def sources(inputs: Iterable[Path]) -> tuple[list[Source], dict[str, str]]:
-    """The images in files and folders, each with a name of its own; and the files that are none, with the reason.
-
-    A file gives its stem as name, a DICOM image its folder's name, numbered where a folder holds several.
-    """
-    pictures: list[Source] = []
-    headers: list[Path] = []
-    rejected: dict[str, str] = {}
-    for path in inputs:
-        if not path.exists():
-            rejected[str(path)] = "does not exist"
-        for file in _files(path):
-            if reader.kind(file) == "dicom":
-                headers.append(file)
-            else:
-                pictures.append(Source(stem_of(file.name), [file], None))
-    series, refused = dicom.group(headers)
-    rejected |= {str(file): f"{reason} ({detail})" if detail else reason for file, reason, detail in refused}
-    alone = {file.resolve() for file in inputs if file.is_file()}
-    pictures += [Source(_series_name(one.files, alone), one.files, one.frames) for one in series]
-    return _numbered(pictures), rejected
-
-
 @torch.no_grad()
 def _one(trained: Trained, module: nn.Module, source: Source, out: Path, device: Any) -> list[Line]:
     """Predict one image: write its mask, or return its lines (id, class, probability)."""
-    array, geometry = grid.to_array(source.read(), trained.preprocessing)
-    if array.shape[0] != trained.channels:
-        raise Rejected("other channels", f"the image has {array.shape[0]}, the network takes {trained.channels}")
+    array, geometry = prepared(source.read(), trained.preprocessing, trained.channels)
     spacing = tuple(geometry["array"]["spacing"])
     x = network_input(array, geometry["intensity"], spacing, trained.size, trained.task.dense)
     probability = trained.task.predict(module, x.to(device), trained.size)[0].cpu()
@@ -160,27 +119,6 @@ def _report(out: Path, lines: list[Line], rejected: dict[str, str]) -> None:
         _write_table(out / "rejected.csv", ("source", "reason"), rejected.items())
     for source, reason in rejected.items():
         print(f"left out: {source}: {reason}")
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith(HIDDEN))
-    return [path] if path.is_file() else []
-
-
-def _series_name(files: list[Path], alone: set[Path]) -> str:
-    """The folder's name, or the stem of a file that was given by itself."""
-    return stem_of(files[0].name) if files[0].resolve() in alone else files[0].resolve().parent.name
-
-
-def _numbered(found: list[Source]) -> list[Source]:
-    counts, seen = Counter(source.name for source in found), Counter[str]()
-    named = []
-    for source in found:
-        seen[source.name] += 1
-        several = counts[source.name] > 1
-        named.append(source._replace(name=f"{source.name}_{seen[source.name]}") if several else source)
-    return named
 
 
 def _write_table(path: Path, head: Sequence[str], lines: Iterable[Sequence[str]]) -> None:

@@ -37,11 +37,11 @@ class Scaling(NamedTuple):
         return (np.asarray(x_ND, np.float64) - self.mean) * self.scale
 
 
-def scaling(x_ND: np.ndarray, weight_N: np.ndarray | None = None) -> Scaling:
-    """Fit a `Scaling` to training features (N,D), with `weight_N` where some stand for several."""
+def scaling(x_ND: np.ndarray) -> Scaling:
+    """Fit a `Scaling` to training features (N,D)."""
     x_ND = np.asarray(x_ND, np.float64)
-    mean = np.average(x_ND, axis=0, weights=weight_N)
-    std = np.sqrt(np.average((x_ND - mean) ** 2, axis=0, weights=weight_N))
+    mean = x_ND.mean(0)
+    std = x_ND.std(0)
     known = std > 1e-6 * np.maximum(np.abs(mean), 1e-6)
     return Scaling(mean, np.where(known, 1 / np.where(known, std, 1), 0))
 

@@ -11,8 +11,8 @@ import pytest
 import medssl as package
 from medssl.cli import app
 
-VERBS = ["doctor", "scan", "prepare", "convert", "preview", "pretrain", "finetune", "predict", "benchmark", "report"]
-VERBS += ["export", "recipes", "demo"]
+VERBS = ["doctor", "scan", "prepare", "convert", "preview", "pretrain", "finetune", "predict", "embed"]
+VERBS += ["benchmark", "report", "export", "recipes", "demo"]
 HEAVY = ("torch", "monai", "numpy", "pandas", "matplotlib", "lightning_fabric")
 PLAIN = re.compile(r"\x1b\[[0-9;]*m")
 

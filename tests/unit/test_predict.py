@@ -12,7 +12,8 @@ from medssl.data.phantom.cases import phantom_cache, write_ct_dataset
 from medssl.data.read.volume import make, orient
 from medssl.engine import checkpoint
 from medssl.finetuning.loop import tune
-from medssl.finetuning.predict import load, predict, sources
+from medssl.finetuning.predict import load, predict
+from medssl.runtime.sources import sources
 from medssl.types import InputError
 
 

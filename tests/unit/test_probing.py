@@ -89,14 +89,6 @@ def test_training_cases_alone_decide_the_standardisation():
     )
 
 
-def test_weights_of_a_standardisation_stand_for_copies():
-    x, _ = cases(0, 10, 3, 2)
-    weight = np.arange(1, 11)
-    one, other = choice.scaling(x, weight), choice.scaling(np.repeat(x, weight, axis=0))
-    np.testing.assert_allclose(one.mean, other.mean)
-    np.testing.assert_allclose(one.scale, other.scale)
-
-
 def test_test_labels_decide_nothing():
     x, y = cases(0, 90, 12, 3)
     ids = [f"c{i}" for i in range(90)]

@@ -1,0 +1,198 @@
+"""`medssl embed`: features of images from the encoder of a run, prepared as that run's own images were."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from medssl.data import atomic
+from medssl.probing import features, frozen, inputs
+from medssl.recipe import Options, validate
+from medssl.runtime import launch
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from medssl.probing.features import Pool
+    from medssl.probing.frozen import Frozen
+    from medssl.probing.inputs import Item
+
+    Progress = Callable[[str, int, int], None]
+
+ENDINGS = (".npz", ".csv")
+
+
+class File(NamedTuple):
+    """Which image a row of features is of; or why an input has none (then `id` is empty)."""
+
+    id: str
+    source: str
+    reason: str = ""
+
+
+class Embedding(NamedTuple):
+    """Features of N images.
+
+    `features` is (N,D), or (N,C,*S) if dense; a list of N maps (C,*S) where images keep sizes of their own. `names`
+    says what each of the D numbers is.
+    """
+
+    ids: list[str]
+    features: np.ndarray | list[np.ndarray]
+    names: list[str]
+    files: list[File]
+    about: dict[str, Any]
+
+    def save(self, out: str | Path) -> Path:
+        """Write `out` (.npz or .csv), and beside it which id is which input; returns the latter's path.
+
+        The features hold ids alone; paths, which may name patients, are in the file beside them.
+        """
+        out = Path(out)
+        check_ending(out, dense=not self.names)
+        with atomic.writing(out) as beside:
+            (self._npz if out.suffix == ".npz" else self._csv)(beside)
+        listing = out.with_name(f"{out.stem}.files.csv")
+        with atomic.writing(listing) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([File._fields, *self.files])
+        return listing
+
+    def _npz(self, path: Path) -> None:
+        ragged = isinstance(self.features, list)
+        arrays = dict(zip(self.ids, self.features, strict=True)) if ragged else {"features": self.features}
+        with path.open("wb") as file:
+            np.savez(
+                file,
+                ids=np.array(self.ids),
+                names=np.array(self.names, dtype=str),
+                about=np.array(json.dumps(self.about)),
+                **arrays,  # type: ignore[arg-type]
+            )
+
+    def _csv(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            lines.writerow(["id", *self.names])
+            lines.writerows([name, *map(repr, row.tolist())] for name, row in zip(self.ids, self.features, strict=True))
+
+
+def embed(
+    run: str | Path,
+    given: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    level: int = -1,
+    pool: Pool = "mean",
+    dense: bool = False,
+    untrained: bool = False,
+    seed: int = 0,
+    size: Sequence[int] | None = None,
+    batch: int = features.BATCH,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Embedding:
+    """The features of images by the encoder of `run`: a pretraining, a fine-tuning or a checkpoint of one.
+
+    Args:
+        run: run directory or .pt file.
+        given: image files, folders of them or of DICOM, manifests of `scan`, caches of `prepare`. Scans are oriented,
+            cropped, resampled and scaled as the checkpoint says.
+        out: where to write them (.npz or .csv); None: nowhere.
+        level: which level of the encoder, 0 the finest, -1 the deepest.
+        pool: `mean` of the level over the image, `mean_std` (deviation too), or `all_levels` (both, of every level).
+        dense: the level's maps instead.
+        untrained: the network that a run of `seed` starts from, to compare with.
+        seed: of the untrained network.
+        size: resize images to this size; default: that of the run's first views, or of its images. A segmentation
+            network sees images at their own scale.
+        batch: images that are computed together; the result does not depend on it.
+        device: auto, cpu or cuda.
+        progress: called with (what, done, all).
+
+    Returns:
+        An `Embedding`. An input that cannot be used costs itself and is in its `files` with the reason.
+
+    Raises:
+        InputError: no such run, level or ending, a cache prepared otherwise, or no image that could be used.
+
+    Example:
+        >>> found = embed("runs/pretrain", ["scans"], "features.npz", pool="all_levels")  # doctest: +SKIP
+    """
+    if out is not None:
+        check_ending(Path(out), dense=dense)
+    network = frozen.load(run, untrained=untrained, seed=seed, size=size)
+    features.check_level(level, len(network.encoder.channels))
+    where = launch.fabric(validate(Options, {"device": device}, "embed"), "32").device
+    items, left_out = inputs.find(given, network.preprocessing, network.channels)
+    files = [File("", source, reason) for source, reason in left_out.items()]
+    batches = features.batched(_images(network, items, files, progress), batch)
+    network.encoder.to(where)
+    found: np.ndarray | list[np.ndarray]
+    names: list[str] = []
+    if dense:
+        found = _dense(network.encoder, batches, level, where)
+    else:
+        found, names = _pooled(network.encoder, batches, pool, level, where)
+    ids = [file.id for file in files if file.id]
+    if not ids:
+        reasons = "; ".join(f"{file.source}: {file.reason}" for file in files[:3])
+        raise InputError(f"none of the inputs could be embedded ({reasons or 'the folders are empty'})")
+    shape = list(network.size) if network.size is not None else "native"
+    about = {**network.about, "level": level, "pool": "dense" if dense else pool, "size": shape}
+    made = Embedding(ids, found, names, files, about)
+    if out is not None:
+        made.save(out)
+    return made
+
+
+def check_ending(out: Path, *, dense: bool) -> None:
+    """Raise `InputError` for a file that features cannot be written to."""
+    if out.suffix not in ENDINGS:
+        raise InputError(f"--out {out} must end in .npz or .csv")
+    if dense and out.suffix == ".csv":
+        raise InputError(f"--out {out}: dense maps are no table, so give a name that ends in .npz")
+
+
+def _images(network: Frozen, items: Sequence[Item], files: list[File], progress: Progress | None) -> Iterator[Tensor]:
+    """What the network sees of each item that can be read; `files` gets a line for each of `items`."""
+    seen: dict[str, int] = {}
+    for number, item in enumerate(items, 1):
+        found = inputs.attempt(item)
+        if progress:
+            progress("embed", number, len(items))
+        if isinstance(found, str):
+            files.append(File("", item.source, found))
+            continue
+        array, intensity, spacing, modality = found
+        name = item.id or inputs.name_of(array, modality)
+        seen[name] = seen.get(name, 0) + 1
+        files.append(File(name if seen[name] == 1 else f"{name}_{seen[name]}", item.source))
+        yield network.see(array, intensity, spacing)
+
+
+def _pooled(
+    encoder: nn.Module, batches: Iterable[Tensor], pool: Pool, level: int, device: Any
+) -> tuple[np.ndarray, list[str]]:
+    found = features.extract({"": encoder}, batches, device)[""]
+    if not found.mean:
+        return np.zeros((0, 0), np.float32), []
+    widths = [part.shape[1] for part in found.mean]
+    chosen = range(len(widths)) if pool == "all_levels" else [level % len(widths)]
+    parts = ["mean"] if pool == "mean" else ["mean", "std"]
+    names = [f"level{i}_{part}_{c}" for i in chosen for part in parts for c in range(widths[i])]
+    return found.select(pool, level), names
+
+
+@torch.no_grad()
+def _dense(encoder: nn.Module, batches: Iterable[Tensor], level: int, device: Any) -> np.ndarray | list[np.ndarray]:
+    maps = [m for x_BC in batches for m in encoder(x_BC.to(device))[level].float().cpu().numpy()]
+    alike = len({m.shape for m in maps}) == 1
+    return np.stack(maps) if alike else maps
