@@ -21,8 +21,7 @@ from view_rivals import affine, affine_grid, batchgenerators, elastic, monai
 
 from medssl.crop import random as random_crop
 from medssl.data.cache import Case
-from medssl.transforms.corrupt import RandCutoutd
-from medssl.transforms.intensity import RandBlurNoised, RandGammad
+from medssl.transforms import RandBlurNoised, RandCutoutd, RandGammad
 from medssl.transforms.modality import Preset
 from medssl.transforms.resampling.warp import Warp, WarpSettings, warp, warp_torch
 from medssl.types import Window

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure  # no pyplot: no global state, no window
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from medssl import transforms
 from medssl.branches import adversary, restore
 from medssl.crop.contrastive import contrastive_window
 from medssl.crop.heat import box_from_map, spread
@@ -26,7 +27,7 @@ from medssl.data.phantom.volumes import ct_case
 from medssl.models.decoder import unet
 from medssl.models.encoder import tiny
 from medssl.pretext import Pretext
-from medssl.transforms import corrupt, distort, shuffle
+from medssl.transforms.corruption import dira, genesis
 from medssl.transforms.filters import blur
 from medssl.types import Views
 
@@ -79,7 +80,7 @@ def mae_blocks() -> Figure:
     x = _slice()
     panels = [("target", x)]
     for block, ratio in ((16, 0.6), (8, 0.6), (16, 0.75)):
-        masked = corrupt.RandMaskBlocksd(block=block, ratio=ratio)
+        masked = transforms.RandMaskBlocksd(block=block, ratio=ratio)
         drawn = masked.draw(np.random.default_rng(1), x.shape)
         panels.append((f"block {block}, ratio {ratio}", masked.apply(x, drawn)))
     return _gallery(panels)
@@ -89,11 +90,11 @@ def genesis_corruptions() -> Figure:
     """The four corruptions one by one, and the chain that training draws."""
     x, rng = _slice(), np.random.default_rng(4)
     alone = {
-        "local shuffling": shuffle.RandLocalShuffled(blocks=10_000),
-        "Bezier curve": distort.RandRemapd(),
-        "in-painting": corrupt.RandInpaintd(blocks=5, stop=0.05),
-        "out-painting": corrupt.RandOutpaintd(blocks=5, stop=0.05),
-        "as drawn in training": distort.genesis(spatial_dims=2),
+        "local shuffling": transforms.RandLocalShuffled(blocks=10_000),
+        "Bezier curve": transforms.RandRemapd(),
+        "in-painting": transforms.RandInpaintd(blocks=5, stop=0.05),
+        "out-painting": transforms.RandOutpaintd(blocks=5, stop=0.05),
+        "as drawn in training": genesis.build(),
     }
     return _gallery([("target", x), *((name, t.apply(x, t.draw(rng, x.shape))) for name, t in alone.items())])
 
@@ -136,7 +137,7 @@ def dira_branches() -> Figure:
 def _pairs(rng: np.random.Generator, batch: int) -> Views:
     """Two distorted views of each of `batch` X-ray phantoms, and the clean first one."""
     clean = [xray(rng, (96, 96))[0][None].astype(np.float32) / 255 for _ in range(batch)]
-    distortion = distort.dira(spatial_dims=2)
+    distortion = dira.build(spatial_dims=2)
     x = [
         torch.from_numpy(np.stack([distortion.apply(c, distortion.draw(rng, c.shape)) for c in clean]))
         for _ in range(2)

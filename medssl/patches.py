@@ -47,7 +47,7 @@ class Decoded(NamedTuple):
     """A case in memory."""
 
     image: Any  # (C,*S) stored units, or an array on disk that slices to it
-    target: Any  # (1,*S) label volume (or an array on disk) of a dense task, else (K,)
+    target: Any  # what `Task.target` made: (1,*S) (or the same on disk) of a dense task, else (K,)
     foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, voxels (N,n) of it
 
 
@@ -122,7 +122,10 @@ class CaseCache:
         target = self.task.target(case.classes, label, name)
         if label is None:
             return Decoded(image, target, ())
-        return Decoded(image, self.cache.label(name) if large else label, _foreground_voxels(label[0]))
+        places = _foreground_voxels(target)
+        if large and np.array_equal(target, label[0]):  # what is on disk need not be held
+            return Decoded(image, self.cache.label(name), places)
+        return Decoded(image, _compact(target)[None], places)
 
 
 class PatchDataset(Dataset):
@@ -149,7 +152,8 @@ class PatchDataset(Dataset):
         map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self._moves(window, case))
         low = min(pair[0] for pair in case.intensity)
         x = scaled(warp(found.image, map_, fill=low), case.intensity, cut=not self.augment.preset.keep_unclipped)
-        return x, warp(found.target, map_, order=0, fill=0)[0].astype(np.int64)
+        target = warp(found.target, map_, order=0, fill=0)[0]
+        return x, target.astype(np.int64) if target.dtype.kind in "biu" else target
 
     def _image(self, case: Case, found: Decoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         window = part_window(case.shape, self.augment.scale, rng)
@@ -198,6 +202,13 @@ def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def _foreground_voxels(label: np.ndarray) -> tuple[np.ndarray, ...]:
     found = [np.argwhere(label == value) for value in np.unique(label) if value != 0]
     return tuple(places[:: max(1, len(places) // FOREGROUND_VOXELS)] for places in found)
+
+
+def _compact(target: np.ndarray) -> np.ndarray:
+    """The same whole numbers in the smallest type that holds them; other numbers as they are."""
+    if target.dtype.kind not in "biu":
+        return target
+    return target.astype(np.result_type(*(np.min_scalar_type(int(edge)) for edge in (target.min(), target.max()))))
 
 
 def _size(found: Decoded) -> int:

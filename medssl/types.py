@@ -6,10 +6,10 @@ Arrays in memory and in the cache are channel first and index order: (C,Y,X) or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from torch import Tensor
@@ -68,7 +68,13 @@ class Maps(NamedTuple):
 
 
 class CropPolicy(Protocol):
-    """Where a view looks."""
+    """Where a view looks, and, if it has a `level`, how it learns that from what the encoder responds to.
+
+    `level` is that of the features whose heat maps it takes; None: it takes none, and `boxes_of` is never called. A box
+    is 2n numbers, the low corner then the high corner, in index order, as shares of the array's shape.
+    """
+
+    level: Literal["auto", "deepest"] | int | None
 
     def window(
         self,
@@ -81,10 +87,19 @@ class CropPolicy(Protocol):
         """Draw a window inside `shape` (*S) for a view of the sample numbered `index`; `spacing` in mm, index order."""
 
     def due(self, step: int) -> bool:
-        """Whether `refresh` must be called after `step` steps are done."""
+        """Whether boxes are to be renewed after `step` steps are done."""
 
-    def refresh(self, maps: Iterable[Maps]) -> None:
-        """Take new heat maps."""
+    def boxes_of(self, maps: Iterable[Maps], size: Sequence[int], foreground: Tensor) -> tuple[Tensor, ...]:
+        """Turn this rank's maps into tensors of equally many rows: the samples' numbers (N,), their boxes (N,2n), more.
+
+        `size` is that of the images that gave the maps; `foreground` (samples,2n) holds the box of each body.
+        """
+
+    def set_boxes(self, *found: Tensor) -> None:
+        """Take what `boxes_of` returned, gathered over ranks: all of them hold the same boxes afterwards."""
+
+    def box(self, index: int) -> Sequence[float] | None:
+        """The box (2n) of a sample; None while there is none."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: tensors and numbers."""
@@ -93,4 +108,4 @@ class CropPolicy(Protocol):
         """Become what `state` says."""
 
     def statistics(self) -> dict[str, float]:
-        """What is logged at each refresh."""
+        """What is logged at each renewal."""

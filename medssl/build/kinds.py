@@ -1,60 +1,22 @@
-"""`kind: X` in a recipe is the module X of its group's package, and the signature of its `build` is the schema."""
+"""From a kind and its arguments in a recipe to an object: the signature of `build` is the schema."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import pkgutil
-from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
+from medssl.kinds import PACKAGES, kinds, resolve
 from medssl.recipe import suggest
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from types import ModuleType
 
-PACKAGES = {
-    "encoder": "medssl.models.encoder",
-    "decoder": "medssl.models.decoder",
-    "method": "medssl.methods",
-    "crop": "medssl.crop",
-    "task": "medssl.tasks",
-}
-
-
-def kinds(group: str) -> list[str]:
-    """The kinds of a group, found on disk: the modules of its package that have a `build`."""
-    package = import_module(PACKAGES[group])
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return [name for name in names if hasattr(import_module(f"{package.__name__}.{name}"), "build")]
-
-
-def resolve(group: str, kind: str) -> ModuleType:
-    """The module of a kind; a dotted kind is a module path of the user's own."""
-    path = kind if "." in kind else f"{PACKAGES[group]}.{kind}"
-    if not all(part.isidentifier() for part in path.split(".")):
-        raise InputError(_unknown(group, kind))
-    try:
-        module = import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise InputError(f"{group}.kind={kind} needs the package {error.name}: install it") from error
-        raise InputError(_unknown(group, kind)) from error
-    if not hasattr(module, "build"):
-        raise InputError(_unknown(group, kind))
-    return module
-
-
-def _unknown(group: str, kind: str) -> str:
-    if "." in kind:
-        return f"{group}.kind={kind} is no module with a function `build`: check the path and PYTHONPATH"
-    there = ", ".join(kinds(group))
-    return f"{group}.kind={kind} does not exist; there are: {there}; a dotted kind names a module of your own"
+__all__ = ["PACKAGES", "call", "check", "filled", "kinds", "make", "resolve"]
 
 
 def make(group: str, settings: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:

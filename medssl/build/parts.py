@@ -41,7 +41,7 @@ SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set 
     "method": ("encoder", "spatial_dims", "samples", "batch"),
     "restore": ("spatial_dims", "in_channels", "out_channels"),
     "adversary": ("spatial_dims", "in_channels"),
-    "crop": ("samples", "spatial_dims", "steps"),
+    "crop": ("samples", "spatial_dims", "steps", "views", "levels"),
     "views": ("spatial_dims", "channels"),
 }
 
@@ -79,11 +79,11 @@ def views(recipe: PretrainRecipe) -> ViewMaker:
     return maker
 
 
-def crop(recipe: PretrainRecipe, samples: int) -> CropPolicy:
-    """Where the views of `samples` training samples look."""
+def crop(recipe: PretrainRecipe, samples: int, *, views: int | None = None, levels: int | None = None) -> CropPolicy:
+    """Where the views of `samples` training samples look; `levels` of features, None where the encoder is not known."""
     recipe = in_steps(recipe, samples)
     supplied = {"samples": samples, "spatial_dims": recipe.spatial_dims, "steps": recipe.train.steps}
-    policy: CropPolicy = make("crop", recipe.crop, supplied)
+    policy: CropPolicy = make("crop", recipe.crop, {**supplied, "views": views, "levels": levels})
     return policy
 
 
@@ -93,14 +93,15 @@ def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int =
     The parts it returns have shapes and no numbers.
     """
     recipe = in_steps(recipe, samples)
-    crop(recipe, samples=1)
     with compatibility.without_weights():
         parts = pretrain_parts(recipe, samples=samples, world=world)
         pretext, sizes = parts.pretext, parts.views.sizes
+        channels: Any = pretext.encoder.channels
         for size in set(sizes):
             compatibility.forward(pretext.encoder, recipe.channels, size)
         if pretext.restore is not None:
             compatibility.forward(pretext, recipe.channels, sizes[0], pretext.reconstruct)
+    crop(recipe, 1, views=len(sizes), levels=len(channels))
     return parts
 
 
@@ -115,7 +116,6 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
     net = encoder(recipe)
     maker = views(recipe)
     compatibility.sizes(net, maker.sizes, "view size")
-    _check_crop(recipe, net, len(maker.sizes))
     pretext = _pretext(recipe, net, samples)
     if pretext.adversary is not None:
         pretext.adversary.discriminator.check(maker.sizes[0])
@@ -172,12 +172,3 @@ def _check_groups(recipe: PretrainRecipe) -> None:
     if recipe.adversary is not None and recipe.restore is None:
         raise InputError("adversary judges what restore makes, but restore is null: set restore or adversary=null")
     loss_weights.check_stages(recipe)
-
-
-def _check_crop(recipe: PretrainRecipe, net: Any, views: int) -> None:
-    scale = recipe.crop.get("scale") or [0]
-    if isinstance(scale, list) and isinstance(scale[0], list) and len(scale) != views:
-        raise InputError(f"crop.scale holds {len(scale)} ranges but views.count is {views}: give one, or one a view")
-    level, levels = recipe.crop.get("level"), len(net.channels)
-    if isinstance(level, int) and not -levels <= level < levels:
-        raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")

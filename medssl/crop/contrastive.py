@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from medssl.crop.heat import Level
     from medssl.types import Maps
 
 __all__ = ["ContrastiveCrop", "box_from_map", "build", "heat_map"]
@@ -38,6 +39,8 @@ def build(
     samples: int,
     spatial_dims: int,
     steps: int,
+    views: int | None = None,
+    levels: int | None = None,
     scale: tuple[float, float] | list[tuple[float, float]] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     alpha: float = 0.6,
@@ -49,14 +52,16 @@ def build(
     min_side: float = 0.3,
     percentile: float | None = None,
 ) -> ContrastiveCrop:
-    """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one a view.
+    """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one per view.
 
     A `start` at the last step ("100%") is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
     """
     due = repeated(start, every, steps, "crop")
+    if isinstance(level, int) and levels is not None and not -levels <= level < levels:
+        raise InputError(f"crop.level={level}, but the encoder has the levels 0 to {levels - 1}")
     return ContrastiveCrop(
-        RandomCrop(scale=scale, ratio=ratio),
+        RandomCrop(scale=scale, ratio=ratio, views=views),
         samples=samples,
         spatial_dims=spatial_dims,
         alpha=alpha,
@@ -77,7 +82,7 @@ class ContrastiveCrop:
         spatial_dims: int,
         alpha: float,
         due: Collection[int],
-        level: Literal["auto", "deepest"] | int,
+        level: Level | None,
         rule: Mapping[str, Any],
     ) -> None:
         _check(alpha, rule)
@@ -105,12 +110,6 @@ class ContrastiveCrop:
     def due(self, step: int) -> bool:
         """Whether boxes are renewed after `step` steps are done: from `start` on, every `every`, never at the end."""
         return step in self.steps_due
-
-    def refresh(
-        self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
-    ) -> None:
-        """Take the maps of all samples. Under DDP gather what `boxes_of` returns for `set_boxes`: boxes are small."""
-        self.set_boxes(*self.boxes_of(maps, size, foreground))
 
     def boxes_of(
         self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
@@ -146,6 +145,10 @@ class ContrastiveCrop:
         renewed = index.unique()
         crops = guided(self.boxes[renewed], self.random.scale(0))
         _warn(covers(self.boxes[renewed], self.largest[renewed]), self.fallback[renewed], crops)
+
+    def box(self, index: int) -> list[float] | None:
+        """The box (2n) of a sample; None until boxes have been set."""
+        return self.boxes[index].tolist() if self.refreshes.item() else None
 
     def state(self) -> dict[str, Any]:
         """Everything that moves, as tensors."""

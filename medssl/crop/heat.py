@@ -17,26 +17,28 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+Level = Literal["auto", "deepest"] | int  # of features, fine to coarse
 MIN_CELLS = 6
 CROPS = 16  # sizes of crops that are asked for
 SAMPLES_A_CELL = {2: 32, 3: 8}  # 32: the published 7 -> 224; 8 keeps a 3D map of 12 cells at 96^3
 
 
-def heat_map(features: Sequence[Tensor], level: Literal["auto", "deepest"] | int = "auto") -> Tensor:
+def heat_map(features: Sequence[Tensor], level: Level | None = "auto") -> Tensor:
     """Sum over channels after ReLU: features (B,C_i,*S_i), fine to coarse -> (B,*s) float32.
 
-    `auto` is the deepest level with at least 6 cells on every axis (2 or 3 cells of a deep 3D level say nothing), or
-    the finest one. `deepest` is as published; a number is an index into the levels.
+    `auto`, or None, is the deepest level with at least 6 cells on every axis (2 or 3 cells of a deep 3D level say
+    nothing), or the finest one. `deepest` is as published; a number is an index into the levels.
     """
     return features[_pick(features, level)].detach().float().relu().sum(1)
 
 
-def _pick(features: Sequence[Tensor], level: Literal["auto", "deepest"] | int) -> int:
+def _pick(features: Sequence[Tensor], level: Level | None) -> int:
     if level == "deepest":
         return len(features) - 1
-    if level == "auto":
+    if level in ("auto", None):
         wide = [i for i, f in enumerate(features) if min(f.shape[2:]) >= MIN_CELLS]
         return max(wide, default=0)
+    assert isinstance(level, int)
     if not -len(features) <= level < len(features):
         raise InputError(
             f"crop.level is {level} but the encoder has {len(features)} levels: use 0..{len(features) - 1}"

@@ -8,14 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from medssl.crop.geometry import centre_window, check_range, draw_size
-from medssl.types import Window
+from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
+    from torch import Tensor
 
     from medssl.crop.geometry import Range
+    from medssl.crop.heat import Level
     from medssl.types import Maps
 
 
@@ -23,22 +25,35 @@ def build(
     *,
     scale: tuple[float, float] | list[tuple[float, float]] = (0.2, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    views: int | None = None,
 ) -> RandomCrop:
     """Windows of `scale` (share of the area or volume; a side floor of 0.447 is 0.2 in 2D, 0.089 in 3D) and `ratio`.
 
-    `scale` may be a list of ranges, one a view (multi-crop).
+    `scale` may be a list of ranges, one per view (multi-crop); InputError where `views` are more or less.
     """
-    return RandomCrop(scale=scale, ratio=ratio)
+    return RandomCrop(scale=scale, ratio=ratio, views=views)
 
 
 class RandomCrop:
-    """The policy that looks anywhere with equal chance."""
+    """The policy that looks anywhere with equal chance; those that look elsewhere may inherit all but `window`."""
 
-    def __init__(self, *, scale: Range | Sequence[Range] = (0.2, 1.0), ratio: Range = (3 / 4, 4 / 3)) -> None:
+    level: Level | None = None
+
+    def __init__(
+        self,
+        *,
+        scale: Range | Sequence[Range] = (0.2, 1.0),
+        ratio: Range = (3 / 4, 4 / 3),
+        views: int | None = None,
+    ) -> None:
         several = isinstance(scale, list | tuple) and any(isinstance(one, list | tuple) for one in scale)
         self.scales = cast("list[Range]", list(scale) if several else [scale])
         for one in self.scales:
             check_range("crop.scale", one, largest=1.0)
+        if several and views not in (None, len(self.scales)):
+            raise InputError(
+                f"crop.scale holds {len(self.scales)} ranges but views.count is {views}: give one, or one per view"
+            )
         check_range("crop.ratio", ratio)
         self.ratio = ratio
 
@@ -69,8 +84,16 @@ class RandomCrop:
         """Never: there is nothing to refresh."""
         return False
 
-    def refresh(self, maps: Iterable[Maps]) -> None:
-        """Ignore the heat maps."""
+    def boxes_of(self, maps: Iterable[Maps], size: Sequence[int], foreground: Tensor) -> tuple[Tensor, ...]:
+        """No box: it takes no maps."""
+        return ()
+
+    def set_boxes(self, *found: Tensor) -> None:
+        """Take nothing."""
+
+    def box(self, index: int) -> Sequence[float] | None:
+        """None: it looks anywhere."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """Nothing moves, so nothing is kept."""

@@ -5,6 +5,7 @@ They work in any `monai.transforms.Compose`, with arrays, tensors and MetaTensor
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +27,25 @@ if TYPE_CHECKING:
     from medssl.transforms.arguments import Fill
     from medssl.transforms.base import Params
     from medssl.transforms.spatial import Mode
-    from medssl.types import Window
+    from medssl.types import CropPolicy
 
 
 class RandResizedCropd(RandElasticWarpd):
     """Crop a window of random volume and aspect, move it if asked to, and resize it to `size`, in one interpolation.
 
-    `scale` is the share of the area (2D) or volume (3D), `ratio` bounds the aspect; in mm where a spacing is known.
-    `mode`: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one a key. `spacing`: mm
-    an axis; None takes it from the affine of the first key that has one, or 1. `average`: where two voxels or more
-    become one, "linear" samples means of blocks. Affines of MetaTensors are moved with the voxels; no inverse is
-    recorded. `flip`, `rotate`, `zoom`, `turn`, `elastic` and `fill` are those of RandElasticWarpd, about the centre of
-    the window, and by default nothing. Raises InputError when keys differ in shape or spacing, for NaN in any key, or
-    for ranges that are none.
+    Sizes are drawn in mm where a spacing is known. Affines of MetaTensors are moved with the voxels; no inverse is
+    recorded. Raises InputError when keys differ in shape or spacing, for NaN in any key, or for ranges that are none.
+
+    Args:
+        keys: keys of the images (C,*S); they share one draw.
+        size: of the output, in voxels.
+        scale: smallest and largest share of the area (2D) or volume (3D).
+        ratio: smallest and largest ratio of the sides.
+        mode: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one per key.
+        spacing: mm per axis; None takes it from the affine of the first key that has one, or 1.
+        average: whether "linear" samples means of blocks where two voxels or more become one.
+        flip, rotate, zoom, turn, elastic, fill: as of RandElasticWarpd, about the centre of the window.
+        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
 
     >>> crop = RandResizedCropd(["image", "label"], size=(16, 16), mode=("linear", "nearest")).set_random_state(0)
     >>> crop({"image": np.ones((1, 40, 50)), "label": np.ones((1, 40, 50), np.uint8)})["label"].shape
@@ -71,22 +78,38 @@ class RandResizedCropd(RandElasticWarpd):
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None) -> Params:
         """Draw the window of an image of `shape` (C,*S) with `spacing` in mm, and how it is moved."""
         size, mm = self._size(len(shape) - 1), self._mm(len(shape) - 1, spacing)
-        window = self.window(tuple(shape[1:]), rng, mm)
+        window = self.policy.window(tuple(shape[1:]), 0, rng, mm)
         return {"window": window, "size": size, "spacing": mm, **self._moves(rng, window, size, mm)}
-
-    def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
-        """Draw where to look in `shape` (*S)."""
-        return self.policy.window(shape, 0, rng, spacing)
 
 
 class ContrastiveCropd(RandResizedCropd):
     """Crop with the centre in a box around what a network responds to, rarely in its middle, and resize to `size`.
 
-    Peng et al., CVPR 2022. `box_source` gives the box, 2n shares of the shape, low then high corner, index order
-    (what `medssl.crop.heat.box_from_map` makes): a callable that takes the dictionary, or anything indexed by
-    `data[index_key]`, as a tensor (samples, 2n) in shared memory that is renewed while workers run. The centre is
-    Beta(alpha, alpha) over the box. Otherwise as RandResizedCropd. Raises InputError for a box that is none.
+    Peng et al., CVPR 2022. The centre is Beta(alpha, alpha) over the box of the sample, which is 2n shares of its
+    shape, low then high corner, index order (what `medssl.crop.heat.box_from_map` makes). The transform keeps nothing
+    of a sample: threads and processes may share it, and a copy sees the boxes of `box_source` as the original does.
+    Raises InputError for a box that is none, and where there is none.
 
+    Args:
+        keys: keys of the images (C,*S); they share one draw.
+        size: of the output, in voxels.
+        box_source: where boxes are: a crop policy (its `box` of `data[index_key]`), a callable that takes the
+            dictionary, or anything indexed by `data[index_key]`, as a tensor (samples, 2n) in shared memory that is
+            renewed while workers run. None: each sample brings its own, under `box_key`.
+        index_key: key of the sample's number in the dictionary.
+        alpha: of the Beta distribution; below 1 the middle is rare, 1 is uniform.
+        scale: smallest and largest share of the area (2D) or volume (3D).
+        ratio: smallest and largest ratio of the sides.
+        mode: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one per key.
+        spacing: mm per axis; None takes it from the affine of the first key that has one, or 1.
+        average: whether "linear" samples means of blocks where two voxels or more become one.
+        flip, rotate, zoom, turn, elastic, fill: as of RandElasticWarpd, about the centre of the window.
+        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        box_key: key of the sample's own box in the dictionary, where there is no `box_source`.
+
+    >>> crop = ContrastiveCropd("image", size=(16, 16)).set_random_state(0)
+    >>> crop({"image": np.ones((1, 40, 50)), "box": (0.5, 0.5, 1, 1)})["image"].shape
+    (1, 16, 16)
     >>> crop = ContrastiveCropd("image", size=(16, 16), box_source={7: (0.5, 0.5, 1, 1)}).set_random_state(0)
     >>> crop({"image": np.ones((1, 40, 50)), "index": 7})["image"].shape
     (1, 16, 16)
@@ -96,7 +119,7 @@ class ContrastiveCropd(RandResizedCropd):
         self,
         keys: KeysCollection = "image",
         size: Sequence[int] = (224, 224),
-        box_source: Callable[[Mapping[Hashable, Any]], Any] | Any = None,
+        box_source: CropPolicy | Callable[[Mapping[Hashable, Any]], Any] | Any = None,
         index_key: str = "index",
         alpha: float = 0.6,
         scale: tuple[float, float] = (0.2, 1.0),
@@ -111,29 +134,49 @@ class ContrastiveCropd(RandResizedCropd):
         elastic: float = 0.0,
         fill: Fill | Sequence[Fill] = "edge",
         allow_missing_keys: bool = False,
+        box_key: str = "box",
     ) -> None:
         moves = flip, rotate, zoom, turn, elastic, fill
         super().__init__(keys, size, scale, ratio, mode, spacing, average, *moves, allow_missing_keys)
-        if box_source is None:
-            raise InputError("ContrastiveCropd: box_source is None, give boxes, or a callable that gives them")
         self.box_source: Any = box_source
-        self.index_key, self.alpha = index_key, number(self, "alpha", alpha, 1e-3, 1e3)
-        self.box: list[float] = []
+        self.index_key, self.box_key, self.alpha = index_key, box_key, number(self, "alpha", alpha, 1e-3, 1e3)
 
-    def randomize(self, data: Any = None) -> None:
-        """Look the box up, then draw for the dictionary `data`."""
-        if isinstance(data, Mapping):
-            self.box = self._look_up(data)
-        super().randomize(data)
+    def __deepcopy__(self, memo: dict[int, Any]) -> ContrastiveCropd:
+        """A copy that looks its boxes up in the same place: they may be renewed while it is at work."""
+        made = type(self).__new__(type(self))
+        memo |= {id(self): made, id(self.box_source): self.box_source}
+        made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return made
 
-    def window(self, shape: tuple[int, ...], rng: np.random.Generator, spacing: tuple[float, ...]) -> Window:
-        """Draw where to look in `shape` (*S), centred in `box`."""
-        if len(self.box) != 2 * len(shape):
-            raise InputError(f"ContrastiveCropd: the box {self.box} has no two corners of an image of shape {shape}")
-        return contrastive_window(shape, self.box, self.alpha, self.policy, rng, spacing)
+    def drawn_for(self, data: Mapping[Hashable, Any]) -> Params | None:
+        """Look the sample's box up, then draw for the dictionary `data`."""
+        grid, box = self._grid(data), self.box(data)
+        return None if grid is None else self.draw(self.generator(), *grid, box=box)
 
-    def _look_up(self, data: Mapping[Hashable, Any]) -> list[float]:
-        box = self.box_source(data) if callable(self.box_source) else self._indexed(data)
+    def draw(
+        self,
+        rng: np.random.Generator,
+        shape: tuple[int, ...],
+        spacing: Sequence[float] | None = None,
+        box: Sequence[float] | None = None,
+    ) -> Params:
+        """Draw the window of an image of `shape` (C,*S) with `spacing` in mm, centred in `box`; None: anywhere."""
+        size, mm = self._size(len(shape) - 1), self._mm(len(shape) - 1, spacing)
+        if box is not None and len(box) != 2 * (len(shape) - 1):
+            raise InputError(
+                f"ContrastiveCropd: the box {list(box)} has no two corners of an image of shape {tuple(shape[1:])}"
+            )
+        if box is None:
+            window = self.policy.window(tuple(shape[1:]), 0, rng, mm)
+        else:
+            window = contrastive_window(tuple(shape[1:]), box, self.alpha, self.policy, rng, mm)
+        return {"window": window, "size": size, "spacing": mm, **self._moves(rng, window, size, mm)}
+
+    def box(self, data: Mapping[Hashable, Any]) -> list[float] | None:
+        """The box of the sample `data`; None where a policy has none yet. Raises InputError for what is no box."""
+        box = self._given(data)
+        if box is None and hasattr(self.box_source, "box"):
+            return None
         try:
             numbers = np.ravel(to_numpy(box).astype(np.float64)).tolist()
         except (TypeError, ValueError) as error:
@@ -145,17 +188,24 @@ class ContrastiveCropd(RandResizedCropd):
             )
         return numbers
 
-    def _indexed(self, data: Mapping[Hashable, Any]) -> Any:
-        if self.index_key not in data:
+    def _given(self, data: Mapping[Hashable, Any]) -> Any:
+        """What the sample or `box_source` has as its box."""
+        key = self.box_key if self.box_source is None else self.index_key
+        if not callable(self.box_source) and key not in data:
             raise InputError(
-                f"ContrastiveCropd: there is no key '{self.index_key}' to look the box up by: set index_key"
+                f"ContrastiveCropd: there is no key '{key}' with "
+                + ("a box: set box_key, or give a box_source" if key == self.box_key else "an index: set index_key")
             )
-        index = data[self.index_key]
+        if self.box_source is None:
+            return data[key]
+        return self.box_source(data) if callable(self.box_source) else self._indexed(data[key])
+
+    def _indexed(self, index: Any) -> Any:
         try:
             index = index.item() if hasattr(index, "item") else index
             if not isinstance(self.box_source, Mapping) and index < 0:
                 raise LookupError  # it would be another image's, counted from the end
-            return self.box_source[index]
+            return self.box_source.box(index) if hasattr(self.box_source, "box") else self.box_source[index]
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(
                 f"ContrastiveCropd: box_source has no box for {self.index_key} {index}: give one for every image"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from lightning_fabric import Fabric
 
-    from medssl.crop.contrastive import ContrastiveCrop
+    from medssl.crop.heat import Level
     from medssl.data.cache import Cache
+    from medssl.types import CropPolicy
     from medssl.views import ViewMaker
 
 
@@ -52,7 +53,7 @@ class FullVolumes(Dataset[FullVolume]):
 
 
 def refresh(
-    fabric: Fabric, encoder: nn.Module, policy: ContrastiveCrop, wholes: FullVolumes, *, batch: int, workers: int
+    fabric: Fabric, encoder: nn.Module, policy: CropPolicy, wholes: FullVolumes, *, batch: int, workers: int
 ) -> list[str]:
     """Give `policy` new boxes; returns what it warns of. No weight, statistic, mode or random stream is changed."""
     batches = load(wholes, _shares(len(wholes), batch), workers=workers)
@@ -64,8 +65,8 @@ def refresh(
     return [str(warning.message) for warning in caught]
 
 
-def maps(encoder: nn.Module, level: Literal["auto", "deepest"] | int, batches: Iterable[FullVolume]) -> Iterator[Maps]:
-    """The heat maps of batches of samples, with the cells that hold some of the body."""
+def maps(encoder: nn.Module, level: Level | None, batches: Iterable[FullVolume]) -> Iterator[Maps]:
+    """The heat maps of batches of samples at a level (None: auto), with the cells that hold some of the body."""
     like = next(encoder.parameters())
     for sample, x, body in batches:
         heat = heat_map(encoder(x.to(like)), level).cpu()

@@ -8,7 +8,6 @@ import torch
 
 from medssl import views
 from medssl.build import parts
-from medssl.crop.contrastive import ContrastiveCrop
 from medssl.crop.heat import heat_map
 from medssl.models.mode import evaluating
 from medssl.pretraining.crop_refresh import FullVolumes
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from medssl.pretraining.state import PretrainState
     from medssl.recipe import PretrainRecipe
+    from medssl.types import CropPolicy
     from medssl.views import ViewsDataset
 
 SHOWN, JUDGED = 3, 16  # samples in the pictures; samples in the errors
@@ -40,7 +40,7 @@ def draw(run: PretrainState) -> None:
             epoch=epoch,
             heat=_heat(run, numbers),
             title="views and crops",
-            about=described(run.recipe, boxes=True),
+            about=described(run.recipe, run.policy),
             warning=cases.mismatch(run.cache, run.resolved["views"]["preset"]),
         )
         sheet.savefig(folder / "views.png", dpi=110)
@@ -53,11 +53,10 @@ def draw(run: PretrainState) -> None:
 
 def _heat(run: PretrainState, numbers: list[int]) -> dict[int, Tensor]:
     wholes = FullVolumes(run.cache, run.ids, run.maker, run.maker.sizes[0])
-    level = run.policy.level if isinstance(run.policy, ContrastiveCrop) else "auto"
     maps = {}
     for number in numbers:
         x = wholes[number].x[None].to(run.fabric.device)
-        maps[number] = heat_map(run.pretext.encoder(x), level)[0].cpu()
+        maps[number] = heat_map(run.pretext.encoder(x), run.policy.level)[0].cpu()
     return maps
 
 
@@ -68,11 +67,11 @@ def _restored(run: PretrainState, data: ViewsDataset, epoch: int, number: int) -
     return restored.Restored(run.ids[number], view.x, made, view.target, view.mask)
 
 
-def described(recipe: PretrainRecipe, *, boxes: bool) -> str:
-    """How the views are made, in one line; `boxes`: whether a contrastive policy has looked yet."""
+def described(recipe: PretrainRecipe, policy: CropPolicy) -> str:
+    """How the views are made, in one line."""
     made = parts.resolved(recipe)["views"]
     crop = f"{recipe.crop['kind']} crop"
-    if crop.startswith("contrastive") and not boxes:
+    if policy.level is not None and policy.box(0) is None:
         crop += " before its first refresh (init=RUN shows its boxes)"
     order = ", published order" if made["faithful"] else ""
     return f"views for {made['preset']}, corrupted by {_corruption(made['corrupt'])}, {crop}, seed {recipe.seed}{order}"

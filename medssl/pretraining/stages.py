@@ -71,7 +71,7 @@ def enter(run: PretrainState, step: int) -> None:
 
 def unguided(run: PretrainState) -> str | None:
     """A sentence where a policy that makes boxes is never due to make one."""
-    if not run.policy.statistics() or any(run.policy.due(step) for step in range(run.steps)):
+    if run.policy.level is None or any(run.policy.due(step) for step in range(run.steps)):
         return None
     return "no crop box will be made before the run ends (crop.start): all views are random crops, as for a baseline"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medssl.engine.schedule import Weight
     from medssl.pretext import Pretext
     from medssl.recipe import PretrainRecipe
+    from medssl.types import CropPolicy
     from medssl.views import ViewMaker
 
 
@@ -46,7 +47,7 @@ class PretrainState:
     ids: list[str]
     pretext: Pretext
     maker: ViewMaker
-    policy: Any  # a CropPolicy with `state`, `load` and `statistics`
+    policy: CropPolicy
     weights: dict[str, Weight]
     log: TrainLog
     origin: Origin = FRESH

@@ -6,11 +6,9 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from medssl.transforms.distort import RandChaind, RandOneOfd
-
 if TYPE_CHECKING:
     from medssl.data.cache import Case
-    from medssl.transforms.corrupt import Corruption
+    from medssl.transforms.corruption.base import Corruption
     from medssl.types import View
 
 WIDTH, LINES = 29, 4  # characters and lines under a panel
@@ -36,9 +34,8 @@ def under(kind: str, view: View, corrupt: Corruption | None) -> str:
         return _wrapped([word for change in changes for word in _changes(*change)] or ["intensity unchanged"])
     if corrupt is None or view.drawn["corrupt"] is None:
         return "not corrupted"
-    return _wrapped(
-        [*_corruptions(corrupt, view.drawn["corrupt"]), f"{view.mask.mean():.0%} of the {UNIT[view.mask.ndim - 1]}"]
-    )
+    corruptions = [word for drawn in corrupt.drew(view.drawn["corrupt"]) for word in _changes(*drawn)]
+    return _wrapped([*corruptions, f"{view.mask.mean():.0%} of the {UNIT[view.mask.ndim - 1]}"])
 
 
 def _geometry(view: View) -> list[str]:
@@ -53,18 +50,6 @@ def _geometry(view: View) -> list[str]:
         "elastic": drawn["elastic"] is not None,
     }
     return [word for word, said in words.items() if said]
-
-
-def _corruptions(corrupt: Corruption, params: dict[str, Any] | None) -> list[str]:
-    """Names of what a mixture of corruptions drew."""
-    if params is None:
-        return []
-    if isinstance(corrupt, RandOneOfd):
-        return _corruptions(corrupt.choices[params["choice"]], params["params"])
-    if isinstance(corrupt, RandChaind):
-        steps = zip(corrupt.steps, params["steps"], strict=True)
-        return [name for step, drawn in steps for name in _corruptions(step, drawn)]
-    return _changes(type(corrupt).__name__, params)
 
 
 def _changes(name: str, params: dict[str, Any] | None) -> list[str]:

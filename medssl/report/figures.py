@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure  # no pyplot: no global state, no window
 from matplotlib.lines import Line2D
 
-from medssl.crop.contrastive import ContrastiveCrop
 from medssl.report import captions
 from medssl.report.panels import (
     BEYOND,
@@ -190,7 +189,5 @@ def _band(
 
 
 def _box(data: ViewsDataset, number: int) -> np.ndarray | None:
-    policy = data.policy
-    if not isinstance(policy, ContrastiveCrop) or not policy.refreshes.item():
-        return None
-    return policy.boxes[number].reshape(2, -1).numpy()
+    box = data.policy.box(number)
+    return None if box is None else np.reshape(box, (2, -1))

@@ -1,36 +1,33 @@
 """MONAI dictionary transforms: geometry, intensity, stain and corruption; each draws parameters, then applies them.
 
-Those that crop are in `medssl.crop`.
+All that are here are found on disk: the classes `Rand...d` of the modules with a `build` in `intensity` and
+`corruption`, and the spatial ones. Those that crop are in `medssl.crop`.
+
+>>> from medssl.transforms import RandGammad
+>>> RandGammad("image").set_random_state(0)({"image": np.full((1, 4, 4), 0.5)})["image"].shape
+(1, 4, 4)
 """
 
-from medssl.transforms.corrupt import RandCutoutd, RandInpaintd, RandMaskBlocksd, RandOutpaintd
-from medssl.transforms.intensity import (
-    RandBezierIntensityd,
-    RandBiasFieldd,
-    RandBlurNoised,
-    RandGammad,
-    RandHistogramShiftd,
-)
-from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
-from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
-from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
-from medssl.transforms.window import RandWindowJitterd
+from __future__ import annotations
 
-__all__ = [
-    "RandAffineWarpd",
-    "RandBezierIntensityd",
-    "RandBiasFieldd",
-    "RandBlurNoised",
-    "RandCutoutd",
-    "RandElasticWarpd",
-    "RandGammad",
-    "RandHistogramShiftd",
-    "RandInpaintd",
-    "RandLocalShuffled",
-    "RandMaskBlocksd",
-    "RandOutpaintd",
-    "RandPatchSwapd",
-    "RandStainJitterd",
-    "RandStainMatchd",
-    "RandWindowJitterd",
-]
+from typing import Any
+
+import numpy as np
+
+from medssl.kinds import kinds, resolve
+from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
+
+
+def _found() -> dict[str, type]:
+    modules = [resolve(group, kind) for group in ("intensity", "corrupt") for kind in kinds(group)]
+    own = [(name, value) for module in modules for name, value in vars(module).items()
+           if isinstance(value, type) and value.__module__ == module.__name__]  # fmt: skip
+    return {name: value for name, value in own if name.startswith("Rand") and name.endswith("d")}
+
+
+globals().update(_found())
+__all__ = sorted([*_found(), "RandAffineWarpd", "RandElasticWarpd"])
+
+
+def __getattr__(name: str) -> Any:  # for type checkers: which classes there are is known on disk alone
+    raise AttributeError(f"module {__name__} has no transform {name}: there are {', '.join(__all__)}")

@@ -14,9 +14,10 @@ from medssl.transforms.arguments import number
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from monai.config.type_definitions import KeysCollection
+    from torch import Tensor
 
     Params = dict[str, Any]
 
@@ -31,9 +32,19 @@ class RandTransform(MapTransform, Randomizable):
     words and lists; `apply` with the same parameters, also back from JSON, gives the same image. In a MONAI pipeline
     the keys share one draw, which stays in `drawn`; numpy, tensors and MetaTensors come back as what they were, with
     their affine. Raises InputError when keys differ in shape.
+
+    A transform of your own is a class with `parameters` and `change`, in a module with `build`, whose keyword-only
+    arguments are its schema in a recipe (a class will do); `change_batch` where a whole batch on a device is quicker.
     """
 
     bounds: tuple[float, float] = (0.0, 1.0)  # values that an image may have
+    unclipped = False  # whether it takes values that nothing has cut to [0,1] yet: in a recipe it then comes first
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that changes images in another way than its parent does not take over the parent's batches."""
+        super().__init_subclass__(**options)
+        if {"change", "apply"} & set(vars(cls)) and "change_batch" not in vars(cls):
+            cls.change_batch = RandTransform.change_batch  # type: ignore[method-assign]
 
     def __init__(self, keys: KeysCollection = "image", prob: float = 1.0, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -48,23 +59,48 @@ class RandTransform(MapTransform, Randomizable):
         """Change `x` (C,*S) float32 as drawn; `x` itself is left as it is."""
         return x if params is None else self.change(x, params)
 
+    def apply_batch(self, x: Tensor, drawn: Sequence[Params | None]) -> Tensor:
+        """Change the samples of `x` (B,C,*S) as drawn for each, on its device; `x` itself is left as it is.
+
+        Equal to `apply` of every sample, to 1e-3.
+        """
+        at = [i for i, params in enumerate(drawn) if params is not None]
+        if not at:
+            return x
+        x = x.clone()
+        x[at] = self.change_batch(x[at], [params for params in drawn if params is not None])
+        return x
+
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the parameters of a change that does happen."""
         raise NotImplementedError
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Change `x` by the parameters."""
+        """Change `x` (C,*S) by the parameters."""
         raise NotImplementedError
+
+    def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
+        """Change every sample of `x` (B,C,*S) by its own parameters: here one by one, on the CPU."""
+        images = [self.apply(image, params) for image, params in zip(x.cpu().numpy(), drawn, strict=True)]
+        return torch.from_numpy(np.stack(images)).to(x.device)
+
+    def fits(self, spatial_dims: int, channels: int | None) -> None:
+        """Raise InputError if it cannot change images of so many axes and channels (None: not known yet)."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Draw once for the first key's shape and apply to every key."""
-        self.randomize(data)
-        return self.replay(data, self.drawn)
+        drawn = self.drawn_for(data)
+        self.drawn = drawn  # for the log alone: other threads may draw before this one has replayed
+        return self.replay(data, drawn)
 
     def randomize(self, data: Any = None) -> None:
         """Draw into `drawn` for the images of the dictionary `data`; of anything else nothing can be drawn."""
-        shapes = self._shapes(data) if isinstance(data, Mapping) else {}
-        self.drawn = self.draw(self.generator(), next(iter(shapes.values()))) if shapes else None
+        self.drawn = self.drawn_for(data) if isinstance(data, Mapping) else None
+
+    def drawn_for(self, data: Mapping[Hashable, Any]) -> Params | None:
+        """Draw for the images of the dictionary `data`; None, too, where no key is there."""
+        shapes = self._shapes(data)
+        return self.draw(self.generator(), next(iter(shapes.values()))) if shapes else None
 
     def generator(self) -> np.random.Generator:
         """A fresh generator seeded from MONAI's random state, which `set_random_state` sets."""

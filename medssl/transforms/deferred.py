@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from medssl.transforms import batched
 from medssl.transforms.base import unusable
 from medssl.transforms.resampling.warp import cut, warp_torch
 from medssl.types import InputError
@@ -83,7 +82,7 @@ def finish(drafts: list[DeferredView], preset: Preset, device: torch.device) -> 
         target = torch.stack([_sampled(*d.parts[1], d.intensity, device) for d in drafts]).clamp(0, 1)
     x = moved if preset.keep_unclipped else clean
     for number, transform in enumerate(preset.intensity):
-        x = batched.apply(transform, x, [d.changes[number] for d in drafts])
+        x = transform.apply_batch(x, [d.changes[number] for d in drafts])
     if preset.corrupt is not None:
-        x = batched.apply(preset.corrupt, x, [d.corrupt for d in drafts])
+        x = preset.corrupt.apply_batch(x, [d.corrupt for d in drafts])
     return x, target

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl.transforms import named
 from medssl.transforms.resampling.warp import WarpSettings
-from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medssl.transforms.base import RandTransform
-    from medssl.transforms.corrupt import Corruption
+    from medssl.transforms.corruption.base import Corruption
     from medssl.types import Window
 
 
@@ -29,7 +28,7 @@ class Preset(NamedTuple):
     @property
     def keep_unclipped(self) -> bool:
         """Whether intensity changes start from values beyond the case's window, since the first one moves it."""
-        return bool(self.intensity) and isinstance(self.intensity[0], RandWindowJitterd)
+        return bool(self.intensity) and self.intensity[0].unclipped
 
     def moves(self, window: Window, spacing: tuple[float, ...]) -> WarpSettings:
         """How far a view of `window` is moved, with `spacing` in mm."""
@@ -147,7 +146,7 @@ def preset(
     "prob": 0.5, ...}, a window jitter first. `corrupt`: a name, or {"kind": name, ...}, or "none". `faithful` takes
     TransVW's released number of shuffled blocks. `channels`: of the images, None where they are not known.
     """
-    geometry, changes = named.known("preset", name, PRESETS)(spatial_dims)
+    geometry, changes = PRESETS[named.known("preset", name, PRESETS)](spatial_dims)
     share = None if warp and "elastic" in warp else SHARE.get(name)
     if warp:
         geometry = _overridden(geometry, dict(warp), spatial_dims)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from monai.config.type_definitions import KeysCollection
 
@@ -29,15 +28,29 @@ if TYPE_CHECKING:
 class RandAffineWarpd(RandTransform, InvertibleTransform):
     """Flip, turn, rotate, zoom and resize, about the centre of the image, in one interpolation.
 
-    `flip`: probability, one or one an axis. `rotate`: degrees, up to, one or (3D) one an axis. `zoom`: in 1 +- zoom, up
-    to 0.9. `turn`: quarter turns in the plane of the last two axes. `size`: of the output; None keeps it. `mode`:
-    "linear" (gives float32) or "nearest" (keeps type and values), one or one a key. `fill`: "edge", "reflect" or a
-    value for outside, one or one a key. `spacing`: mm an axis; None takes it from the affine of the first key that has
-    one, or 1. `average`: where the map steps over two voxels or more, "linear" samples means of blocks, so that nothing
-    aliases. With probability 1 - prob the image is only resized. Affines of MetaTensors are moved with the voxels, in
-    the plane of a 2D image too. No inverse is recorded: MONAI's `Compose.inverse` is refused, not silently wrong.
-    Raises InputError for arguments out of range, for NaN or infinity in any key, and when keys differ in shape, or in
-    spacing if none is given.
+    With probability 1 - prob the image is only resized. Affines of MetaTensors are moved with the voxels, in the plane
+    of a 2D image too. No inverse is recorded: MONAI's `Compose.inverse` is refused, not silently wrong. Raises
+    InputError for arguments out of range, for NaN or infinity in any key, and when keys differ in shape, or in spacing
+    if none is given.
+
+    Args:
+        keys: keys of the images (C,*S); they share one draw.
+        prob: probability that the image is moved.
+        flip: probability of a flip, one or one per axis.
+        rotate: largest angle in degrees, one or (3D) one per axis.
+        zoom: largest change of scale: it is in 1 +- zoom; up to 0.9.
+        turn: whether to turn by quarters in the plane of the last two axes.
+        size: of the output, in voxels; None keeps it.
+        mode: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one per key.
+        fill: what lies outside: "edge", "reflect" or a value, one or one per key.
+        spacing: mm per axis; None takes it from the affine of the first key that has one, or 1.
+        average: whether "linear" samples means of blocks where the map steps over two voxels or more, so that nothing
+            aliases.
+        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+
+    >>> mirror = RandAffineWarpd("image", flip=(0.0, 1.0), rotate=0.0, zoom=0.0).set_random_state(0)
+    >>> mirror({"image": np.array([[[1.0, 2.0, 3.0]]])})["image"].tolist()
+    [[[3.0, 2.0, 1.0]]]
     """
 
     def __init__(
@@ -99,13 +112,18 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         """Sample `x` linearly, as the first key."""
         return warp(x, self.map(x.shape, params), fill=self.fills[self.keys[0]], average=self.average)
 
-    def randomize(self, data: Any = None) -> None:
-        """Draw into `drawn` for the images of the dictionary `data`; of anything else nothing can be drawn."""
-        images = self._images(data) if isinstance(data, Mapping) else {}
-        self.drawn = None
-        if images:
-            mm = None if self.spacing else shared_spacing(images, type(self).__name__)
-            self.drawn = self.draw(self.generator(), tuple(next(iter(images.values())).shape), mm)
+    def drawn_for(self, data: Mapping[Hashable, Any]) -> Params | None:
+        """Draw for the images of the dictionary `data`; None, too, where no key is there."""
+        grid = self._grid(data)
+        return None if grid is None else self.draw(self.generator(), *grid)
+
+    def _grid(self, data: Mapping[Hashable, Any]) -> tuple[tuple[int, ...], Sequence[float] | None] | None:
+        """Shape (C,*S) and spacing of the grid that all keys share; None where no key is there."""
+        images = self._images(data)
+        if not images:
+            return None
+        mm = None if self.spacing else shared_spacing(images, type(self).__name__)
+        return tuple(next(iter(images.values())).shape), mm
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
         """Move every key by drawn parameters."""
@@ -165,11 +183,24 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
 class RandElasticWarpd(RandAffineWarpd):
     """An elastic deformation, and by choice all that RandAffineWarpd does, in one interpolation.
 
-    The displacement is a cubic B-spline with four cells along the longest side; `elastic` is the largest mean
-    displacement, in mm: the mean over the image is uniform in [0, elastic], less where it would fold. A fold is what
-    more than about 3% of the longest side risks (2 mm on 64 mm): `drawn["elastic_mm"]` is the mean that was reached. A
-    volume thinner than a quarter of its longest side is deformed in its plane alone. Affines of MetaTensors follow the
-    affine part of the map only, which is where the image lies on average.
+    The displacement is a cubic B-spline with four cells along the longest side. Its mean length over the image is
+    uniform in [0, elastic], less where it would fold, which is what more than about 3% of the longest side risks (2 mm
+    on 64 mm): `drawn["elastic_mm"]` is the mean that was reached. A volume thinner than a quarter of its longest side
+    is deformed in its plane alone. Affines of MetaTensors follow the affine part of the map only, which is where the
+    image lies on average.
+
+    Args:
+        keys: keys of the images (C,*S); they share one draw.
+        prob: probability that the image is moved.
+        elastic: largest mean displacement, in mm.
+        flip, rotate, zoom, turn, size, mode, fill, spacing, average: as of RandAffineWarpd.
+        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+
+    >>> warp = RandElasticWarpd(["image", "label"], elastic=1.0, mode=("linear", "nearest")).set_random_state(0)
+    >>> label = np.zeros((1, 32, 32), np.uint8)
+    >>> label[:, 8:24, 8:24] = 2
+    >>> np.unique(warp({"image": label / 2, "label": label})["label"]).tolist()
+    [0, 2]
     """
 
     def __init__(

@@ -13,7 +13,6 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from medssl.build import parts
-from medssl.crop.contrastive import ContrastiveCrop
 from medssl.pretraining.crop_refresh import FullVolumes, body_boxes, maps
 from medssl.pretraining.pictures import described
 from medssl.report.figures import contact_sheet
@@ -47,7 +46,7 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "vi
         if warning:
             print(warning)
         title = f"{name} on {cases.named(recipe.data)}"
-        about = described(recipe, boxes=heat is not None)
+        about = described(recipe, data.policy)
         figure = contact_sheet(data, numbers, heat=heat, title=title, about=about, warning=warning)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS)
@@ -65,18 +64,17 @@ def _data(recipe: PretrainRecipe, scratch: Path) -> ViewsDataset:
 def _heat(
     recipe: PretrainRecipe, options: Options, data: ViewsDataset, numbers: Sequence[int]
 ) -> dict[int, torch.Tensor]:
-    """Heat maps of the encoder that init= names; a contrastive policy gets their boxes."""
+    """Heat maps of the encoder that init= names; a crop policy that takes maps gets their boxes."""
     encoder = parts.encoder(recipe)
     print(init_weights.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
     policy = data.policy
-    level = policy.level if isinstance(policy, ContrastiveCrop) else "auto"
     wholes = FullVolumes(data.cache, data.ids, data.maker, data.maker.sizes[0])
     with torch.no_grad():
-        found = list(maps(encoder.eval(), level, (default_collate([wholes[number]]) for number in numbers)))
-    if isinstance(policy, ContrastiveCrop):
+        found = list(maps(encoder.eval(), policy.level, (default_collate([wholes[number]]) for number in numbers)))
+    if policy.level is not None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            policy.refresh(found, wholes.size, body_boxes(wholes))
+            policy.set_boxes(*policy.boxes_of(found, wholes.size, body_boxes(wholes)))
         for warning in caught:
             print(f"note: {warning.message}")
     return {number: one.heat[0] for number, one in zip(numbers, found, strict=True)}

@@ -9,26 +9,26 @@ import torch
 from medssl import views
 from medssl.crop import random
 from medssl.data.cache import Case
-from medssl.transforms import batched
-from medssl.transforms.corrupt import (
-    RandCutoutd,
-    RandInpaintd,
-    RandMaskBlocksd,
-    RandOutpaintd,
-)
-from medssl.transforms.distort import RandRemapd, dira, genesis, transvw
-from medssl.transforms.intensity import (
+from medssl.transforms import (
     RandBezierIntensityd,
     RandBiasFieldd,
     RandBlurNoised,
+    RandCutoutd,
     RandGammad,
     RandHistogramShiftd,
+    RandInpaintd,
+    RandLocalShuffled,
+    RandMaskBlocksd,
+    RandOutpaintd,
+    RandPatchSwapd,
+    RandRemapd,
+    RandStainJitterd,
+    RandStainMatchd,
+    RandWindowJitterd,
 )
+from medssl.transforms.base import RandTransform
 from medssl.transforms.modality import PRESETS
-from medssl.transforms.named import CORRUPT, INTENSITY
-from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
-from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
-from medssl.transforms.window import RandWindowJitterd
+from medssl.transforms.named import corruption
 from medssl.types import InputError, Window
 
 GRAY = [
@@ -60,7 +60,7 @@ def gap(transform, x: np.ndarray) -> float:
     drawn = [transform.draw(rng(seed), x.shape[1:]) for seed in range(len(x))]
     expected = np.stack([transform.apply(image, params) for image, params in zip(x, drawn, strict=True)])
     given = torch.from_numpy(x.copy())
-    made = batched.apply(transform, given, drawn).numpy()
+    made = transform.apply_batch(given, drawn).numpy()
     np.testing.assert_array_equal(given.numpy(), x)
     return float(np.abs(made - expected).max())
 
@@ -77,31 +77,48 @@ def test_same_draws_give_the_same_tiles(transform) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3])
-@pytest.mark.parametrize("make", [dira, transvw, genesis])
-def test_mixtures_give_the_same(make, n) -> None:
-    assert gap(make(spatial_dims=n), rng(2).random((12, 1, *(24,) * n), dtype=np.float32)) < 1e-4
+@pytest.mark.parametrize("kind", ["dira", "transvw", "genesis"])
+def test_mixtures_give_the_same(kind, n) -> None:
+    assert gap(corruption({"kind": kind}, n), rng(2).random((12, 1, *(24,) * n), dtype=np.float32)) < 1e-4
 
 
-def test_every_kind_has_a_twin_but_those_that_are_listed() -> None:
-    made = [make() for make in INTENSITY.values()] + [make(spatial_dims=2) for make in CORRUPT.values()]
-    assert {type(t) for t in made if type(t) not in batched.TWINS} == {RandStainMatchd}
-    assert RandLocalShuffled not in batched.TWINS
+class Darker(RandGammad):
+    """A gamma that also halves: another change than its parent's."""
+
+    def change(self, x, params):
+        return super().change(x, params) / 2
 
 
-class Recorded:
+class Brighter(RandGammad):
+    """A gamma of other exponents: the same change as its parent's."""
+
+    def parameters(self, rng, shape):
+        return {"gamma": float(rng.uniform(0.2, 0.4))}
+
+
+@pytest.mark.parametrize("transform", [Darker(), Brighter()], ids=lambda t: type(t).__name__)
+def test_a_subclass_changes_batches_as_it_changes_images(transform) -> None:
+    assert gap(transform, rng(1).random((4, 1, 9, 9), dtype=np.float32)) < 1e-4
+
+
+def test_a_subclass_takes_over_batches_only_with_the_change_that_they_make() -> None:
+    assert Brighter.change_batch is RandGammad.change_batch
+    assert Darker.change_batch is RandTransform.change_batch
+
+
+class Recorded(RandTransform):
     """A transform that counts how often it is applied on the CPU."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
 
-    def apply(self, x, params):
+    def change(self, x, params):
         self.count += 1
         return x
 
 
-def test_what_has_no_twin_is_applied_to_the_drawn_samples_alone() -> None:
+def test_what_knows_no_batches_is_applied_to_the_drawn_samples_alone() -> None:
     recorded = Recorded()
-    batched.apply(recorded, torch.rand(4, 1, 8, 8), [None, {"a": 1}, None, {"a": 2}])
+    recorded.apply_batch(torch.rand(4, 1, 8, 8), [None, {"a": 1}, None, {"a": 2}])
     assert recorded.count == 2
 
 

@@ -245,7 +245,7 @@ def test_views_may_differ_in_size():
 def test_a_range_of_scales_a_view_fits_the_views(kind):
     ranges = [[0.2, 1.0], [0.1, 0.5], [0.05, 0.3]]
     build.validate(recipe(views={"count": 3}, crop={"kind": kind, "scale": ranges}))
-    with pytest.raises(InputError, match=r"crop.scale holds 3 ranges but views.count is 2: give one, or one a view"):
+    with pytest.raises(InputError, match=r"crop.scale holds 3 ranges but views.count is 2: give one, or one per view"):
         build.validate(recipe(crop={"kind": kind, "scale": ranges}))
     with pytest.raises(InputError, match=r"'scale"):
         build.validate(recipe(crop={"kind": kind, "scale": [[0.2, 1.0], 0.5]}))

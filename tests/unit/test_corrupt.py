@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medssl.transforms import distort
-from medssl.transforms.boxes import draw_box, within
-from medssl.transforms.corrupt import (
+from medssl.transforms import (
     RandCutoutd,
     RandInpaintd,
+    RandLocalShuffled,
     RandMaskBlocksd,
     RandOutpaintd,
+    RandPatchSwapd,
 )
-from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
+from medssl.transforms.boxes import draw_box, within
+from medssl.transforms.corruption import dira, genesis, transvw
+from medssl.transforms.named import corruption
 from medssl.types import InputError
 
 SINGLE = [
@@ -27,7 +29,7 @@ SINGLE = [
 
 
 def mixtures(n: int) -> list:
-    return [f(spatial_dims=n) for f in (distort.dira, distort.transvw, distort.genesis, distort.mask)]
+    return [corruption({"kind": kind}, n) for kind in ("dira", "transvw", "genesis", "mask")]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -53,8 +55,8 @@ def test_what_is_not_marked_is_untouched_and_draws_replay(shape) -> None:
 
 
 def test_dira_buckets_and_counts_are_the_release_ones() -> None:
-    dira, shape = distort.dira(spatial_dims=2), (1, 224, 224)
-    drawn = [dira.draw(rng(s), shape) for s in range(3000)]
+    mixture, shape = dira.build(spatial_dims=2), (1, 224, 224)
+    drawn = [mixture.draw(rng(s), shape) for s in range(3000)]
     choices = np.array([-1 if d is None else d["choice"] for d in drawn])
     for choice, share in ((0, 0.30), (1, 0.05), (2, 0.30), (-1, 0.35)):
         assert (choices == choice).mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 3000))
@@ -90,7 +92,7 @@ def test_every_side_length_of_the_release_can_be_drawn() -> None:
 
 
 def test_dira_in_3d_erases_nearly_the_share_it_erases_in_2d() -> None:
-    shape, cut = (1, 96, 96, 96), distort.dira(spatial_dims=3).choices[0]
+    shape, cut = (1, 96, 96, 96), dira.build(spatial_dims=3).choices[0]
     erased = [cut.mask(shape, cut.draw(rng(s), shape)).mean() for s in range(150)]
     assert np.mean(erased) == pytest.approx(0.14, abs=0.025)
 
@@ -145,13 +147,13 @@ def test_mask_blocks_erase_the_ratio_on_the_grid() -> None:
 
 
 def test_transvw_takes_one_of_four_and_genesis_chains() -> None:
-    transvw = distort.transvw(spatial_dims=3)
-    choices = [transvw.draw(rng(s), (1, 12, 12, 12))["choice"] for s in range(2000)]
+    four = transvw.build()
+    choices = [four.draw(rng(s), (1, 12, 12, 12))["choice"] for s in range(2000)]
     np.testing.assert_allclose(np.bincount(choices) / 2000, 0.25, atol=0.04)
-    genesis = distort.genesis(spatial_dims=3)
-    steps = np.array([[s is not None for s in genesis.draw(rng(k), (1, 12, 12, 12))["steps"]] for k in range(2000)])
+    chain = genesis.build()
+    steps = np.array([[s is not None for s in chain.draw(rng(k), (1, 12, 12, 12))["steps"]] for k in range(2000)])
     np.testing.assert_allclose(steps.mean(0), [0.5, 0.9, 0.9], atol=0.045)
-    painting = [genesis.draw(rng(k), (1, 12, 12, 12))["steps"][2] for k in range(2000)]
+    painting = [chain.draw(rng(k), (1, 12, 12, 12))["steps"][2] for k in range(2000)]
     assert np.mean([p["choice"] == 0 for p in painting if p]) == pytest.approx(0.8, abs=0.04)
 
 

@@ -17,6 +17,11 @@ from medssl.crop.heat import box_from_map, covers, guided, heat_map, largest_box
 from medssl.types import InputError, Maps
 
 
+def renew(policy, maps, size=None, foreground=None):
+    """Give a policy new boxes, as one rank does."""
+    policy.set_boxes(*policy.boxes_of(maps, size, foreground))
+
+
 def rng(seed=0):
     return np.random.default_rng(seed)
 
@@ -159,7 +164,7 @@ def test_a_hot_cell_without_body_does_not_stretch_the_box():
     assert stretched[:2].tolist() == [0, 0]
     assert torch.equal(box_from_map(heat, inside=inside), box_from_map(lesion))
     ours = policy(samples=2, min_side=0.0)
-    ours.refresh([Maps(torch.arange(2), heat.expand(2, 8, 8), torch.stack([inside, inside | True]))])
+    renew(ours, [Maps(torch.arange(2), heat.expand(2, 8, 8), torch.stack([inside, inside | True]))])
     assert torch.equal(ours.boxes, torch.stack([box_from_map(lesion), stretched]))
 
 
@@ -182,7 +187,7 @@ def test_cells_without_body_do_not_set_the_scale_and_no_body_at_all_changes_noth
 def test_a_map_that_says_nothing_gives_the_whole_image_is_counted_and_warned_of(value):
     ours, maps = policy(), torch.stack([spot((7, 7), (3, 3)), spot((7, 7), (3, 3)), torch.full((7, 7), value)])
     with pytest.warns(UserWarning, match="1 of 3 heat maps"):
-        ours.refresh([Maps(torch.tensor([0, 1, 2]), maps)])
+        renew(ours, [Maps(torch.tensor([0, 1, 2]), maps)])
     assert ours.boxes[2].tolist() == [0, 0, 1, 1]
     assert ours.statistics()["box_fallbacks"] == 1
 
@@ -197,7 +202,7 @@ def test_boxes_that_are_almost_all_full_are_warned_of():
     flat = torch.ones(2, 7, 7)
     flat[:, 3, 3] = 0.9  # only one cell is cold
     with pytest.warns(UserWarning, match=r"100% of the crop boxes are the whole image or all.*threshold"):
-        policy(samples=2).refresh([Maps(torch.arange(2), flat)])
+        renew(policy(samples=2), [Maps(torch.arange(2), flat)])
 
 
 def test_statistics():
@@ -241,7 +246,7 @@ def test_a_box_is_full_when_it_covers_all_that_it_could(rule, body, shape):
     warm[:, 3, 3] = 0.0  # one cold cell: a map that guides to nowhere
     ours = policy(samples=2, **rule)
     with pytest.warns(UserWarning, match="100% of the crop boxes"):
-        ours.refresh([Maps(torch.arange(2), warm)], foreground=body)
+        renew(ours, [Maps(torch.arange(2), warm)], foreground=body)
     found = ours.statistics()
     assert found["full_boxes"] == 1
     assert found["box_share"] == 1
@@ -249,7 +254,7 @@ def test_a_box_is_full_when_it_covers_all_that_it_could(rule, body, shape):
         assert found["box_volume"] < 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ours.refresh([Maps(torch.arange(2), spot(shape, (2, 3)).expand(2, *shape))], foreground=body)
+        renew(ours, [Maps(torch.arange(2), spot(shape, (2, 3)).expand(2, *shape))], foreground=body)
     assert ours.statistics()["full_boxes"] == 0
     assert ours.statistics()["box_share"] < 1
 
@@ -279,7 +284,7 @@ def test_a_network_that_fires_at_a_planted_lesion_gets_a_box_that_covers_it(cent
     volume = rng().normal(0.1, 0.02, lesion.shape) + 0.8 * lesion
     x = torch.tensor(volume, dtype=torch.float32)[None, None]
     ours = policy(samples=1, dims=3, threshold=0.2)
-    ours.refresh([Maps(torch.tensor([0]), heat_map(Firing()(x), ours.level))], size=(48, 48, 48))
+    renew(ours, [Maps(torch.tensor([0]), heat_map(Firing()(x), ours.level))], size=(48, 48, 48))
     low, high = ours.boxes[0].reshape(2, 3).numpy() * 48
     where = np.argwhere(lesion)
     assert (low <= where.min(0)).all()
@@ -316,7 +321,7 @@ def test_boxes_of_gathered_by_the_loop_equal_a_refresh_at_once():
     maps[4] = 1.0
     whole, gathered = policy(samples=10), policy(samples=10)
     with pytest.warns(UserWarning, match="1 of 10 heat maps"):
-        whole.refresh([Maps(torch.arange(10), maps)])
+        renew(whole, [Maps(torch.arange(10), maps)])
     ranks = [torch.arange(r, 12, 3) % 10 for r in range(3)]  # the last rank repeats two samples to make ranks equal
     parts = [gathered.boxes_of([Maps(i, maps[i])]) for i in ranks]
     with pytest.warns(UserWarning, match="1 of 10 heat maps"):
@@ -354,7 +359,7 @@ def test_state_brings_back_boxes_counts_and_windows():
     ours, other = policy(), policy()
     heat = torch.stack([spot((7, 7), (1, 5)), spot((7, 7), (5, 1)), torch.ones(7, 7)])
     with pytest.warns(UserWarning, match="heat maps"):
-        ours.refresh([Maps(torch.arange(3), heat)])
+        renew(ours, [Maps(torch.arange(3), heat)])
     other.load(ours.state())
     assert torch.equal(ours.boxes, other.boxes)
     assert ours.statistics() == other.statistics()
@@ -369,7 +374,7 @@ def test_a_refresh_draws_nothing_from_the_global_generators():
     before, ours = torch.random.get_rng_state(), policy(samples=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ours.refresh([Maps(torch.tensor([0]), torch.ones(1, 7, 7))])
+        renew(ours, [Maps(torch.tensor([0]), torch.ones(1, 7, 7))])
     assert torch.equal(before, torch.random.get_rng_state())
 
 

@@ -103,7 +103,7 @@ def test_starts_are_uniform():
 
 def test_it_has_nothing_to_refresh_or_keep():
     policy = random.build()
-    policy.refresh([])
+    assert policy.level is policy.box(0) is None
     policy.load(policy.state())
     assert not any(policy.due(step) for step in range(100))
     assert (policy.state(), policy.statistics()) == ({}, {})

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.intensity.dictionary import ScaleIntensityd
+from torch.utils.data import DataLoader, Dataset
 
+from medssl.crop import contrastive
 from medssl.crop.contrastive import contrastive_window
 from medssl.crop.random import RandomCrop
 from medssl.crop.transforms import ContrastiveCropd, RandResizedCropd
@@ -91,8 +95,7 @@ def test_a_draw_can_be_replayed():
 
 def test_the_window_is_the_policys_from_the_same_generator():
     crop = ContrastiveCropd("image", size=(8, 8), box_source=lambda data: BOX, alpha=0.1)
-    crop.box = list(BOX)
-    drawn = crop.draw(np.random.default_rng(4), (1, 90, 80))
+    drawn = crop.draw(np.random.default_rng(4), (1, 90, 80), box=BOX)
     expected = contrastive_window((90, 80), BOX, 0.1, RandomCrop(), np.random.default_rng(4), (1.0, 1.0))
     assert drawn["window"] == expected
 
@@ -132,8 +135,8 @@ def test_bad_input_is_refused():
             ContrastiveCropd("image", size=(8, 8), box_source=boxes)({"image": grid(20, 20), "index": 7})
     with pytest.raises(InputError, match="two corners"):
         ContrastiveCropd("image", size=(8, 8), box_source=torch.zeros(3))({"image": grid(20, 20), "index": 1})
-    with pytest.raises(InputError, match="box_source is None"):
-        ContrastiveCropd("image", size=(8, 8))
+    with pytest.raises(InputError, match="no key 'box' with a box: set box_key"):
+        ContrastiveCropd("image", size=(8, 8))({"image": grid(20, 20), "index": 0})
     with pytest.raises(InputError, match="NaN"):
         RandResizedCropd("image", size=(8, 8))({"image": np.full((1, 9, 9), np.nan)})
 
@@ -195,3 +198,68 @@ def test_a_box_that_cannot_be_found_or_is_none_is_said(source, index, told):
 def test_a_box_may_carry_a_gradient():
     boxes = torch.tensor([BOX], requires_grad=True)
     assert ContrastiveCropd("x", (8, 8), boxes)({"x": grid(20, 20), "index": 0})["x"].shape == (2, 8, 8)
+
+
+CORNERS = [(0.1, 0.1), (0.1, 0.8), (0.8, 0.1), (0.8, 0.8)]
+
+
+def sample(number):
+    """An image of its own coordinates, with a small box of its own."""
+    low = CORNERS[number % len(CORNERS)]
+    return {"image": grid(100, 100), "place": (*low, *(edge + 0.1 for edge in low)), "number": number}
+
+
+def centre(cropped):
+    """Where an image of coordinates was cut."""
+    return [float(np.asarray(axis).mean()) / 100 for axis in cropped["image"]]
+
+
+def small(**more):
+    return ContrastiveCropd("image", (8, 8), scale=(0.02, 0.02), ratio=(1.0, 1.0), **more).set_random_state(0)
+
+
+def looks_where_it_should(found):
+    for one in found:
+        low = CORNERS[one["number"] % len(CORNERS)]
+        assert all(edge - 0.02 <= at <= edge + 0.12 for edge, at in zip(low, centre(one), strict=True))
+
+
+@pytest.mark.parametrize("more", [{"box_key": "place"}, {"box_source": lambda data: data["place"]}])
+def test_threads_that_share_a_crop_mix_up_no_samples(more):
+    crop = small(**more)
+    with ThreadPoolExecutor(8) as pool:
+        looks_where_it_should(pool.map(crop, map(sample, range(200))))
+
+
+class Samples(Dataset):
+    def __init__(self, crop):
+        self.crop = crop
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, number):
+        return self.crop(sample(number))
+
+
+def test_processes_cut_each_sample_at_its_own_box():
+    crop = small(box_key="place")
+    found = DataLoader(Samples(crop), batch_size=None, num_workers=2)
+    looks_where_it_should(found)
+
+
+def test_a_copy_sees_boxes_that_are_renewed():
+    boxes = torch.tensor([[0.1, 0.1, 0.2, 0.2]], dtype=torch.float64).share_memory_()
+    copied = copy.deepcopy(Compose([small(box_source=boxes, index_key="number")]))
+    boxes[0] = torch.tensor([0.8, 0.8, 0.9, 0.9])
+    at = centre(copied(sample(0)))
+    assert all(0.78 <= where <= 0.92 for where in at)
+
+
+def test_a_policy_gives_the_box_of_a_sample_once_it_has_one():
+    policy = contrastive.build(samples=2, spatial_dims=2, steps=10)
+    crop = small(box_source=policy, index_key="number")
+    anywhere = [centre(crop(sample(1))) for _ in range(30)]
+    assert np.ptp(anywhere, axis=0).min() > 0.5
+    policy.set_boxes(torch.tensor([0, 1]), torch.tensor([[0.1, 0.1, 0.2, 0.2], [0.1, 0.8, 0.2, 0.9]]))
+    looks_where_it_should(crop(sample(number)) for number in (0, 1, 0, 1))

@@ -7,16 +7,16 @@ import pytest
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from medssl.transforms.filters import blur, power, tone
-from medssl.transforms.intensity import (
+from medssl.transforms import (
     RandBezierIntensityd,
     RandBiasFieldd,
     RandBlurNoised,
     RandGammad,
     RandHistogramShiftd,
+    RandWindowJitterd,
 )
+from medssl.transforms.filters import blur, power, tone
 from medssl.transforms.noise import add_noise, uniform_noise
-from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 ALL = [

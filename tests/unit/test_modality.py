@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medssl.transforms.intensity import RandBezierIntensityd, RandGammad
+from medssl.kinds import kinds as kinds_of
+from medssl.transforms import RandBezierIntensityd, RandGammad
 from medssl.transforms.modality import PRESETS, preset
-from medssl.transforms.named import CORRUPT, INTENSITY
 from medssl.transforms.resampling.warp import draw_warp
 from medssl.types import InputError, Window
 
@@ -43,7 +43,7 @@ def test_promises_of_the_modalities() -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("n", [2, 3])
-@pytest.mark.parametrize("corrupt", sorted(CORRUPT))
+@pytest.mark.parametrize("corrupt", kinds_of("corrupt"))
 def test_every_preset_keeps_shape_type_and_range(name, n, corrupt) -> None:
     rgb = name == "pathology"
     if rgb and n == 3:
@@ -80,7 +80,7 @@ def test_a_recipe_changes_single_settings() -> None:
 
 
 def test_every_kind_can_be_named() -> None:
-    for kind in INTENSITY:
+    for kind in kinds_of("intensity"):
         assert preset("ct", 2, intensity=[{"kind": kind, "prob": 0.5}]).intensity[0].prob == 0.5
 
 

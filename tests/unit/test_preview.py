@@ -23,6 +23,11 @@ from medssl.types import InputError, Maps, Window
 from medssl.verbs.preview import _heat, preview
 
 
+def renew(policy, maps, size=None, foreground=None):
+    """Give a policy new boxes, as one rank does."""
+    policy.set_boxes(*policy.boxes_of(maps, size, foreground))
+
+
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("caches")
@@ -176,7 +181,7 @@ def test_heat_map_and_box_are_drawn_where_they_are(caches):
     policy = contrastive.build(samples=3, spatial_dims=2, steps=10, min_side=0.0)
     heat = torch.zeros(8, 8)
     heat[2, 5] = 1
-    policy.refresh([Maps(torch.arange(3), heat.expand(3, 8, 8))])
+    renew(policy, [Maps(torch.arange(3), heat.expand(3, 8, 8))])
     figure = contact_sheet(data(cache, "xray", [32, 32], policy), [0], heat={0: heat})
     source, overlaid, *_ = panels(figure)
     low, high = policy.boxes[0].reshape(2, 2).numpy() * cache.cases[cache.ids[0]].shape

@@ -10,24 +10,24 @@ from monai.transforms import Compose
 
 from medssl.crop.transforms import RandResizedCropd
 from medssl.data.phantom.cases import ct_case, histology
-from medssl.transforms.base import RandTransform
-from medssl.transforms.corrupt import (
-    RandCutoutd,
-    RandInpaintd,
-    RandMaskBlocksd,
-    RandOutpaintd,
-)
-from medssl.transforms.intensity import (
+from medssl.transforms import (
     RandBezierIntensityd,
     RandBiasFieldd,
     RandBlurNoised,
+    RandCutoutd,
     RandGammad,
     RandHistogramShiftd,
+    RandInpaintd,
+    RandLocalShuffled,
+    RandMaskBlocksd,
+    RandOutpaintd,
+    RandPatchSwapd,
+    RandStainJitterd,
+    RandStainMatchd,
+    RandWindowJitterd,
 )
-from medssl.transforms.shuffle import RandLocalShuffled, RandPatchSwapd
+from medssl.transforms.base import RandTransform
 from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
-from medssl.transforms.stain import RandStainJitterd, RandStainMatchd
-from medssl.transforms.window import RandWindowJitterd
 from medssl.types import InputError
 
 SPATIAL = [RandAffineWarpd, RandElasticWarpd]

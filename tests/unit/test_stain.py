@@ -9,14 +9,8 @@ import pytest
 from PIL import Image
 
 from medssl.data.phantom.cases import histology
-from medssl.transforms.stain import (
-    HE_TARGET,
-    HED,
-    RandStainJitterd,
-    RandStainMatchd,
-    macenko,
-    optical_density,
-)
+from medssl.transforms import RandStainJitterd, RandStainMatchd
+from medssl.transforms.stain import HE_TARGET, HED, macenko, optical_density
 from medssl.types import InputError
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl.transforms import batched
 from medssl.transforms.arguments import number, refused, span
 from medssl.transforms.base import ANY, RandTransform
 from medssl.transforms.filters import to_unit
@@ -13,6 +14,7 @@ from medssl.types import InputError
 
 if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection
+    from torch import Tensor
 
     from medssl.transforms.base import Params
 
@@ -20,16 +22,29 @@ _WIDE = 20  # a window wider than this is in HU, and no image that lies in [0,1]
 
 
 class RandWindowJitterd(RandTransform):
-    """Look at CT through a slightly other window: `window` (low, high) in the image's units, moved and widened.
+    """Look at CT through a slightly other window, moved and widened; what comes out is in [0,1].
 
-    The centre moves by up to `level`, and the width changes by up to `width`, both as parts of the window's width. The
-    default window is in HU, as are CT images that nothing has scaled yet: a wider draw then shows tissue that a scaled
-    image has lost. Views are made so: there the window is (0, 1), in units of the case's own window, and values beyond
-    it are still there. What comes out is in [0,1]; values outside the drawn window are cut to 0 or 1, never wrapped.
-    Raises InputError for an image that was scaled to [0,1] already when the window is in HU.
+    The default window is in HU, as are CT images that nothing has scaled yet: a wider draw then shows tissue that a
+    scaled image has lost. Values outside the drawn window are cut to 0 or 1, never wrapped. With probability 1 - prob
+    the window is the nominal one, which still scales to [0,1]. Raises InputError for an image that was scaled to [0,1]
+    already when the window is in HU.
+
+    Args:
+        keys: keys of the images (C,*S), of any values; they share one draw.
+        prob: probability that the window is moved.
+        window: its nominal low and high, in the image's units; (0, 1) for images that have been scaled.
+        level: how far the centre may move, as a part of the window's width.
+        width: how much the width may change, as a part of it.
+        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+
+    >>> lung = RandWindowJitterd("image", window=(-1000, 200), level=0.0, width=0.0)
+    >>> hu = np.array([[[-2000.0, -1000.0, -400.0, 3000.0]]])
+    >>> lung({"image": hu})["image"].tolist()
+    [[[0.0, 0.0, 0.5, 1.0]]]
     """
 
     bounds = ANY
+    unclipped = True
 
     def __init__(
         self,
@@ -61,6 +76,11 @@ class RandWindowJitterd(RandTransform):
         to_unit(scaled, params["low"], params["high"])
         return scaled
 
+    def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
+        """Scale the window of each sample to [0,1] and cut."""
+        low, high = (batched.column([p[end] for p in drawn], x) for end in ("low", "high"))
+        return ((x - low) / (high - low)).clamp(0, 1)
+
     def check(self, image: np.ndarray, key: object) -> None:
         """Refuse an image scaled to [0,1] under a window in HU, which would flatten it to one gray."""
         low, high = float(image.min()), float(image.max())
@@ -69,3 +89,14 @@ class RandWindowJitterd(RandTransform):
                 f"{type(self).__name__}: {key} has values from {low:g} to {high:g}, which are no HU, but window is "
                 f"{self.window}: give the image in HU, or window=(0, 1)"
             )
+
+
+def build(
+    *, prob: float = 1.0, level: float = 0.05, width: float = 0.2, window: tuple[float, float] | None = None
+) -> RandWindowJitterd:
+    """Jitter of the window that the data were prepared with: views are in its units. Raises InputError for another."""
+    if window is not None:
+        raise InputError(
+            f"window is {window}, but what is moved is the window that the data were prepared with: leave it out"
+        )
+    return RandWindowJitterd(prob=prob, window=(0.0, 1.0), level=level, width=width)

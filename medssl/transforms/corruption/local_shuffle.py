@@ -1,4 +1,4 @@
-"""Corruptions that move voxels, and keep their values: images may have any (HU, z-scores)."""
+"""Local shuffling: voxels that change places inside small blocks."""
 
 from __future__ import annotations
 
@@ -6,59 +6,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medssl.transforms.arguments import count, number, span
+from medssl.transforms.arguments import count, number
 from medssl.transforms.base import ANY
-from medssl.transforms.boxes import draw_box, moved, within
-from medssl.transforms.corrupt import Corruption
+from medssl.transforms.boxes import within
+from medssl.transforms.corruption.base import Corruption
 from medssl.transforms.noise import shuffle_blocks
 
 if TYPE_CHECKING:
     from monai.config.type_definitions import KeysCollection
 
     from medssl.transforms.base import Params
-    from medssl.transforms.boxes import Range
-
-
-class RandPatchSwapd(Corruption):
-    """Exchange `swaps` pairs of equal blocks. Contents are read from the original, so overlapping pairs lose voxels."""
-
-    bounds = ANY
-
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        prob: float = 1.0,
-        swaps: int = 10,
-        side: Range = (10 / 224, 15 / 224),
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-        self.swaps, self.side = count(self, "swaps", swaps, 1), span(self, "side", side, 0, 1)
-
-    def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw pairs of boxes of one size."""
-        first = [draw_box(rng, shape[1:], self.side) for _ in range(self.swaps)]
-        return {"boxes": [[box, moved(rng, shape[1:], box)] for box in first]}
-
-    def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Exchange the pairs."""
-        changed = x.copy()
-        for a, b in params["boxes"]:
-            changed[within(a)] = x[within(b)]
-            changed[within(b)] = x[within(a)]
-        return changed
-
-    def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Mark both boxes of each pair."""
-        for pair in params["boxes"]:
-            for box in pair:
-                changed[within(box)[1:]] = True
 
 
 class RandLocalShuffled(Corruption):
-    """Shuffle the voxels inside `blocks` small blocks, sides from one voxel to `side`; contents read from the original.
+    """Shuffle the voxels inside small blocks; contents are read from the original.
 
     Models Genesis takes 10,000 blocks, TransVW 5, StepwisePretraining 100.
+
+    Args:
+        keys: keys of the images (C,*S), of any values; they share one draw.
+        prob: probability that anything happens.
+        blocks: number of blocks.
+        side: longest side of a block, as a part of the image's side; the shortest is one voxel.
+        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+
+    >>> shuffled = RandLocalShuffled("image", blocks=1000, side=0.5).set_random_state(0)
+    >>> image = np.arange(64.0).reshape(1, 8, 8)
+    >>> bool((shuffled({"image": image})["image"] != image).mean() > 0.5)
+    True
     """
 
     bounds = ANY
@@ -92,3 +67,6 @@ class RandLocalShuffled(Corruption):
         largest = np.maximum((np.asarray(shape) * self.side).astype(int), 1)
         size = rng.integers(1, largest + 1, (self.blocks, len(shape)))
         return np.concatenate([rng.integers(0, np.asarray(shape) - size + 1), size], axis=1)
+
+
+build = RandLocalShuffled

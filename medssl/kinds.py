@@ -1,0 +1,58 @@
+"""`kind: X` is the module X of its group's package, found on disk, or a dotted module of the user's own."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PACKAGES = {
+    "encoder": "medssl.models.encoder",
+    "decoder": "medssl.models.decoder",
+    "method": "medssl.methods",
+    "crop": "medssl.crop",
+    "intensity": "medssl.transforms.intensity",
+    "corrupt": "medssl.transforms.corruption",
+    "task": "medssl.tasks",
+    "export": "medssl.export",
+}
+ENTRY = {"export": "export"}  # the function that a module of the group must have, where it is not `build`
+
+
+def kinds(group: str) -> list[str]:
+    """The kinds of a group, found on disk: the modules of its package that have a `build`."""
+    package = import_module(PACKAGES[group])
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [name for name in names if hasattr(import_module(f"{package.__name__}.{name}"), _entry(group))]
+
+
+def resolve(group: str, kind: str) -> ModuleType:
+    """The module of a kind; a dotted kind is a module path of the user's own. Raises `InputError`."""
+    path = kind if "." in kind else f"{PACKAGES[group]}.{kind}"
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise InputError(_unknown(group, kind))
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise InputError(f"{group}.kind={kind} needs the package {error.name}: install it") from error
+        raise InputError(_unknown(group, kind)) from error
+    if not hasattr(module, _entry(group)):
+        raise InputError(_unknown(group, kind))
+    return module
+
+
+def _entry(group: str) -> str:
+    return ENTRY.get(group, "build")
+
+
+def _unknown(group: str, kind: str) -> str:
+    if "." in kind:
+        return f"{group}.kind={kind} is no module with a function `{_entry(group)}`: check the path and PYTHONPATH"
+    there = ", ".join(kinds(group))
+    return f"{group}.kind={kind} does not exist; there are: {there}; a dotted kind names a module of your own"
