@@ -10,6 +10,7 @@ from medssl.branches import restore as restore_room
 from medssl.build import compatibility, loss_weights
 from medssl.build.kinds import call, check, filled, kinds, make, resolve
 from medssl.build.loss_weights import weights
+from medssl.engine.schedule import OptimizerSpec
 from medssl.models import gray
 from medssl.pretext import Pretext
 from medssl.recipe import in_steps
@@ -27,6 +28,7 @@ __all__ = [
     "decoder",
     "encoder",
     "kinds",
+    "optimizers",
     "pretrain_parts",
     "resolve",
     "resolved",
@@ -85,6 +87,11 @@ def crop(recipe: PretrainRecipe, samples: int, *, views: int | None = None, leve
     supplied = {"samples": samples, "spatial_dims": recipe.spatial_dims, "steps": recipe.train.steps}
     policy: CropPolicy = make("crop", recipe.crop, {**supplied, "views": views, "levels": levels})
     return policy
+
+
+def optimizers(recipe: Recipe) -> dict[str, OptimizerSpec]:
+    """What each player's optimizer is made of."""
+    return {name: OptimizerSpec(**dict(spec)) for name, spec in recipe.optimizers.items()}
 
 
 def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:

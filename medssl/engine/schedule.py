@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
@@ -16,27 +16,18 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
-class OptimizerSpec(Protocol):
-    """What one player's optimizer is made of; times as `medssl.times` reads them."""
+class OptimizerSpec(NamedTuple):
+    """What one player's optimizer is made of."""
 
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def lr(self) -> float: ...  # noqa: D102
-    @property
-    def momentum(self) -> float: ...  # noqa: D102
-    @property
-    def weight_decay(self) -> float: ...  # noqa: D102
-    @property
-    def betas(self) -> Sequence[float]: ...  # noqa: D102
-    @property
-    def schedule(self) -> Literal["cosine", "constant"]: ...  # noqa: D102
-    @property
-    def warmup(self) -> int | float | str: ...  # noqa: D102
-    @property
-    def final_lr(self) -> float: ...  # noqa: D102
-    @property
-    def clip(self) -> float | None: ...  # noqa: D102
+    kind: Literal["sgd", "adam", "adamw"]
+    lr: float
+    momentum: float  # of sgd
+    weight_decay: float
+    betas: Sequence[float]  # of adam and adamw
+    schedule: Literal["cosine", "constant"]
+    warmup: int | float | str  # a time, as `medssl.times` reads it
+    final_lr: float
+    clip: float | None  # the largest norm of this player's gradient
 
 
 class Weight(NamedTuple):

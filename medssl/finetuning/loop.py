@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medssl import patches, ranks, report
-from medssl.build import compatibility, finetune_setup
+from medssl.build import compatibility, finetune_setup, parts
 from medssl.engine import checkpoint, loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
@@ -18,10 +18,10 @@ from medssl.finetuning import evaluate
 from medssl.finetuning.state import BEST, LAST, FinetuneState, restore, save
 from medssl.patches import CaseCache, PatchDataset
 from medssl.recipe import in_steps
-from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory
+from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.runtime.subsets import leaks, subsets
 from medssl.times import steps_of
-from medssl.types import InputError, Interrupted
+from medssl.types import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,8 +87,23 @@ def _open(
     held = CaseCache(cache, task, patches.HELD // (1 + recipe.data.workers))  # each worker keeps its own
     recipe = in_steps(recipe, len(chosen["train"]))
     compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
-    run = FinetuneState(recipe, resolved, out, fabric, cache, chosen, task, made.augment, model, held, start, log)
-    run.optimizers = players.rebuild({"main": list(model.parameters())}, recipe.optimizers, {})
+    specs = parts.optimizers(recipe)
+    run = FinetuneState(
+        recipe=recipe,
+        resolved=resolved,
+        out=out,
+        fabric=fabric,
+        cache=cache,
+        log=log,
+        specs=specs,
+        optimizers=players.rebuild({"main": list(model.parameters())}, specs, {}),
+        origin=start,
+        subsets=chosen,
+        task=task,
+        augment=made.augment,
+        model=model,
+        held=held,
+    )
     for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test
         held.check(name)
     if content is not None:
@@ -164,26 +179,15 @@ def _step(
     run: FinetuneState, module: _FabricModule, batches: Iterator[tuple[Tensor, Tensor]], *, asked: bool
 ) -> dict[str, float]:
     """One optimizer step; returns learning rate and losses, averaged over ranks and accumulated parts."""
-    parts, values = run.recipe.train.accumulate, []
-    players.set_rates(run.optimizers, run.recipe.optimizers, run.step, run.steps)
-    for part in range(parts):
+
+    def forward() -> training.Part:
         x, target = run.fabric.to_device(next(batches))
-        with run.fabric.no_backward_sync(module, enabled=part < parts - 1 and ranks.world() > 1):
-            losses = run.task.loss(module(x), target).main
-            total = torch.stack(list(losses.values())).sum()
-            run.fabric.backward(total / parts)
-        values.append(torch.stack([loss.detach().float() for loss in losses.values()]))
-    rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
-    norms = players.norms(run.optimizers)
-    mine = torch.cat([torch.stack(values).mean(0), *(norm.float()[None] for norm in norms.values())])
-    mine = torch.cat([mine, mine.new_tensor([float(asked)])])
-    names = [*(f"loss.{k}" for k in losses), *finite.gradients(norms), "stop"]
-    found = dict(zip(names, ranks.gather(mine[None]).mean(0).tolist(), strict=True))
-    if bad := finite.not_finite(found):
-        finite.leave(run.fabric, InputError(finite.sentence(bad, run.step, list(run.optimizers))))
-    players.step(run.optimizers, run.recipe.optimizers, norms)
-    kept = {name: value for name, value in found.items() if name == "stop" or name.startswith("loss.")}
-    return {"lr": rates["lr.main"], **rates, **kept}
+        losses = run.task.loss(module(x), target).main
+        total = torch.stack(list(losses.values())).sum()
+        return training.Part(total, {f"loss.{name}": loss for name, loss in losses.items()})
+
+    values = training.step(run, module, forward, asked=asked)
+    return {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()} | values
 
 
 def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:

@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medssl.engine import checkpoint
 from medssl.runtime import finite, resume
+from medssl.runtime.training import TrainState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lightning_fabric import Fabric
     from torch import nn
-    from torch.optim import Optimizer
 
-    from medssl.data.cache import Cache
-    from medssl.engine.log import TrainLog
     from medssl.patches import Augment, CaseCache
     from medssl.recipe import FinetuneRecipe
-    from medssl.runtime.init_weights import Origin
     from medssl.tasks.task import Task
 
 BEST, LAST = "best.pt", resume.LAST
 
 
-@dataclass
-class FinetuneState:
+@dataclass(kw_only=True)
+class FinetuneState(TrainState):
     """All that one fine-tuning holds."""
 
     recipe: FinetuneRecipe
-    resolved: dict[str, Any]
-    out: Path
-    fabric: Fabric
-    cache: Cache
     subsets: dict[str, list[str]]
     task: Task
     augment: Augment
     model: nn.Module
     held: CaseCache
-    origin: Origin
-    log: TrainLog
-    optimizers: dict[str, Optimizer] = field(default_factory=dict)
-    step: int = 0  # steps done
     best: float | None = None  # validation score of best.pt
     best_step: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return self.recipe.train.steps
 
     def file(self, name: str) -> Path:
         """A checkpoint of this run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,9 +18,9 @@ from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.pretraining import pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.recipe import in_steps
-from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory
+from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.times import steps_of
-from medssl.types import InputError, Interrupted
+from medssl.types import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
-    from torch import Tensor
 
     from medssl.recipe import Options, PretrainRecipe
     from medssl.views import Batch
@@ -87,8 +86,9 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) ->
     parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
     torch.manual_seed(recipe.seed + ranks.rank())
     fabric.to_device(parts.pretext.double() if recipe.train.precision == "64" else parts.pretext)
+    timed = in_steps(recipe, len(ids))
     return PretrainState(
-        recipe=in_steps(recipe, len(ids)),
+        recipe=timed,
         resolved=build.resolved(recipe),
         out=out,
         fabric=fabric,
@@ -99,6 +99,7 @@ def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) ->
         maker=parts.views,
         policy=build.crop(recipe, len(ids[:few])),
         weights=parts.weights,
+        specs=build.optimizers(timed),
         delays=stages.delays(recipe, parts.pretext),
         watches=stages.watches(recipe),
         log=TrainLog(out if fabric.is_global_zero else None),
@@ -152,10 +153,10 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                 run.unlogged = stages.renew_boxes(run)
             module = run.fabric.setup_module(run.pretext)
             meter = Meter(run.fabric.device, _batches(run, start, stop))
-            for step in range(start, stop):
-                values = _step(run, module, meter, step, asked=stop_asked())
+            while run.step < stop:
+                values = _step(run, module, meter, asked=stop_asked())
                 interrupted = values.pop("stop") > 0
-                run.step = step + 1
+                run.step += 1
                 record = _record(run, values) | meter.read()
                 for warning in filter(None, [watch.see(values) for watch in run.watches]):
                     run.log.say(f"warning at step {run.step}: {warning}")
@@ -189,50 +190,27 @@ def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:
     )
 
 
-def _step(
-    run: PretrainState, module: _FabricModule, batches: Iterator[Batch], step: int, *, asked: bool
-) -> dict[str, float]:
+def _step(run: PretrainState, module: _FabricModule, batches: Iterator[Batch], *, asked: bool) -> dict[str, float]:
     """One step of every player; returns losses and diagnostics, averaged over ranks and accumulated parts."""
-    parts, values, samples = run.recipe.train.accumulate, [], []
-    players.set_rates(run.optimizers, run.recipe.optimizers, step, run.steps)
-    for part in range(parts):
-        batch = run.maker.finish(next(batches), run.fabric.device)
-        waits = part < parts - 1 and ranks.world() > 1
-        with run.fabric.no_backward_sync(module, enabled=waits):
-            losses = module(batch)
-            total = sum(run.weights[name](step) * loss for name, loss in losses.main.items())
-            total = total + sum(losses.adversaries.values())
-            run.fabric.backward(total / parts)
+
+    def forward() -> training.Part:
+        drawn = next(batches)
+        losses = module(run.maker.finish(drawn, run.fabric.device))
+        total = sum(run.weights[name](run.step) * loss for name, loss in losses.main.items())
         found = {f"loss.{name}": loss for name, loss in (losses.main | losses.adversaries).items()}
         found |= {f"metric.{name}": value for name, value in run.pretext.diagnostics.items()}
-        values.append(torch.stack([value.detach().double() for value in (*found.values(), total)]))
-        samples.append(batch.sample)
-    norms = players.norms(run.optimizers)
-    checked = torch.stack([norm.double() for norm in norms.values()])
-    mine = torch.cat([torch.stack(values).mean(0), checked, checked.new_tensor([float(asked)])])
-    of_ranks = ranks.gather(mine[None])
-    names = [*found, finite.TOTAL, *finite.gradients(norms), "stop"]
-    record = dict(zip(names, of_ranks.mean(0).tolist(), strict=True))
-    if bad := finite.not_finite(record):  # before the step: weights that it would spoil stay as they are
-        _refuse(run, step, bad, ranks.gather(torch.cat(samples)), of_ranks[:, [names.index(name) for name in bad]])
-    players.step(run.optimizers, run.recipe.optimizers, norms)
+        return training.Part(
+            total + sum(losses.adversaries.values()), found, [run.ids[i] for i in drawn.sample.tolist()]
+        )
+
+    values = training.step(run, module, forward, asked=asked)
     run.pretext.after_step()
-    return {name: record[name] for name in (*found, "stop")}
-
-
-def _refuse(run: PretrainState, step: int, bad: list[str], samples: Tensor, of_ranks: Tensor) -> NoReturn:
-    """Stop at what is not finite, naming the samples of the ranks that met it."""
-    met = ~torch.isfinite(of_ranks).all(1)
-    ids = [run.ids[i] for i in samples.reshape(len(met), -1)[met].flatten().tolist()]
-    message = finite.sentence(bad, step, list(run.optimizers), ids)
-    run.log.say(message)
-    finite.leave(run.fabric, InputError(message))
+    return values
 
 
 def _record(run: PretrainState, values: dict[str, float]) -> dict[str, float]:
     rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
-    main = {"step": run.step, "samples": run.step * run.recipe.train.batch, "lr": rates["lr.main"]}
-    return {**main, **rates, **values}
+    return {"step": run.step, "samples": run.step * run.recipe.train.batch, **rates, **values}
 
 
 def _summary(record: dict[str, float]) -> str:

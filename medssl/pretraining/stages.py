@@ -63,7 +63,7 @@ def enter(run: PretrainState, step: int) -> None:
     on = {loss for loss, weight in run.weights.items() if weight(step) > 0}
     on |= {rival for rival, first in _adversary_starts(run).items() if step >= first and "discrimination" in on}
     run.pretext.activate(on)
-    run.optimizers = players.rebuild(run.pretext.players(), run.recipe.optimizers, run.optimizers)
+    run.optimizers = players.rebuild(run.pretext.players(), run.specs, run.optimizers)
     if on != run.on:
         run.log.say(f"from step {step}: {', '.join(sorted(on))}; players: {', '.join(run.optimizers)}")
     run.on = on

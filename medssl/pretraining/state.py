@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Any
 from medssl.engine import checkpoint
 from medssl.pretraining import rank_consistency
 from medssl.runtime import finite, resume
-from medssl.runtime.init_weights import FRESH, Origin
+from medssl.runtime.training import TrainState
 from medssl.views import Sample, ViewsDataset
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lightning_fabric import Fabric
-    from torch.optim import Optimizer
-
-    from medssl.data.cache import Cache
     from medssl.engine.collapse import Watch
-    from medssl.engine.log import TrainLog
     from medssl.engine.schedule import Weight
     from medssl.pretext import Pretext
     from medssl.recipe import PretrainRecipe
@@ -35,26 +28,18 @@ class SameViews(ViewsDataset):
         return super().__getitem__((0, key[1]))
 
 
-@dataclass
-class PretrainState:
+@dataclass(kw_only=True)
+class PretrainState(TrainState):
     """All that one pretraining holds."""
 
     recipe: PretrainRecipe
-    resolved: dict[str, Any]
-    out: Path
-    fabric: Fabric
-    cache: Cache
     ids: list[str]
     pretext: Pretext
     maker: ViewMaker
     policy: CropPolicy
     weights: dict[str, Weight]
-    log: TrainLog
-    origin: Origin = FRESH
-    optimizers: dict[str, Optimizer] = field(default_factory=dict)
     fixed: bool = False  # each sample shows the same views at every step
     on: set[str] = field(default_factory=set)  # losses of the running stage
-    step: int = 0  # steps done
     delays: dict[str, int] = field(default_factory=dict)  # steps after its method's start at which a rival first plays
     unlogged: dict[str, float] = field(default_factory=dict)  # statistics of boxes that the next record will hold
     watches: list[Watch] = field(default_factory=list)
@@ -63,11 +48,6 @@ class PretrainState:
         """The views of the samples, as a data set."""
         kind = SameViews if self.fixed else ViewsDataset
         return kind(self.cache, self.ids, self.maker, self.policy, self.recipe.seed)
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return self.recipe.train.steps
 
 
 def save(run: PretrainState) -> None:

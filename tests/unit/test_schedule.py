@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from medssl.engine import players
-from medssl.engine.schedule import Weight, learning_rate
+from medssl.engine.schedule import OptimizerSpec, Weight, learning_rate
 from medssl.recipe import Optimizer
 
 
 def spec(**keys):
-    return Optimizer(**{"kind": "sgd", "lr": 0.03, **keys})
+    return OptimizerSpec(**dict(Optimizer(**{"kind": "sgd", "lr": 0.03, **keys})))
 
 
 def test_weight_is_off_before_its_start_and_ramps_linearly():

@@ -1,0 +1,97 @@
+"""What pretraining and fine-tuning share: the state of a training, and its step, accumulated, gathered and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import torch
+
+from medssl import ranks
+from medssl.engine import players
+from medssl.runtime import finite
+from medssl.runtime.init_weights import FRESH, Origin
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from lightning_fabric import Fabric
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from medssl.data.cache import Cache
+    from medssl.engine.log import TrainLog
+    from medssl.engine.schedule import OptimizerSpec
+    from medssl.recipe import Recipe
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """What every training holds."""
+
+    recipe: Recipe  # its times in steps or shares
+    resolved: dict[str, Any]
+    out: Path
+    fabric: Fabric
+    cache: Cache
+    log: TrainLog
+    specs: dict[str, OptimizerSpec]
+    optimizers: dict[str, Optimizer] = field(default_factory=dict)  # those of the players that play now
+    origin: Origin = FRESH
+    step: int = 0  # steps done
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.train.steps
+
+
+class Part(NamedTuple):
+    """What one forward found; scalars."""
+
+    total: Tensor  # whose gradient is taken
+    values: dict[str, Tensor]  # `loss.NAME` and `metric.NAME`, which are logged
+    samples: Sequence[str] = ()  # names of the samples it saw, to be said if a value is not finite
+
+
+def step(run: TrainState, module: Any, forward: Callable[[], Part], *, asked: bool) -> dict[str, float]:
+    """Make step `run.step` of every player; returns the values of `forward`, averaged over ranks and parts.
+
+    `forward` is called once for each accumulated part. `stop` among the values is above 0 if a rank was `asked` to.
+    Raises InputError, on the first rank, for what is not finite; the step is then not made.
+    """
+    parts = run.recipe.train.accumulate
+    players.set_rates(run.optimizers, run.specs, run.step, run.steps)
+    values: list[Tensor] = []
+    samples: list[str] = []
+    for number in range(parts):
+        with run.fabric.no_backward_sync(module, enabled=number < parts - 1 and ranks.world() > 1):
+            part = forward()
+            run.fabric.backward(part.total / parts)
+        values.append(torch.stack([value.detach().double() for value in (*part.values.values(), part.total)]))
+        samples += part.samples
+    norms = players.norms(run.optimizers)
+    checked = torch.stack([norm.double() for norm in norms.values()])
+    mine = torch.cat([torch.stack(values).mean(0), checked, checked.new_tensor([float(asked)])])
+    of_ranks = ranks.gather(mine[None])
+    names = [*part.values, finite.TOTAL, *finite.gradients(norms), "stop"]
+    record = dict(zip(names, of_ranks.mean(0).tolist(), strict=True))
+    if bad := finite.not_finite(record):  # before the step: weights that it would spoil stay as they are
+        _refuse(run, bad, samples, of_ranks[:, [names.index(name) for name in bad]])
+    players.step(run.optimizers, run.specs, norms)
+    return {name: record[name] for name in (*part.values, "stop")}
+
+
+def _refuse(run: TrainState, bad: Sequence[str], samples: list[str], of_ranks: Tensor) -> NoReturn:
+    """Stop at what is not finite, naming the samples of the ranks that met it."""
+    every: list[Any] = [samples]
+    if ranks.world() > 1:
+        every = [None] * ranks.world()
+        torch.distributed.all_gather_object(every, samples)
+    met = (~torch.isfinite(of_ranks).all(1)).tolist()
+    names = [name for rank, ill in zip(every, met, strict=True) if ill for name in rank]
+    message = finite.sentence(bad, run.step, list(run.optimizers), names)
+    run.log.say(message)
+    finite.leave(run.fabric, InputError(message))
