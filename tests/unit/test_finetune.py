@@ -269,7 +269,7 @@ def test_pretrained_and_scratch_see_the_same_and_start_from_the_same_head(cache,
     models = []
     for init in ("scratch", str(out)):
         torch.manual_seed(0)
-        model = loop.plan.network(made, task)
+        model = loop.finetune_setup.network(made, task)
         init_weights.start(model, options(out, init=init), task.parts)
         models.append((model.state_dict(), torch.rand(1)))
     (scratch, after_scratch), (loaded, after_loaded) = models
