@@ -72,7 +72,7 @@ class Pretext(nn.Module):
         return {"main": _unique(chain.from_iterable(parts)), **adversaries}
 
     def forward(self, views: Views) -> Losses:
-        """The active losses of one batch; each view is encoded at most once."""
+        """The active losses of one batch. Each view is encoded at most once, and so is what restoration starts from."""
         encode = functools.cache(lambda view: self._encode(views, view))
         main: dict[str, Tensor] = {}
         adversaries: dict[str, Tensor] = {}
@@ -81,7 +81,8 @@ class Pretext(nn.Module):
             main |= found.main
             adversaries |= found.adversaries
         if self.restore is not None and self.decoder is not None and self._active & {"restoration", "adversarial"}:
-            decoded = self.decoder(encode(0), views.x[0].shape[2:])
+            features = encode(0) if views.corrupted is None else self.encoder(views.corrupted)
+            decoded = self.decoder(features, views.x[0].shape[2:])
             reconstruction, loss = self.restore(decoded, views)
             if "restoration" in self._active:
                 main["restoration"] = loss

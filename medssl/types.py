@@ -35,21 +35,33 @@ class Window(NamedTuple):
 class View(NamedTuple):
     """One view of one sample, as numpy arrays in [0, 1]."""
 
-    x: np.ndarray  # (C,*S) float32: what the network sees
+    x: np.ndarray  # (C,*S) float32: what the method compares
     target: np.ndarray  # (C,*S) float32: the same geometry, without intensity changes and corruption
     mask: np.ndarray  # (1,*S) bool: true where the corruption erased or moved voxels
     window: Window
     drawn: Mapping[str, Any]  # the drawn parameters by transform name, enough to replay the view
+    corrupted: np.ndarray | None = None  # (C,*S) float32: x corrupted, for restoration; None: x is what it restores
+
+    @property
+    def seen(self) -> np.ndarray:
+        """What restoration starts from (C,*S)."""
+        return self.x if self.corrupted is None else self.corrupted
 
 
 class Views(NamedTuple):
-    """A batch of views. `x` is a tuple, since multi-crop views differ in size."""
+    """A batch of views. `x` is a tuple, since multi-crop views differ in size.
 
-    x: tuple[Tensor, ...]  # V tensors (B,C,*S) float32 in [0, 1]
+    With `views.corrupt_for=all` the views in `x` are corrupted, and restoration starts from view 0 as the method sees
+    it. With `restore` they are not, and `corrupted` holds view 0 as restoration sees it: the same crop, the same
+    changes of geometry and intensity, then the corruption.
+    """
+
+    x: tuple[Tensor, ...]  # V tensors (B,C,*S) float32 in [0, 1]: what the method compares
     target: Tensor  # (B,C,*S): restoration target of view 0
     mask: Tensor  # (B,1,*S) bool: where view 0 was corrupted
     sample: Tensor  # (B,) int64: index of the sample in the training set
     patient: Tensor  # (B,) int64: number of its patient in the training set
+    corrupted: Tensor | None = None  # (B,C,*S): what restoration starts from; None: view 0 of `x`
 
 
 class Losses(NamedTuple):

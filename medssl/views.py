@@ -1,7 +1,9 @@
-"""From a cached array to views: crop -> warp -> target = copy -> intensity -> corrupt = x.
+"""From a cached array to views: crop -> warp -> target = copy -> intensity = x -> corrupt.
 
-Crop, flip, rotation, elastic and resize are one map, sampled once. Geometry reaches target and input alike, so that
-only changes of intensity, erasures and shuffles are to be restored; `faithful` keeps the releases' order instead.
+The method compares views before the corruption, restoration starts from view 0 after it; with `corrupt_for: all` both
+see what is corrupted. Crop, flip, rotation, elastic and resize are one map, sampled once. Geometry reaches target and
+input alike, so that only changes of intensity, erasures and shuffles are to be restored; `faithful` keeps the releases'
+order instead.
 Shapes: C channels, *S the view's size, B batch.
 """
 
@@ -48,13 +50,18 @@ def build(
     warp: dict[str, Any] | None = None,
     intensity: list[dict[str, Any]] | None = None,
     corrupt: str | dict[str, Any] | None = "dira",
+    corrupt_for: Literal["auto", "restore", "all"] = "auto",
+    restores: bool = True,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> ViewMaker:
     """Make `count` views of one `size`, or of a list of sizes, one a view (multi-crop).
 
-    `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. `faithful` is the order of DiRA
-    (2D) and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to
-    be undone; intensity changes stay the preset's; in 2D the encoder sees gray as three equal channels, as DiRA's does.
+    `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. corrupt_for=restore corrupts
+    a copy of view 0, which is restored, and the method compares the views themselves; a sample is encoded once more,
+    and without restoration (`restores` false) nothing is corrupted. corrupt_for=all corrupts every view, for the method
+    as well, as DiRA's release does; auto is all where `faithful`, else restore. `faithful` is the order of DiRA (2D)
+    and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to be
+    undone; intensity changes stay the preset's; in 2D the encoder sees gray as three equal channels, as DiRA's does.
     device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps and
     changes whole batches: the same draws, the same images to 1e-3. `channels`: of the images, None if not known.
     Raises InputError for sizes that do not fit `spatial_dims` or `count`, and for settings that make no sense.
@@ -63,7 +70,10 @@ def build(
     recipe = modality_preset(
         preset, spatial_dims, channels, warp=geometry, intensity=intensity, corrupt=corrupt, faithful=faithful
     )
-    return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful, device=device)
+    apart = corrupt_for == "restore" or (corrupt_for == "auto" and not faithful)
+    if apart and not restores:
+        recipe = recipe._replace(corrupt=None)
+    return ViewMaker(_sizes(size, count, spatial_dims), recipe, faithful=faithful, apart=apart, device=device)
 
 
 Batch = Views | DeferredViews
@@ -89,9 +99,11 @@ class ViewMaker:
         preset: Preset,
         *,
         faithful: bool = False,
+        apart: bool = False,  # the corruption is for a copy of view 0
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
-        self.sizes, self.preset, self.faithful, self.device = tuple(sizes), preset, faithful, device
+        self.sizes, self.preset, self.device = tuple(sizes), preset, device
+        self.faithful, self.apart = faithful, apart and preset.corrupt is not None
 
     def __call__(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
@@ -100,27 +112,36 @@ class ViewMaker:
 
         `index` is the number under which `policy` knows the sample. Raises InputError for a NaN where a view looks.
         """
-        views = range(len(self.sizes))
-        return tuple(self._view(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
+        return tuple(self._view(source, case, drawn) for drawn in self._drawn(source, case, index, policy, rng))
 
     def drafts(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
     ) -> tuple[DeferredView, ...]:
         """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
-        views = range(len(self.sizes))
-        return tuple(self._draft(source, case, self._draw(source, case, index, view, policy, rng)) for view in views)
+        return tuple(self._draft(source, case, drawn) for drawn in self._drawn(source, case, index, policy, rng))
 
     def finish(self, batch: Batch, device: torch.device) -> Views:
         """Bring a batch to `device`, and make its views there if workers left that to it."""
         if isinstance(batch, DeferredViews):
-            made = [finish(drafts, self.preset, device) for drafts in batch.x]
-            batch = Views(tuple(x for x, _ in made), made[0][1], batch.mask, batch.sample, batch.patient)
+            made = [finish(drafts, self.preset, device, apart=self.apart) for drafts in batch.x]
+            x = tuple(view.x for view in made)
+            batch = Views(x, made[0].target, batch.mask, batch.sample, batch.patient, made[0].corrupted)
         x = tuple(view.to(device, non_blocking=True) for view in batch.x)
-        return Views(x, *(tensor.to(device, non_blocking=True) for tensor in batch[1:]))
+        target, mask, sample, patient = (tensor.to(device, non_blocking=True) for tensor in batch[1:5])
+        corrupted = None if batch.corrupted is None else batch.corrupted.to(device, non_blocking=True)
+        return Views(x, target, mask, sample, patient, corrupted)
 
     def whole(self, source: Any, case: Case, size: Sequence[int]) -> np.ndarray:
         """Resize the whole array, drawing nothing: (C,*size) float32 in [0,1]; what heat maps are made of."""
         return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)[1]
+
+    def _drawn(self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator) -> list[Drawn]:
+        """What each view drew; a corruption for restoration alone comes last, so that views are as they are without."""
+        drawn = [self._draw(source, case, index, view, policy, rng) for view in range(len(self.sizes))]
+        if self.apart and self.preset.corrupt is not None:
+            shape = (source.shape[0], *self.sizes[0])
+            drawn[0] = drawn[0]._replace(corrupt=self.preset.corrupt.draw(rng, shape))
+        return drawn
 
     def _draw(
         self, source: Any, case: Case, index: int, view: int, policy: CropPolicy, rng: np.random.Generator
@@ -130,7 +151,7 @@ class ViewMaker:
         window = policy.window(case.shape, index, rng, case.spacing, view)
         map_, moved = draw_warp(rng, window, size, case.spacing, self.preset.moves(window, case.spacing))
         changes = [transform.draw(rng, shape) for transform in self.preset.intensity]
-        corrupt = self.preset.corrupt.draw(rng, shape) if self.preset.corrupt else None
+        corrupt = self.preset.corrupt.draw(rng, shape) if self.preset.corrupt and not self.apart else None
         plain = compose(window, size, case.spacing) if self.faithful else None
         return Drawn(window, map_, plain, moved, changes, corrupt)
 
@@ -139,9 +160,9 @@ class ViewMaker:
         target = clean if drawn.plain is None else _sample(source, drawn.plain, case)[1]
         for transform, params in zip(self.preset.intensity, drawn.changes, strict=True):
             x = transform.apply(x, params)
-        if self.preset.corrupt is not None:
-            x = self.preset.corrupt.apply(x, drawn.corrupt)
-        return View(x, target, self._mask(x.shape, drawn), drawn.window, self._named(drawn))
+        corrupted = x if self.preset.corrupt is None else self.preset.corrupt.apply(x, drawn.corrupt)
+        seen = (x, corrupted) if self.apart else (corrupted, None)
+        return View(seen[0], target, self._mask(x.shape, drawn), drawn.window, self._named(drawn), seen[1])
 
     def _mask(self, shape: tuple[int, ...], drawn: Drawn) -> np.ndarray:
         if self.preset.corrupt is None:
@@ -208,7 +229,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         return DeferredViews(drafts, torch.stack([draft.mask for draft in drafts[0]]), number, patient)
     x = tuple(_stack([v.x for v in views]) for views in zip(*(sample.views for sample in samples), strict=True))
     first = [sample.views[0] for sample in samples]
-    return Views(x, _stack([view.target for view in first]), _stack([view.mask for view in first]), number, patient)
+    corrupted = [view.corrupted for view in first if view.corrupted is not None]
+    target, mask = _stack([view.target for view in first]), _stack([view.mask for view in first])
+    return Views(x, target, mask, number, patient, _stack(corrupted) if corrupted else None)
 
 
 def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]], *, cut: bool = True) -> np.ndarray:

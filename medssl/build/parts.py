@@ -44,7 +44,7 @@ SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set 
     "restore": ("spatial_dims", "in_channels", "out_channels"),
     "adversary": ("spatial_dims", "in_channels"),
     "crop": ("samples", "spatial_dims", "steps", "views", "levels"),
-    "views": ("spatial_dims", "channels"),
+    "views": ("spatial_dims", "channels", "restores"),
 }
 
 
@@ -76,7 +76,11 @@ def decoder(recipe: Recipe, on: Any) -> Any:
 
 def views(recipe: PretrainRecipe) -> ViewMaker:
     """What makes the views of a recipe."""
-    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
+    supplied = {
+        "spatial_dims": recipe.spatial_dims,
+        "channels": recipe.channels,
+        "restores": recipe.restore is not None,
+    }
     maker: ViewMaker = call(view_room.build, recipe.views, "views", supplied)
     return maker
 

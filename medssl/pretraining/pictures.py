@@ -62,9 +62,9 @@ def _heat(run: PretrainState, numbers: list[int]) -> dict[int, Tensor]:
 
 def _restored(run: PretrainState, data: ViewsDataset, epoch: int, number: int) -> restored.Restored:
     view = data[epoch, number].views[0]
-    x = torch.from_numpy(view.x)[None].to(run.fabric.device)
+    x = torch.from_numpy(view.seen)[None].to(run.fabric.device)
     made = run.pretext.reconstruct(x)[0].float().cpu().numpy()
-    return restored.Restored(run.ids[number], view.x, made, view.target, view.mask)
+    return restored.Restored(run.ids[number], view.seen, made, view.target, view.mask)
 
 
 def described(recipe: PretrainRecipe, policy: CropPolicy) -> str:
@@ -74,7 +74,10 @@ def described(recipe: PretrainRecipe, policy: CropPolicy) -> str:
     if policy.level is not None and policy.box(0) is None:
         crop += " before its first refresh (init=RUN shows its boxes)"
     order = ", published order" if made["faithful"] else ""
-    return f"views for {made['preset']}, corrupted by {_corruption(made['corrupt'])}, {crop}, seed {recipe.seed}{order}"
+    maker = parts.views(recipe)
+    corruption = _corruption(made["corrupt"] if maker.preset.corrupt else None)
+    alone = " for restoration alone" if maker.apart else ""
+    return f"views for {made['preset']}, corrupted by {corruption}{alone}, {crop}, seed {recipe.seed}{order}"
 
 
 def _corruption(spec: str | dict[str, Any] | None) -> str:

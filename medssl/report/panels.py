@@ -55,10 +55,10 @@ def draw_view(axes: Axes, view: View, axis: int, at: int, kind: str) -> None:
     dims = view.x.ndim - 1
     if kind == "input − target":
         limits: Any = {"cmap": TWO_SIDED, "vmin": -DIFFERENCE, "vmax": DIFFERENCE}
-        difference = strongest(cut(view.x - view.target, axis, at))
+        difference = strongest(cut(view.seen - view.target, axis, at))
         axes.imshow(difference, origin="upper" if dims == 2 else "lower", **limits)
     else:
-        _show(axes, cut(view.target if kind == "target" else view.x, axis, at), dims)
+        _show(axes, cut(view.target if kind == "target" else view.seen, axis, at), dims)
         if dims == 3 and kind == "target":
             number(axes, at, view.x.shape[axis + 1])
     _orient(axes, dims, 1.0)

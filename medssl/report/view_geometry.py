@@ -41,7 +41,7 @@ class Outline(NamedTuple):
 def place(view: View, case: Case) -> Place:
     """The place of a view, cut where its corruption shows, or in the middle where there is none."""
     map_ = compose(view.window, tuple(view.x.shape[1:]), case.spacing, **view.drawn["warp"])
-    return Place(map_, most_changed_slice(view.x - view.target, view.mask))
+    return Place(map_, most_changed_slice(view.seen - view.target, view.mask))
 
 
 def most_changed_slice(change: np.ndarray, mask: np.ndarray) -> tuple[int, ...]:

@@ -74,8 +74,16 @@ def _sampled(
     return torch.where(high > low, (x - low) / (high - low), 0.0)
 
 
-def finish(drafts: list[DeferredView], preset: Preset, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make one view of a batch on `device`: input and target (B,C,*S)."""
+class Made(NamedTuple):
+    """One view of a batch, tensors (B,C,*S): as the method sees it, its target, and what restoration starts from."""
+
+    x: torch.Tensor
+    target: torch.Tensor
+    corrupted: torch.Tensor | None  # None: x
+
+
+def finish(drafts: list[DeferredView], preset: Preset, device: torch.device, *, apart: bool = False) -> Made:
+    """Make one view of a batch on `device`; `apart`: the corruption is for restoration alone."""
     moved = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
     target = clean = moved.clamp(0, 1)
     if len(drafts[0].parts) > 1:
@@ -83,6 +91,5 @@ def finish(drafts: list[DeferredView], preset: Preset, device: torch.device) -> 
     x = moved if preset.keep_unclipped else clean
     for number, transform in enumerate(preset.intensity):
         x = transform.apply_batch(x, [d.changes[number] for d in drafts])
-    if preset.corrupt is not None:
-        x = preset.corrupt.apply_batch(x, [d.corrupt for d in drafts])
-    return x, target
+    corrupted = x if preset.corrupt is None else preset.corrupt.apply_batch(x, [d.corrupt for d in drafts])
+    return Made(x, target, corrupted) if apart else Made(corrupted, target, None)

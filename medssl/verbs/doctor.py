@@ -14,10 +14,11 @@ from medssl import __version__
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from medssl.pretext import Pretext
     from medssl.recipe import PretrainRecipe
+    from medssl.views import ViewMaker
 
 GIB = 1024**3
 EXTRAS = {
@@ -87,7 +88,7 @@ def _estimate(name: str) -> None:
     parts = pretrain_parts(recipe)
     pretext = parts.pretext
     count = sum(parameter.numel() for parameter in pretext.parameters())
-    seconds, batch, memory = _one_step(recipe, pretext, parts.views.sizes)
+    seconds, batch, memory = _one_step(recipe, pretext, parts.views)
     whole = seconds * recipe.train.batch / batch * recipe.train.steps / 3600
     print(f"\nrecipe {name}: {count / 1e6:.2f} M parameters ({4 * count / GIB:.2f} GiB, and as much again for moments)")
     used = "" if memory is None else f", up to {memory / GIB:.1f} GiB of memory"
@@ -97,9 +98,7 @@ def _estimate(name: str) -> None:
     )
 
 
-def _one_step(
-    recipe: PretrainRecipe, pretext: Pretext, sizes: Sequence[tuple[int, ...]]
-) -> tuple[float, int, int | None]:
+def _one_step(recipe: PretrainRecipe, pretext: Pretext, maker: ViewMaker) -> tuple[float, int, int | None]:
     """Seconds, batch and peak memory, if known, of a forward and backward pass on random views, warmed up."""
     import torch
 
@@ -110,21 +109,22 @@ def _one_step(
     pretext.to(device)
     wait = pretext.method.delays(batch) if pretext.method is not None else {}
     pretext.activate(set(pretext.names()) - set(wait))  # all but the adversaries that cannot play at the first step
-    views = _views(recipe.channels, sizes, batch, device)
+    views = _views(recipe.channels, maker, batch, device)
     _timed(lambda: _pass(pretext, views), device)
     seconds = _timed(lambda: _pass(pretext, views), device)
     return seconds, batch, peak_memory(device)
 
 
-def _views(channels: int, sizes: Sequence[tuple[int, ...]], batch: int, device: Any) -> Any:
+def _views(channels: int, maker: ViewMaker, batch: int, device: Any) -> Any:
     import torch
 
     from medssl.types import Views
 
     index = torch.arange(batch, device=device)
-    images = tuple(torch.rand(batch, channels, *size, device=device) for size in sizes)
-    mask = torch.zeros((batch, 1, *sizes[0]), dtype=torch.bool, device=device)
-    return Views(images, torch.rand_like(images[0]), mask, index, index)
+    images = tuple(torch.rand(batch, channels, *size, device=device) for size in maker.sizes)
+    mask = torch.zeros((batch, 1, *maker.sizes[0]), dtype=torch.bool, device=device)
+    corrupted = torch.rand_like(images[0]) if maker.apart else None
+    return Views(images, torch.rand_like(images[0]), mask, index, index, corrupted)
 
 
 def _pass(pretext: Pretext, views: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medssl import __version__
+from medssl import views as view_room
 from medssl.build import parts
 from medssl.types import InputError
 from medssl.verbs import doctor
@@ -74,9 +75,11 @@ def test_the_estimate_counts_the_parameters_of_the_recipe_and_multiplies_its_ste
 
 
 def test_views_of_several_sizes_are_timed_as_they_are():
-    views = doctor._views(2, [(8, 6), (4, 4)], 3, torch.device("cpu"))
+    maker = view_room.build(spatial_dims=2, size=[[8, 6], [4, 4]])
+    views = doctor._views(2, maker, 3, torch.device("cpu"))
     assert [x.shape for x in views.x] == [(3, 2, 8, 6), (3, 2, 4, 4)]
     assert (views.target.shape, views.mask.shape) == ((3, 2, 8, 6), (3, 1, 8, 6))
+    assert views.corrupted.shape == (3, 2, 8, 6)
 
 
 def test_only_pretraining_recipes_are_estimated(asked, capsys):

@@ -62,6 +62,24 @@ def backward(pretext: Pretext, weights: dict[str, float], views: Views) -> dict[
     return gradients(pretext)
 
 
+@pytest.mark.parametrize("name", ["moco_v2", "barlow_twins", None])
+def test_restoration_starts_from_the_corrupted_view_and_the_method_compares_the_clean_ones(name: str | None) -> None:
+    """Each is encoded once, and what nothing asks for is not encoded at all."""
+    pretext, clean = make(name, parts=1), batch()
+    apart = clean._replace(corrupted=clean.x[0] * (1 - clean.mask.double()))
+    encoded: list[torch.Tensor] = []
+    pretext.encoder.register_forward_pre_hook(lambda _, given: encoded.append(given[0]))
+    found = pretext(apart)
+    wanted = [apart.corrupted] if name is None else [*clean.x[: 1 if name == "moco_v2" else 2], apart.corrupted]
+    assert [id(x) for x in encoded] == [id(x) for x in wanted]
+    both = make(name, parts=1)(clean)
+    alone = make(None, parts=1)(clean._replace(x=(apart.corrupted,)))
+    if name is not None:
+        assert torch.equal(found.main["discrimination"], both.main["discrimination"])
+    assert torch.equal(found.main["restoration"], alone.main["restoration"])
+    assert not torch.equal(found.main["restoration"], both.main["restoration"])
+
+
 WEIGHTS = {"discrimination": 1.0, "restoration": 10.0, "adversarial": 0.001}
 
 

@@ -76,7 +76,7 @@ def test_pictures_are_what_training_sees(caches):
     found = data(caches["xray"], "xray", [32, 32])
     _, target, x, difference, *_ = panels(contact_sheet(found, [1], epoch=2))
     view = found[2, 1].views[0]
-    for axes, expected in ((target, view.target), (x, view.x), (difference, view.x - view.target)):
+    for axes, expected in ((target, view.target), (x, view.seen), (difference, view.seen - view.target)):
         np.testing.assert_allclose(axes.images[0].get_array(), expected[0], atol=1e-6)
 
 

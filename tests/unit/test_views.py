@@ -10,7 +10,7 @@ from medssl.crop import contrastive, random
 from medssl.data.cache import Case
 from medssl.data.phantom.cases import phantom_cache
 from medssl.transforms.modality import preset
-from medssl.transforms.resampling.warp import compose, warp
+from medssl.transforms.resampling.warp import compose, draw_warp, warp
 from medssl.types import InputError, Window
 
 PLAIN = {"intensity": [], "corrupt": None, "warp": {"flip": 0, "rotate": 0, "zoom": 0, "elastic": 0}}
@@ -120,11 +120,55 @@ def test_faithful_3d_restores_the_elastic_warp():
 def test_input_differs_from_target_only_where_the_mask_says(corrupt, shape):
     changed = 0
     for seed in range(12):
-        for view in make(texture(*shape), seed=seed, intensity=[], corrupt=corrupt):
+        for view in make(texture(*shape), seed=seed, intensity=[], corrupt=corrupt, corrupt_for="all"):
             outside = ~np.broadcast_to(view.mask, view.x.shape)
             assert np.array_equal(view.x[outside], view.target[outside])
             changed += not np.array_equal(view.x, view.target)
     assert changed > 6
+
+
+@pytest.mark.parametrize("corrupt", ["dira", "transvw", "genesis", "mask"])
+@pytest.mark.parametrize("shape", [(40, 50), (20, 24, 28)])
+def test_a_corruption_for_restoration_leaves_the_views_as_they_are_without_it(corrupt, shape):
+    changed = 0
+    for seed in range(12):
+        first, second = make(texture(*shape), seed=seed, corrupt=corrupt, corrupt_for="restore")
+        plain = make(texture(*shape), seed=seed, corrupt=None)
+        for view, without in zip((first, second), plain, strict=True):
+            assert np.array_equal(view.x, without.x)
+            assert np.array_equal(view.target, without.target)
+        assert first.corrupted is not None
+        outside = ~np.broadcast_to(first.mask, first.x.shape)
+        assert np.array_equal(first.seen[outside], first.x[outside])
+        assert second.seen is second.x
+        assert not second.mask.any()
+        changed += not np.array_equal(first.seen, first.x)
+    assert changed > 3
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_the_published_order_corrupts_every_view_in_the_order_of_its_draws(faithful):
+    image, changes = texture(40, 50), [{"kind": "gamma", "prob": 1.0}]
+    order = {"faithful": True} if faithful else {"corrupt_for": "all"}
+    found = make(image, intensity=changes, seed=4, **order)
+    maker, source, stream = views.build(spatial_dims=2, size=[16, 16], intensity=changes, **order), case(image), rng(4)
+    for view in found:
+        window = random.build().window(source.shape, 0, stream, source.spacing)
+        map_, _ = draw_warp(stream, window, (16, 16), source.spacing, maker.preset.moves(window, source.spacing))
+        steps = [*maker.preset.intensity, maker.preset.corrupt]
+        drawn = [step.draw(stream, (1, 16, 16)) for step in steps]
+        x = warp(image, map_, average=True)
+        for step, params in zip(steps, drawn, strict=True):
+            x = step.apply(x, params)
+        assert np.array_equal(view.x, x)
+        assert view.corrupted is None
+    assert any(view.mask.any() for view in found)
+
+
+def test_without_restoration_nothing_is_corrupted_unless_every_view_is_to_be():
+    assert views.build(spatial_dims=2, size=[16, 16], restores=False).preset.corrupt is None
+    every = views.build(spatial_dims=2, size=[16, 16], restores=False, corrupt_for="all")
+    assert every.preset.corrupt is not None
 
 
 def test_intensity_changes_never_touch_the_target():
@@ -138,7 +182,7 @@ def test_intensity_changes_never_touch_the_target():
 def test_what_was_drawn_makes_the_view_again_even_where_a_kind_comes_twice():
     image = texture(40, 40)
     twice = [{"kind": "gamma"}, {"kind": "blur_noise"}, {"kind": "gamma", "gamma": (2.0, 3.0)}]
-    view = make(image, intensity=twice, corrupt="dira", seed=1)[0]
+    view = make(image, intensity=twice, corrupt="dira", corrupt_for="all", seed=1)[0]
     assert list(view.drawn) == ["warp", "RandGammad", "RandBlurNoised", "RandGammad 3", "corrupt"]
     made = preset("ct", 2, intensity=twice)
     x = warp(image, compose(view.window, (16, 16), (1.0, 1.0), **view.drawn["warp"]), average=True)
@@ -310,6 +354,7 @@ def test_drafts_of_workers_become_the_views_that_workers_make(cache):
             expected = views.collate([made[key] for key in keys])
             assert (finished.x[0] - expected.x[0]).abs().max() < 1e-3
             assert (finished.target - expected.target).abs().max() < 1e-3
+            assert (finished.corrupted - expected.corrupted).abs().max() < 1e-3
             assert torch.equal(finished.mask, expected.mask)
             assert torch.equal(finished.sample, expected.sample)
 
