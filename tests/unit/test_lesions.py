@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +192,14 @@ def test_findings_survive_json(dims):
     for one, other in zip(again.candidates, image.candidates, strict=True):
         np.testing.assert_array_equal(one.region.mask, other.region.mask)
         assert one.region.start == other.region.start
+
+
+def test_the_example_of_the_docs_is_what_is_written():
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    row = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    image = Findings.from_json(row)
+    assert image.as_json() == row
+    assert image.candidates[0].region.mask.tolist() == [[True, True], [True, True], [False, True]]
 
 
 def test_classes_and_scores_are_chosen():
