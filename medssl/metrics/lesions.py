@@ -8,7 +8,7 @@ Coordinates are voxels in index order, (row, column) or (z, y, x). A box is half
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,12 +113,13 @@ class Findings:
     spacing: tuple[float, ...]  # mm, index order
     lesions: tuple[Lesion, ...] = ()
     candidates: tuple[Candidate, ...] = ()
-    shape: tuple[int, ...] | None = field(default=None)  # voxels of the image
+    shape: tuple[int, ...] | None = None  # voxels of the image
 
     def of_class(self, label: str) -> Findings:
         """The lesions and candidates of one class."""
-        lesions, candidates = (tuple(one for one in kind if one.label == label) for kind in self._both())
-        return Findings(self.spacing, lesions, candidates, self.shape)  # type: ignore[arg-type]
+        lesions = tuple(one for one in self.lesions if one.label == label)
+        candidates = tuple(one for one in self.candidates if one.label == label)
+        return Findings(self.spacing, lesions, candidates, self.shape)
 
     def above(self, threshold: float) -> Findings:
         """With the candidates whose score is `threshold` or more."""
@@ -145,9 +146,6 @@ class Findings:
         candidates = [Candidate(one["class"], region_from_json(one), one["score"]) for one in row["candidates"]]
         shape = None if row.get("shape") is None else tuple(row["shape"])
         return cls(tuple(row["spacing"]), tuple(lesions), tuple(candidates), shape)
-
-    def _both(self) -> tuple[tuple[Lesion, ...], tuple[Candidate, ...]]:
-        return self.lesions, self.candidates
 
 
 def region_from_json(entry: Mapping[str, Any]) -> Region:

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medssl.metrics import reference_lesions, run_lengths
+from medssl.metrics.candidates import ladder
+from medssl.metrics.detection_ap import average_precision
+from medssl.metrics.froc import froc
+from medssl.metrics.lesion_counts import one_to_one
 from medssl.metrics.lesions import Candidate, Findings, Lesion, Region
 from medssl.metrics.matching import DUPLICATE, FALSE, HIT, IGNORED, Rule, agreements, match
 from medssl.metrics.weak_boxes import overlap
@@ -192,6 +197,25 @@ def test_findings_survive_json(dims):
     for one, other in zip(again.candidates, image.candidates, strict=True):
         np.testing.assert_array_equal(one.region.mask, other.region.mask)
         assert one.region.start == other.region.start
+
+
+@pytest.mark.parametrize("rule", [Rule("centre"), Rule("distance"), Rule("iou", 0.1), Rule("overlap"), Rule("iobb")])
+def test_scores_follow_from_the_rows_alone(rule):
+    """Maps to candidates to JSON and back: the same curve, average precision and counts as before it."""
+    rng = np.random.default_rng(3)
+    images = []
+    for _ in range(12):
+        heat = ndimage.gaussian_filter(rng.random((3, 24, 24)), (0.5, 1.5, 1.5))
+        heat = (heat - heat.min()) / (heat.max() - heat.min())
+        truth = ndimage.gaussian_filter(heat + rng.normal(0, 0.3, heat.shape), 1) > rng.uniform(0.6, 0.8)
+        lesions = reference_lesions.from_classes(truth.astype(int), ["a"])
+        images.append(Findings((3.0, 1.0, 1.0), lesions, ladder(heat, "a"), heat.shape))
+    again = [Findings.from_json(json.loads(json.dumps(image.as_json()))) for image in images]
+    before, after = ([match(image, rule) for image in kind] for kind in (images, again))
+    assert froc(after).as_json() == froc(before).as_json()
+    assert 0 < froc(before).true[-1] < froc(before).true[-1] + froc(before).false[-1]
+    assert average_precision(after) == average_precision(before)
+    assert [one_to_one(one, 0.5) for one in after] == [one_to_one(one, 0.5) for one in before]
 
 
 def test_the_example_of_the_docs_is_what_is_written():
