@@ -107,6 +107,12 @@ def test_average_precision_agrees_with_its_definition():
         assert detection_ap.average_precision(images, "step") == pytest.approx(expected)
 
 
+def test_recalls_that_are_hundredths_are_reached():
+    """With 100 lesions each recall of COCO is that of a hit: none may be missed by rounding."""
+    images = [ranked([1, 0] * 100, 100)]
+    assert detection_ap.average_precision(images) == pytest.approx(slow_coco(images), abs=1e-12)
+
+
 def test_precision_of_classes_leaves_absent_ones_nan():
     square = Region.of_box((0, 0), (4, 4))
     image = Findings((1, 1), (Lesion("a", square),), (Candidate("a", square, 0.9), Candidate("b", square, 0.9)))
@@ -147,6 +153,13 @@ def test_brats_lesion_wise_scores():
     missed = brats.lesion_wise(np.zeros_like(truth), truth, (1, 1, 1), dilations=1)
     assert missed == (0, 374, 2, 0)
     assert brats.lesion_wise(~truth & False, ~truth & False, (1, 1, 1)) == (1, 0, 0, 0)
+
+
+def test_brats_leaves_out_lesions_of_the_least_volume():
+    truth = np.zeros((12, 12, 12), bool)
+    truth[1:5, 1:5, 1:5] = True
+    assert brats.lesion_wise(truth, truth, (1, 1, 1), least_mm3=64) == (1, 0, 0, 0)
+    assert brats.lesion_wise(truth, truth, (1, 1, 1), least_mm3=63).lesions == 1
 
 
 def test_brats_joins_lesions_whose_dilations_touch():

@@ -130,12 +130,20 @@ def test_what_hits_only_an_ignored_lesion_is_dropped():
     assert not found.negative
 
 
+def test_a_candidate_on_a_found_and_an_ignored_lesion_is_ignored():
+    lesions = (Lesion("a", box(0, 0, 4, 4)), Lesion("a", box(0, 4, 4, 8), ignore=True))
+    candidates = (Candidate("a", box(0, 0, 4, 4), 0.9), Candidate("a", box(0, 0, 4, 8), 0.8))
+    assert match(Findings((1, 1), lesions, candidates), Rule("iou", 0.5)).verdict.tolist() == [HIT, IGNORED]
+
+
 def test_equal_scores_do_not_depend_on_the_order_of_the_list():
-    candidates = [(0.5, (0, 0, 4, 8)), (0.5, (0, 0, 4, 4))]
+    """The candidate that agrees more goes first: the other way round it would find its lesion taken."""
+    candidates = [(0.5, (0, 2, 10, 12)), (0.5, (0, 0, 10, 9))]
     for given in (candidates, candidates[::-1]):
-        found = match(boxes([(0, 0, 4, 4)], given), Rule("iou", 0.1))
-        assert found.verdict.tolist() == [HIT, DUPLICATE]
-    assert len(match(boxes([(0, 0, 4, 4)], candidates), Rule("iou", 0.1), most=1).score) == 1
+        found = match(boxes([(0, 0, 10, 10), (0, 6, 10, 16)], given), Rule("iou", 0.3))
+        assert found.verdict.tolist() == [HIT, HIT]
+        assert found.lesion.tolist() == [0, 1]
+    assert len(match(boxes([(0, 0, 10, 10)], candidates), Rule("iou", 0.3), most=1).score) == 1
 
 
 def brute_force_match(image, threshold):

@@ -82,8 +82,8 @@ def two_level_interval(
 ) -> Interval:
     """Percentile bootstrap of the mean over seeds of `statistics[seed](indices)`: seeds and patients are resampled.
 
-    It covers .81 to .99 where it says .95, depending on what varies (see `mrmc`, which holds its level): for curves
-    whose statistic has no pseudo-values, never for a verdict. With one seed only the patients are resampled.
+    It covers .83 to .98 where it says .95, depending on what varies (docs/metrics.md; `mrmc` holds its level): for
+    statistics without pseudo-values, never for a verdict. With one seed only the patients are resampled.
     """
     cases, seeds = members(groups), len(statistics)
     full = np.array([statistic(np.arange(len(groups))) for statistic in statistics], dtype=float)
