@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Variant = Literal["monai", "deepmind", "pooled"]
-MARGIN = 1 + 1e-6  # distances are float32: one that equals the tolerance must not miss it
 
 
 def surface_dice(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float], tolerance: float) -> float:
@@ -30,7 +29,7 @@ def surface_dice(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[fl
     if not (prediction.any() and truth.any()):
         return 0.0 if prediction.any() or truth.any() else float("nan")
     one, other = (_tensor(mask)[None, None] for mask in (prediction, truth))
-    steps, reach = [float(step) for step in spacing], [tolerance * MARGIN]
+    steps, reach = [float(step) for step in spacing], [float(tolerance)]
     return float(compute_surface_dice(one, other, reach, include_background=True, spacing=steps, use_subvoxels=True))
 
 
