@@ -197,12 +197,12 @@ def report(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Out,
-    to: Annotated[Literal["safetensors"], typer.Option("--to", help="The format.")] = "safetensors",
+    to: Annotated[str, typer.Option("--to", help="The format, or a module of your own.")] = "safetensors",
 ) -> None:
     """Write the weights in a format that other tools read."""
-    from importlib import import_module
+    from medssl.kinds import resolve
 
-    print(import_module(f"medssl.export.{to}").export(run, out))
+    print(resolve("export", to).export(run, out))
 
 
 @app.command(epilog="Examples: medssl recipes; medssl recipes show phantom_tiny; medssl recipes schema")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
 PACKAGES = {
@@ -40,11 +42,17 @@ def resolve(group: str, kind: str) -> ModuleType:
         module = import_module(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise InputError(f"{group}.kind={kind} needs the package {error.name}: install it") from error
+            raise InputError(f"{_said(group, kind)} needs the package {error.name}: install it") from error
         raise InputError(_unknown(group, kind)) from error
     if not hasattr(module, _entry(group)):
         raise InputError(_unknown(group, kind))
     return module
+
+
+def named(function: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
+    """What `function` names of `supplied`: a module of a kind takes of what it is offered what it needs."""
+    wanted = inspect.signature(function).parameters
+    return {name: value for name, value in supplied.items() if name in wanted}
 
 
 def _entry(group: str) -> str:
@@ -52,7 +60,11 @@ def _entry(group: str) -> str:
 
 
 def _unknown(group: str, kind: str) -> str:
+    said = _said(group, kind)
     if "." in kind:
-        return f"{group}.kind={kind} is no module with a function `{_entry(group)}`: check the path and PYTHONPATH"
-    there = ", ".join(kinds(group))
-    return f"{group}.kind={kind} does not exist; there are: {there}; a dotted kind names a module of your own"
+        return f"{said} is no module with a function `{_entry(group)}`: check the path and PYTHONPATH"
+    return f"{said} does not exist; there are: {', '.join(kinds(group))}; a dotted kind names a module of your own"
+
+
+def _said(group: str, kind: str) -> str:
+    return f"--to {kind}" if group == "export" else f"{group}.kind={kind}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from medssl.kinds import named
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ class Pretext(nn.Module):
         _check(method, decoder, restore, adversary)
         self.encoder, self.method, self.decoder = encoder, method, decoder
         self.restore, self.adversary = restore, adversary
-        self._adversaries = _adversaries(method, adversary)
+        answers = {"discrimination": method, "adversarial": adversary}
+        played = {loss: part.adversaries() for loss, part in answers.items() if part is not None}
+        self._adversaries = {name: found for part in played.values() for name, found in part.items() if found}
+        self._answers = {
+            name: loss for loss, part in played.items() for name in part
+        }  # the main loss that each opposes
         self._trainable = self._parts()
         self._waiting = set(method.delays(1)) if method else set()
         self.activate(set(self.names()) - self._waiting)
@@ -54,12 +60,14 @@ class Pretext(nn.Module):
     def activate(self, names: Collection[str]) -> None:
         """Turn on exactly the losses in `names`.
 
-        A rival plays when the main loss it answers is on; one that its method makes wait (`starts`) must be named too.
+        An adversary plays when the main loss that it opposes is on; one that its method delays must be named too.
         """
         unknown = set(names) - set(self.names())
         if unknown:
             raise InputError(f"no such loss: {sorted(unknown)}; this pretext has {sorted(self.names())}")
-        adversaries = {r for r in self._adversaries if _answers(r) in names and (r in names or r not in self._waiting)}
+        adversaries = {
+            r for r in self._adversaries if self._answers[r] in names and (r in names or r not in self._waiting)
+        }
         self._active = {name for name in MAIN if name in names} | adversaries
         on = {id(p) for p in chain.from_iterable(self.players().values())}
         for parameter in chain(*self._trainable.values(), *self._adversaries.values()):
@@ -109,10 +117,10 @@ class Pretext(nn.Module):
         if self.method is not None:
             self.method.begin(self.encoder)
 
-    def after_step(self) -> None:
-        """Call after every step of the optimizers; the key encoder also follows while discrimination is off."""
+    def after_step(self, step: int = 0) -> None:
+        """Call after every step of the optimizers, numbered from 0; also while discrimination is off."""
         if self.method is not None:
-            self.method.after_step(self.encoder)
+            self.method.after_step(**named(self.method.after_step, {"encoder": self.encoder, "step": step}))
 
     @property
     def diagnostics(self) -> dict[str, Tensor]:
@@ -145,16 +153,6 @@ def _check(method: object, decoder: object, restore: object, adversary: object) 
         )
     if restore is not None and decoder is None:
         raise InputError("restore is set and decoder is null: add a decoder or set restore=null")
-
-
-def _adversaries(method: Method | None, adversary: Adversary | None) -> dict[str, list[nn.Parameter]]:
-    adversaries = method.adversaries() if method is not None else {}
-    judge = [p for p in adversary.parameters() if p.requires_grad] if adversary is not None else []
-    return adversaries | ({"discriminator": judge} if judge else {})
-
-
-def _answers(rival: str) -> str:
-    return "adversarial" if rival == "discriminator" else "discrimination"
 
 
 def _unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -21,6 +21,10 @@ class Adversary(nn.Module):
         super().__init__()
         self.discriminator, self.loss = discriminator, loss
 
+    def adversaries(self) -> dict[str, list[nn.Parameter]]:
+        """The discriminator's parameters, by the name of its loss."""
+        return {"discriminator": [p for p in self.discriminator.parameters() if p.requires_grad]}
+
     def forward(self, reconstruction_BC: Tensor, target_BC: Tensor) -> Losses:
         """Both losses of one batch; reconstruction and target pass the discriminator once each."""
         if not any(p.requires_grad for p in self.discriminator.parameters()):

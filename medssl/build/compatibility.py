@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from medssl.build import kinds
 from medssl.models import norm
 from medssl.models import sizes as size_room
 from medssl.times import steps_of
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from medssl.recipe import PretrainRecipe, Recipe
     from medssl.views import ViewMaker
 
-NORMLESS = {  # what takes the batch norm out of each part; of a method, that in its head
-    "encoder": "encoder.norm=group",
-    "decoder": "decoder.norm=group",
-    "method": "method.head_norm=none",
-}
 DRAWS = 100  # of corruptions, to see whether one masks anything
 
 
@@ -85,19 +81,35 @@ def batch(recipe: Recipe, world: int) -> None:
 def batch_norm(network: nn.Module, recipe: Recipe, world: int) -> None:
     """Raises InputError where a batch norm would see a single sample on each of `world` devices."""
     at_once = recipe.train.batch // recipe.train.accumulate  # what one forward sees over all devices
+    frozen = [name for name, module in network.named_modules() if _frozen(module)]  # copies of what is named anyway
     alone = {
         name.split(".")[0]: name
         for name, module in network.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         and at_once // (1 if isinstance(module, norm.SyncBatchNorm) else world) == 1
-        and ".key_encoder." not in name  # copies of encoder and head
+        and not any(f"{name}.".startswith(f"{copied}.") for copied in frozen)
     }
     if alone:
-        way_out = " and ".join(NORMLESS.get(part, f"another norm in {part}") for part in alone)
+        way_out = " and ".join(_another_norm(recipe, part) for part in alone)
         raise InputError(
             f"a batch of 1 a device has no batch statistics, but {next(iter(alone.values()))} is a batch norm: "
             f"raise train.batch, or set {way_out}"
         )
+
+
+def _frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def _another_norm(recipe: Recipe, part: str) -> str:
+    """The key of a part that takes its batch norm out, if its kind has one: `norm` or `..._norm`."""
+    if settings := getattr(recipe, part, None):
+        for key, norms in kinds.choices(kinds.resolve(part, settings["kind"]).build, "norm").items():
+            for other in ("group", "none"):
+                if other in norms:
+                    return f"{part}.{key}={other}"
+    return f"another norm in {part}"
 
 
 def optimizers(recipe: Recipe, players: Collection[str]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from medssl.kinds import PACKAGES, kinds, resolve
+from medssl.kinds import PACKAGES, kinds, named, resolve
 from medssl.recipe import suggest
 from medssl.types import InputError
 
@@ -29,8 +29,7 @@ def make(group: str, settings: Mapping[str, Any], supplied: Mapping[str, Any]) -
 def call(build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Mapping[str, Any]) -> Any:
     """`build` with checked `arguments` of the recipe and those of `supplied` that its signature names."""
     checked = check(build, arguments, where, supplied)
-    wanted = inspect.signature(build).parameters
-    return build(**checked, **{name: value for name, value in supplied.items() if name in wanted})
+    return build(**checked, **named(build, supplied))
 
 
 def check(
@@ -66,6 +65,12 @@ def _fields(build: Callable[..., Any], supplied: Collection[str]) -> dict[str, t
     annotated: Any = SimpleNamespace(__annotations__={name: p.annotation for name, p in parameters.items()})
     hints = get_type_hints(annotated, globalns=getattr(build, "__globals__", {}))
     return {name: (hints[name], ... if p.default is p.empty else p.default) for name, p in parameters.items()}
+
+
+def choices(build: Callable[..., Any], ending: str) -> dict[str, tuple[Any, ...]]:
+    """What may be chosen for each argument of `build` whose name ends so: name -> the literals of its type."""
+    others = [name for name in inspect.signature(build).parameters if not name.endswith(ending)]
+    return {name: get_args(kind) for name, (kind, _) in _fields(build, others).items()}
 
 
 def _sentence(problem: Any, where: str, names: Collection[str]) -> str:

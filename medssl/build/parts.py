@@ -40,7 +40,7 @@ __all__ = [
 SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set it
     "encoder": ("spatial_dims", "in_channels"),
     "decoder": ("spatial_dims", "channels", "strides"),
-    "method": ("encoder", "spatial_dims", "samples", "batch"),
+    "method": ("encoder", "spatial_dims", "samples", "batch", "steps"),
     "restore": ("spatial_dims", "in_channels", "out_channels"),
     "adversary": ("spatial_dims", "in_channels"),
     "crop": ("samples", "spatial_dims", "steps", "views", "levels"),
@@ -166,6 +166,7 @@ def _pretext(recipe: PretrainRecipe, net: Any, samples: int | None) -> Pretext:
     if recipe.method is not None:
         batch = recipe.train.batch // recipe.train.accumulate  # what one forward sees over all ranks
         supplied = {"encoder": net, "spatial_dims": dims, "samples": samples, "batch": batch}
+        supplied |= {"steps": recipe.train.steps}
         parts["method"] = make("method", _arguments(recipe, "method"), supplied)
     if recipe.restore is not None:  # without restoration a decoder would learn nothing
         parts["decoder"] = decoder(recipe, net)

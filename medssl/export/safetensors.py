@@ -11,6 +11,7 @@ from safetensors.torch import save
 from medssl import __version__
 from medssl.data import atomic
 from medssl.engine import checkpoint
+from medssl.kinds import resolve
 from medssl.models import gray
 from medssl.types import InputError
 
@@ -25,12 +26,13 @@ Images: preset {preset}, {channels} channel(s), {dims}D; see `config.json` for r
 {licence}
 ```python
 import json
+from importlib import import_module
+
 from safetensors.torch import load_file
-from medssl.models.encoder import {kind}
 
 recipe = json.load(open("config.json"))["recipe"]
 settings = {{name: value for name, value in recipe["encoder"].items() if name != "kind"}}
-encoder = {kind}.build(spatial_dims={dims}, in_channels={stem}, **settings){copies}
+encoder = import_module("{module}").build(spatial_dims={dims}, in_channels={stem}, **settings){copies}
 encoder.load_state_dict(load_file("encoder.safetensors"))
 ```
 
@@ -106,6 +108,6 @@ def _readme(content: dict[str, Any], parts: dict[str, dict[str, Tensor]]) -> str
         stem=gray.CHANNELS if gray.repeated(recipe) else recipe["channels"],
         copies="  # three copies of the gray image" if gray.repeated(recipe) else "",
         dims=recipe["spatial_dims"],
-        kind=recipe["encoder"]["kind"],
+        module=resolve("encoder", recipe["encoder"]["kind"]).__name__,
         licence=PATENT if recipe.get("restore") is not None else "",
     )

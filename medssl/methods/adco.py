@@ -27,6 +27,7 @@ class AdCo(base.Method):
     is the query, the last view the key and the only positive, and the random bank the only negatives.
     """
 
+    sooner = "lower method.negatives, or set method.init=gaussian, which needs no filling"
     filled: Tensor  # () rows of the bank that hold keys
 
     def __init__(
@@ -182,3 +183,6 @@ def build(
     bank = keys.gaussian(size, dim, seed)
     taus = (temperature, bank_temperature)
     return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude)
+
+
+overfit = keys.overfit

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
 
 class Method(nn.Module):
-    """A base method: its main loss is "discrimination"; a rival is parameters with a loss and optimizer of their own.
+    """A base method: its main loss is "discrimination"; an adversary is parameters with their own loss and optimizer.
 
-    `diagnostics` holds scalars by name, set by each forward.
+    A method of your own is a module with `build`, which gets what it names of `encoder`, `spatial_dims`, `samples` (of
+    the training set), `batch` (that one forward sees over all ranks) and `steps` (of the run); its other keyword-only
+    arguments are the method's keys in a recipe. The module may have `overfit(settings, views)`, too: the settings by
+    which `check=true` lets it learn a few samples by heart. `diagnostics` holds scalars by name, set by each forward.
+    `sooner` says what makes an adversary that is delayed start earlier, as the end of an error's sentence.
     """
+
+    sooner = ""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +51,11 @@ class Method(nn.Module):
             raise InputError(f"this method compares 2 views, views.count is {count}: set views.count=2")
 
     def adversaries(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters of each rival, by the name of its loss."""
+        """Parameters of each adversary, by the name of its loss."""
         return {}
 
     def delays(self, batch: int) -> dict[str, int]:
-        """First step, counted from the method's own start, of adversaries that wait, at `batch` samples a step.
+        """First step, counted from the method's own start, of delayed adversaries, at `batch` samples per step.
 
         Ask before the first step: it is counted from what the method holds then.
         """
@@ -59,7 +65,7 @@ class Method(nn.Module):
         """Call once at step 0, after initial weights are loaded, not on resume."""
 
     def after_step(self, encoder: nn.Module) -> None:
-        """Call after every step of the optimizers."""
+        """Call after every step of the optimizers; a method that names `step` as well gets its number, from 0."""
 
 
 def width(encoder: nn.Module) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,13 @@ from medssl.models import heads, norm
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medssl.types import Features, Views
 
 Exclude = Literal["patient", "sample", "none"]
 
+FEW = 0.9  # momentum at most: at 0.999 a key encoder would hardly have left its initial weights after few steps
 LARGEST = 65536  # the published size of both MoCo's queue and AdCo's bank
 
 
@@ -158,6 +161,16 @@ def check_momentum(momentum: float) -> None:
         raise InputError(
             f"method.momentum is {momentum}: give a number from 0 to 1 (0.999 as published, 1 stands still)"
         )
+
+
+def overfit(settings: Mapping[str, Any], views: int) -> dict[str, Any]:
+    """Settings by which a few samples, whose views stay the same, are learned by heart in a hundred steps.
+
+    One way, the encoder would learn the answers to view 0 and never be asked about view 1; in a run each view is now
+    one, now the other.
+    """
+    momentum = min(settings["momentum"], FEW)
+    return {**settings, "momentum": momentum, "symmetric": settings["symmetric"] or views == 2}
 
 
 def _local_batch_norm(module: nn.Module) -> bool:

@@ -120,3 +120,6 @@ def build(
     key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
     queue_KD = functional.normalize(keys.gaussian(size, dim, seed), dim=1)
     return MoCoV2(head, key_encoder, queue_KD, temperature, symmetric, exclude)
+
+
+overfit = keys.overfit

@@ -62,7 +62,7 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
         resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
     elif few is None and recipe.data.manifest is None and samples and options.init in (None, init_weights.SCRATCH):
         # Of a manifest only a bound is known yet, and `negatives: auto` goes by the number itself: `_begin` asks again.
-        stages.check(recipe, parts.weights, stages.delays(recipe, parts.pretext))
+        stages.check(recipe, parts.weights, parts.pretext)
     if fabric.is_global_zero:
         run_directory.claim(options)
         cases.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
@@ -112,7 +112,7 @@ def _begin(run: PretrainState, options: Options) -> None:
     run.log.say(run.origin.sentence())
     run.delays = stages.delays(run.recipe, run.pretext)  # a bank that was loaded full need not wait
     if not run.fixed:
-        stages.check(run.recipe, run.weights, run.delays)
+        stages.check(run.recipe, run.weights, run.pretext)
     run.pretext.begin()
     with torch.no_grad():
         for tensor in run.pretext.state_dict().values():
@@ -204,7 +204,7 @@ def _step(run: PretrainState, module: _FabricModule, batches: Iterator[Batch], *
         )
 
     values = training.step(run, module, forward, asked=asked)
-    run.pretext.after_step()
+    run.pretext.after_step(run.step)
     return values
 
 

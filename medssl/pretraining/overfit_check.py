@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 STEPS, SAMPLES = 100, 8
 FIRST, LAST = 5, 10  # records averaged at either end
-MOMENTUM = 0.9  # at most: at 0.999 a key encoder would hardly have left its initial weights after so few steps
 
 
 def check(recipe: PretrainRecipe, options: Options, train: Callable[..., PretrainState]) -> None:
@@ -34,7 +33,6 @@ def check(recipe: PretrainRecipe, options: Options, train: Callable[..., Pretrai
 
     Raises InputError if one of them does not learn.
     """
-    parts.validate(recipe)  # what shortening would hide: a loss that starts after the run
     small = shortened(recipe)
     with TemporaryDirectory() as folder:
         alone = {"out": folder, "check": False, "resume": False, "overwrite": False, "devices": 1, "num_nodes": 1}
@@ -55,23 +53,21 @@ def check(recipe: PretrainRecipe, options: Options, train: Callable[..., Pretrai
 
 def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe for a few samples and steps: all losses from step 0 at full weight, one batch of all samples."""
+    method = parts.validate(recipe).pretext.method  # and what shortening would hide: a loss that starts after the run
+    resolved = parts.resolved(recipe)
     now = {
         group: {**settings, "start": 0, "warmup": 0, "end": None}
         for group in ("method", "restore", "adversary")
-        if (settings := parts.resolved(recipe)[group]) is not None
+        if (settings := resolved[group]) is not None
     }
-    if "momentum" in now.get("method", {}):
-        now["method"]["momentum"] = min(now["method"]["momentum"], MOMENTUM)
-    # The views of a sample stay the same here: one way, the encoder would learn the answers to view 0 by heart and
-    # never be asked about view 1; in a run each view is now one, now the other.
-    if parts.resolved(recipe)["views"]["count"] == 2 and "symmetric" in now.get("method", {}):
-        now["method"]["symmetric"] = True
+    if "method" in now and (overfit := getattr(parts.resolve("method", now["method"]["kind"]), "overfit", None)):
+        now["method"] = overfit(now["method"], resolved["views"]["count"])
     short = {
         name: spec.model_copy(update={"warmup": 0.1 if isinstance(spec.warmup, str) else min(spec.warmup, STEPS // 10)})
         for name, spec in recipe.optimizers.items()
     }
-    if "bank" in short:  # held still: learned negatives always catch up with so few samples
-        short["bank"] = short["bank"].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
+    for name in method.adversaries() if method is not None else ():  # held still: with few samples they always catch up
+        short[name] = short[name].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
     few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
     train = recipe.train.model_copy(update={**few, "log_every": 1})
     # Steps of the whole run become the same share of the short one, as times written as shares do by themselves; what

@@ -24,15 +24,15 @@ def delays(recipe: PretrainRecipe, pretext: Pretext) -> dict[str, int]:
     return pretext.method.delays(recipe.train.batch) if pretext.method is not None else {}
 
 
-def check(recipe: PretrainRecipe, weights: Mapping[str, Weight], delays: Mapping[str, int]) -> None:
-    """Raises InputError where a rival would first play after the run, so that what the recipe names never happens."""
-    for name, wait in delays.items():
-        first = weights["discrimination"].start + wait
-        if first >= recipe.train.steps:
+def check(recipe: PretrainRecipe, weights: Mapping[str, Weight], pretext: Pretext) -> None:
+    """Raises InputError where an adversary would start after the run, so that what the recipe names never happens."""
+    for name, wait in delays(recipe, pretext).items():
+        first, steps = weights["discrimination"].start + wait, recipe.train.steps
+        if first >= steps:
+            sooner = pretext.method.sooner if pretext.method is not None else ""
             raise InputError(
-                f"the {name} would first play at step {first}, once keys have filled it, but the run has "
-                f"{recipe.train.steps} step(s): set train.steps above {first}, raise train.batch, lower "
-                "method.negatives, or set method.init=gaussian, which needs no filling"
+                f"the {name} would start at step {first}, {wait} after its method, but the run ends after {steps} "
+                f"step(s): set train.steps above {first}, or raise train.batch" + f", {sooner}" * bool(sooner)
             )
 
 

@@ -369,11 +369,11 @@ def test_a_bank_that_was_loaded_full_plays_from_the_first_step(recipe, straight,
 
 def test_a_bank_that_would_play_after_the_run_is_refused_before_data_is_read(recipe, straight, tmp_path):
     few = ("train.steps=2", "train.batch=2", "crop={kind: random}")
-    with pytest.raises(InputError, match=r"the bank would first play at step 2, .* the run has 2 step"):
+    with pytest.raises(InputError, match=r"the bank would start at step 2, .* the run ends after 2 step"):
         train(recipe, tmp_path / "a", *few)
     assert not (tmp_path / "a").exists()
     train(recipe, tmp_path / "b", f"init={straight}", *few)  # its bank is full
-    with pytest.raises(InputError, match="the bank would first play at step 2"):
+    with pytest.raises(InputError, match="the bank would start at step 2"):
         train(recipe, tmp_path / "c", f"init={straight}", "init_parts=[encoder]", *few)
 
 
