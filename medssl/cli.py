@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from medssl import __version__
-from medssl.types import InputError, Interrupted
+from medssl.terminal import RunCommand, fault, listening
 
 app = typer.Typer(
     name="medssl",
@@ -20,14 +19,15 @@ app = typer.Typer(
 )
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", help="Recipe keys and run options.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value]...", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
 Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
-UNWRITABLE = {
-    getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOSPC", "EDQUOT", "ENAMETOOLONG")
-}
 
 
 def _version(asked: bool) -> None:
@@ -109,28 +109,27 @@ def convert(manifest: Manifest, out: Out) -> None:
 @app.command(epilog="Example: medssl preview phantom_tiny --out views.png")
 def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.png")) -> None:
     """Draw the views a recipe makes: crop windows and boxes, targets, corruption."""
-    from medssl.recipe import load
-    from medssl.verbs.preview import preview as run
+    from medssl import api
 
-    run(*load("pretrain", recipe, overrides or []), out, Path(recipe).stem)
+    api.preview(recipe, overrides or [], out=out)
 
 
-@app.command(epilog="Example: medssl pretrain phantom_tiny out=runs/phantom train.steps=200")
+@app.command(cls=RunCommand, epilog="Example: medssl pretrain phantom_tiny out=runs/phantom train.steps=200")
 def pretrain(recipe: Recipe, overrides: Overrides = None) -> None:
     """Pretrain an encoder and decoder without labels. out=DIR is required; resume=true continues exactly."""
-    from medssl.pretraining.loop import pretrain as run
-    from medssl.recipe import load
+    from medssl import api
 
-    run(*load("pretrain", recipe, overrides or []))
+    api.pretrain(recipe, overrides or [])
 
 
-@app.command(epilog="Example: medssl finetune segment_3d data.cache=cache init=runs/pretrain out=runs/segment")
+@app.command(
+    cls=RunCommand, epilog="Example: medssl finetune segment_3d data.cache=cache init=runs/pretrain out=runs/segment"
+)
 def finetune(recipe: Recipe, overrides: Overrides = None) -> None:
     """Fine-tune for segmentation or classification from init=RUN or init=scratch."""
-    from medssl.finetuning.loop import finetune as run
-    from medssl.recipe import load
+    from medssl import api
 
-    run(*load("finetune", recipe, overrides or []))
+    api.finetune(recipe, overrides or [])
 
 
 @app.command(epilog="Example: medssl predict runs/segment scans/patient7 --out masks")
@@ -141,9 +140,9 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Write masks on the grid of the source, or predictions.csv for a classifier."""
-    from medssl.finetuning.predict import predict as start
+    from medssl import api
 
-    start(run, inputs, out, device=device)
+    api.predict(run, inputs, out, device=device)
 
 
 @app.command(epilog="Example: medssl embed runs/pretrain scans --out features.npz --pool all_levels")
@@ -172,13 +171,14 @@ def embed(
     start(run, inputs, out, level, pool, dense, untrained, seed, size, device)
 
 
-@app.command(epilog="Example: medssl benchmark phantom_tiny inits.pretrained=runs/phantom out=runs/benchmark")
+@app.command(
+    cls=RunCommand, epilog="Example: medssl benchmark phantom_tiny inits.pretrained=runs/phantom out=runs/benchmark"
+)
 def benchmark(recipe: Recipe, overrides: Overrides = None) -> None:
     """Fine-tune from several inits with several label fractions and seeds, and compare them."""
-    from medssl.benchmarking.loop import benchmark as run
-    from medssl.recipe import load
+    from medssl import api
 
-    run(*load("benchmark", recipe, overrides or []))
+    api.benchmark(recipe, overrides or [])
 
 
 @app.command(epilog="Example: medssl report runs/pretrain runs/segment --out report.html")
@@ -188,9 +188,9 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Show real 2D radiographs (burned-in text may show).")] = False,
 ) -> None:
     """Write one self-contained HTML file about runs."""
-    from medssl.report import build
+    from medssl import api
 
-    print(build(runs, out or runs[-1] / "report.html", pictures=pictures))
+    print(api.write_report(runs, out, pictures=pictures))
 
 
 @app.command(epilog="Example: medssl export runs/pretrain --to safetensors --out encoder")
@@ -200,9 +200,9 @@ def export(
     to: Annotated[str, typer.Option("--to", help="The format, or a module of your own.")] = "safetensors",
 ) -> None:
     """Write the weights in a format that other tools read."""
-    from medssl.kinds import resolve
+    from medssl import api
 
-    print(resolve("export", to).export(run, out))
+    print(api.export_weights(run, out, to=to))
 
 
 @app.command(epilog="Examples: medssl recipes; medssl recipes show phantom_tiny; medssl recipes schema")
@@ -227,38 +227,17 @@ def demo(
     run(out, short=short)
 
 
-def _fault(error: Exception) -> int:
-    """One sentence for what the user can mend; 75 for an interrupted run."""
-    sentence, code = _said(error)
-    print(f"medssl: {sentence}", file=sys.stderr)
-    return code
-
-
-def _said(error: Exception) -> tuple[str, int]:
-    """What to say of an error, and the exit code."""
-    if isinstance(error, (InputError, Interrupted)):
-        return str(error), 75 if isinstance(error, Interrupted) else 2
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        place = error.filename or "the output"
-        return f"{place} cannot be written or read ({error.strerror}): choose another place, or make room", 2
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-        return "the memory of this machine or device is too small: lower train.batch, or the size of the views", 2
-    if hasattr(error, "format_message"):  # of typer: a wrong option or argument
-        return f"{' '.join(error.format_message().split())} See `medssl --help`, or `medssl VERB --help`.", 2
-    name = type(error).__name__
-    return f"this is a fault of medssl, not of your input: {name}: {error}; --debug shows the traceback", 1
-
-
 def main() -> None:
     """Run the command line; `--debug` anywhere shows tracebacks."""
     debug = "--debug" in sys.argv
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        code = app(args=arguments or ["--help"], prog_name="medssl", standalone_mode=False)
+        with listening():
+            code = app(args=arguments or ["--help"], prog_name="medssl", standalone_mode=False)
     except Exception as error:
         if debug:
             raise
-        code = _fault(error)
+        code = fault(error)
     sys.exit(code)
 
 

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 class InputError(Exception):
     """What the user gave is wrong. The message is one sentence: what is wrong, both values, what to do. Exit code 2."""
 
+    quiet = False  # true where another rank says the same
+
 
 class Interrupted(Exception):  # noqa: N818  (not an error: the run stopped as asked, with a checkpoint written)
     """A signal stopped the run after a checkpoint was written. Exit code 75, so that a scheduler can requeue."""
+
+    quiet = False  # true where another rank says the same
 
 
 class Window(NamedTuple):

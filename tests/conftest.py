@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def said(caplog):
+    """What the library said since it was last asked."""
+    caplog.set_level(logging.INFO, "medssl")
+
+    def sentences() -> str:
+        found = "\n".join(record.getMessage() for record in caplog.records if record.name == "medssl")
+        caplog.clear()
+        return found
+
+    return sentences

@@ -18,6 +18,7 @@ from medssl.build import finetune_setup
 from medssl.engine import log
 from medssl.finetuning.evaluate import plain
 from medssl.finetuning.loop import tune
+from medssl.messages import say
 from medssl.runtime import cases, run_directory
 from medssl.types import InputError
 
@@ -51,8 +52,8 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         finetune_setup.check(grid.settings(recipe, cell, []))
     for cell in cells:
         grid.start(recipe, cell)
-    if options.check:
-        print(f"the recipe fits together: {len(cells)} runs")
+    if options.dry_run:
+        say(f"the recipe fits together, {len(cells)} runs; nothing was run")
         return
     out = run_directory.claim(options)
     if options.overwrite:
@@ -68,12 +69,12 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     for number, job in enumerate(jobs, 1):
         if job.cell not in done:
-            print(f"[{number} of {len(jobs)}] {job.cell.name}", flush=True)
+            say(f"[{number} of {len(jobs)}] {job.cell.name}")
             done[job.cell] = _run(job, options, out)
     table = summarise([done[cell] for cell in cells], grid.baseline(recipe))
     (out / SUMMARY).write_text(json.dumps(plain(table), indent=1) + "\n")
-    print(text(table))
-    print(report.build([out], out / "report.html", pictures=options.pictures))
+    say(text(table))
+    say(str(report.build([out], out / "report.html", pictures=options.pictures)))
 
 
 def _jobs(
@@ -112,7 +113,7 @@ def _run(job: Job, options: Options, out: Path) -> Line:
     folder = out / job.cell.folder
     fingerprint.write(folder, job.fingerprint)
     places = {"out": str(folder), "init": job.init, "resume": True}
-    results = tune(job.recipe, options.model_copy(update={**places, "overwrite": False, "check": False}))
+    results = tune(job.recipe, options.model_copy(update={**places, "overwrite": False, "dry_run": False}))
     test, score = results["test"], results["score"]
     line = {
         **job.cell._asdict(),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from medssl.data import atomic
+from medssl.messages import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,7 +98,7 @@ class Board:
 
 
 class TrainLog:
-    """Sentences: with the time into train.log, and onto the screen; with `folder` None it does nothing."""
+    """Sentences: with the time into train.log, and to whoever listens; with `folder` None it does nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / "train.log"
@@ -109,4 +109,4 @@ class TrainLog:
             return
         with self._path.open("a") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {sentence}\n")
-        print(sentence, file=sys.stdout, flush=True)
+        say(sentence)

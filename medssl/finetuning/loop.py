@@ -12,10 +12,10 @@ from medssl.build import compatibility, finetune_setup, parts
 from medssl.engine import checkpoint, loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
-from medssl.engine.progress import progress
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.finetuning import evaluate
 from medssl.finetuning.state import BEST, LAST, FinetuneState, restore, save
+from medssl.messages import progress, say
 from medssl.patches import CaseCache, PatchDataset
 from medssl.recipe import in_steps
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 
 def finetune(recipe: FinetuneRecipe, options: Options) -> None:
-    """Run, resume or (check=true) check a fine-tuning; what it makes lies in the run directory.
+    """Run, resume or (dry_run) check a fine-tuning; what it makes lies in the run directory.
 
     Raises `InputError` for whatever cannot work, `Interrupted` when a signal stopped the run after a checkpoint.
     """
-    if options.check:
+    if options.dry_run:
         finetune_setup.check(recipe)
-        print("the recipe fits together")
+        say("the recipe fits together; nothing was run")
         return
     tune(recipe, options)
     if ranks.rank() == 0:
         out = run_directory.path(options)
-        print(report.build([out], out / "report.html", pictures=options.pictures))
+        say(str(report.build([out], out / "report.html", pictures=options.pictures)))
 
 
 def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:

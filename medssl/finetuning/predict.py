@@ -14,7 +14,7 @@ from medssl.data import atomic, grid
 from medssl.data.read import nifti
 from medssl.data.reject import Rejected
 from medssl.engine import checkpoint
-from medssl.engine.progress import progress
+from medssl.messages import progress, say
 from medssl.models import weights
 from medssl.patches import network_input
 from medssl.recipe import FinetuneRecipe, Options, validate
@@ -72,7 +72,7 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
     if not done:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(rejected.items())[:3])
         raise InputError(f"none of the inputs could be predicted ({reasons or 'the folders are empty'})")
-    print(f"{done} images predicted, {len(rejected)} inputs left out -> {out}")
+    say(f"{done} images predicted, {len(rejected)} inputs left out -> {out}")
     return rejected
 
 
@@ -118,7 +118,7 @@ def _report(out: Path, lines: list[Line], rejected: dict[str, str]) -> None:
     if rejected:
         _write_table(out / "rejected.csv", ("source", "reason"), rejected.items())
     for source, reason in rejected.items():
-        print(f"left out: {source}: {reason}")
+        say(f"left out: {source}: {reason}")
 
 
 def _write_table(path: Path, head: Sequence[str], lines: Iterable[Sequence[str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +14,8 @@ from medssl.build import parts as build
 from medssl.engine import loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
-from medssl.engine.progress import progress
 from medssl.engine.signals import stop_requests, stops_at_once
+from medssl.messages import progress, say
 from medssl.pretraining import pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.recipe import in_steps
@@ -24,7 +25,6 @@ from medssl.types import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
 
 def pretrain(recipe: PretrainRecipe, options: Options) -> None:
-    """Run, resume or (check=true) try a pretraining recipe; what it makes lies in the run directory.
+    """Run, resume or (overfit_check, dry_run) try a pretraining recipe; what it makes lies in the run directory.
 
     Raises InputError for whatever cannot work, Interrupted when a signal stopped the run after a checkpoint.
     """
-    if options.check:
+    if options.dry_run:
+        _dry_run(recipe, options)
+    elif options.overfit_check:
         from medssl.pretraining.overfit_check import check
 
         check(recipe, options, train)
@@ -48,7 +50,16 @@ def pretrain(recipe: PretrainRecipe, options: Options) -> None:
         if run.fabric.is_global_zero:
             if options.pictures or not run_directory.radiographs(run.resolved, run.cache):
                 pictures.draw(run)
-            print(report.build([run.out], run.out / "report.html", pictures=options.pictures))
+            say(str(report.build([run.out], run.out / "report.html", pictures=options.pictures)))
+
+
+def _dry_run(recipe: PretrainRecipe, options: Options) -> None:
+    """Check a recipe, with the number of its samples if it names data. Raises InputError."""
+    data, world = recipe.data, options.devices * options.num_nodes
+    build.validate(recipe, world=world)
+    if any(source is not None for source in (data.cache, data.manifest, data.phantom)):
+        build.validate(recipe, world=world, samples=cases.expected(data, Path(options.out or "")))
+    say("the recipe fits together; nothing was run")
 
 
 def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> PretrainState:

@@ -1,4 +1,4 @@
-"""`medssl pretrain RECIPE check=true`: over-fit a few samples, all losses on from the start, and say what learned."""
+"""`medssl pretrain RECIPE overfit_check=true`: learn a few samples by heart, all losses on, and say what learned."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from medssl import views
 from medssl.build import parts
 from medssl.engine import log
 from medssl.engine.collapse import CollapseWatch
+from medssl.messages import say
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -35,20 +36,27 @@ def check(recipe: PretrainRecipe, options: Options, train: Callable[..., Pretrai
     """
     small = shortened(recipe)
     with TemporaryDirectory() as folder:
-        alone = {"out": folder, "check": False, "resume": False, "overwrite": False, "devices": 1, "num_nodes": 1}
+        alone = {
+            "out": folder,
+            "overfit_check": False,
+            "resume": False,
+            "overwrite": False,
+            "devices": 1,
+            "num_nodes": 1,
+        }
         try:
             run = train(small, options.model_copy(update=alone), few=small.train.batch)
         except Interrupted as stop:
             raise Interrupted("stopped before the check had a verdict: nothing of it is kept") from stop
         lines = verdicts(run, log.read(Path(folder) / "metrics.jsonl"))
-    print(f"after {STEPS} steps on {len(run.ids)} samples:")
+    say(f"after {STEPS} steps on {len(run.ids)} samples:")
     for _, line in lines:
-        print(f"  {line}")
+        say(f"  {line}")
     if not all(learns for learns, _ in lines):
         raise InputError(
             "the recipe does not learn even a few samples by heart: see above; first try optimizers.main.lr"
         )
-    print("the recipe learns these few samples; whether what it learns transfers, only a fine-tuning shows")
+    say("the recipe learns these few samples; whether what it learns transfers, only a fine-tuning shows")
 
 
 def shortened(recipe: PretrainRecipe) -> PretrainRecipe:

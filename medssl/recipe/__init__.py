@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sysconfig
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from medssl.messages import warn
 from medssl.recipe.epochs import ambiguous_times, in_steps
 from medssl.recipe.frame import (
     FRAMES,
@@ -18,29 +20,41 @@ from medssl.recipe.frame import (
     PretrainRecipe,
     Recipe,
     Train,
+    options_help,
     suggest,
     validate,
 )
-from medssl.recipe.text import parse, put, split
+from medssl.recipe.shipped import Listed, find, folder, listed, shipped
+from medssl.recipe.text import parse, plain_values, put, split
 from medssl.types import InputError
+
+Source = str | os.PathLike[str] | Mapping[str, Any]  # of a recipe
+Changes = Sequence[str] | Mapping[str, Any]  # to it
 
 __all__ = [
     "FRAMES",
     "AnyRecipe",
     "BenchmarkRecipe",
+    "Changes",
     "Data",
     "FinetuneRecipe",
+    "Listed",
     "Optimizer",
     "Options",
     "PretrainRecipe",
     "Recipe",
+    "Source",
     "Train",
+    "changes",
     "find",
     "folder",
     "in_steps",
+    "listed",
     "load",
+    "options_help",
     "parse",
     "put",
+    "read",
     "shipped",
     "split",
     "suggest",
@@ -48,46 +62,61 @@ __all__ = [
 ]
 
 
-def folder() -> Path:
-    """Where the shipped recipes lie: in the repository, or in the data folder of the installed package."""
-    beside = Path(__file__).parents[2] / "recipes"
-    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "medssl" / "recipes"
+def load(verb: str, recipe: Source, overrides: Changes = ()) -> tuple[Any, Options]:
+    """Read a recipe, apply overrides, and check both: the verb's recipe (see FRAMES) and run options.
 
-
-def shipped(verb: str | None = None) -> list[Path]:
-    """The recipes that come with medssl, of one verb or of all."""
-    return sorted(folder().glob(f"{verb or '*'}/*.yaml"))
-
-
-def find(verb: str, name: str) -> Path:
-    """The file of a recipe: a path, or the name of a shipped recipe of that verb."""
-    if name.endswith((".yaml", ".yml")):
-        if Path(name).is_file():
-            return Path(name)
-        raise InputError(f"recipe file {name} does not exist: `medssl recipes` lists the ones that come with medssl")
-    names = {path.stem: path for path in shipped(verb)}
-    if name not in names:
-        raise InputError(f"no {verb} recipe is called '{name}'{suggest(name, names)}: `medssl recipes` lists them")
-    return names[name]
-
-
-def load(verb: str, name: str, overrides: list[str]) -> tuple[Any, Options]:
-    """Read a recipe, apply `key.sub=value` overrides, and check both: the verb's recipe (see FRAMES) and run options.
-
-    Raises `InputError` with one sentence that names the key, what was given and what would fit.
+    `recipe` is the name of a shipped recipe, a file, or the recipe's groups; `overrides` are words `key.sub=value`, or
+    the keys with their values. Raises `InputError` with one sentence that names the key, what was given and what would
+    fit.
     """
-    path = find(verb, name)
+    where, content = read(verb, recipe)
+    options: dict[str, Any] = {}
+    for key, value in changes(overrides):
+        if key.split(".")[0] in Options.model_fields:
+            options[key] = value
+        else:
+            put(content, key, value)
+    found, asked = validate(FRAMES[verb], content, where), validate(Options, options, "run options")
+    for key in ambiguous_times(content) if verb != "benchmark" else ():
+        _warn(f"{key}=1.0 means the whole run: write '100%' for that, and '1 step' (or 1) for one step")
+    return found, _told_apart(asked, verb)
+
+
+def read(verb: str, recipe: Source) -> tuple[str, dict[str, Any]]:
+    """What to call a recipe in errors, and its groups as they are written. Raises `InputError`."""
+    if not isinstance(recipe, str | os.PathLike):
+        return "the recipe", plain_values(recipe)
+    path = find(verb, os.fspath(recipe))
     try:
         content = parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise InputError(f"recipe {path} is not a text file: give a YAML file, or the name of a recipe") from error
     if not isinstance(content, dict):
         raise InputError(f"recipe {path} must hold groups such as `train:`, but it holds {content!r}")
-    options: dict[str, Any] = {}
-    for override in overrides:
-        key, value = split(override)
-        if key.split(".")[0] in Options.model_fields:
-            options[key] = value
-        else:
-            put(content, key, value)
-    return validate(FRAMES[verb], content, f"recipe {path.stem}"), validate(Options, options, "run options")
+    return f"recipe {path.stem}", content
+
+
+def changes(overrides: Changes) -> list[tuple[str, Any]]:
+    """Overrides as keys with their values. Raises `InputError`."""
+    if isinstance(overrides, Mapping):
+        return [(key, plain_values(value)) for key, value in overrides.items()]
+    if isinstance(overrides, str):
+        raise InputError(f"overrides must be a list of key=value, or keys with their values, but {overrides!r} is text")
+    return [split(override) for override in overrides]
+
+
+def _told_apart(options: Options, verb: str) -> Options:
+    """Options without `check`, the old name of two things."""
+    if options.overfit_check and verb != "pretrain":
+        raise InputError(f"overfit_check belongs to `medssl pretrain`: dry_run=true checks a {verb} recipe")
+    if not options.check:
+        return options
+    name = "overfit_check" if verb == "pretrain" else "dry_run"
+    _warn(f"check=true is now called {name}=true")
+    return options.model_copy(update={"check": False, name: True})
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Say it once: a benchmark reads its recipes many times."""
+    warn(f"warning: {sentence}")

@@ -152,20 +152,46 @@ class BenchmarkRecipe(Group):
         return self.model_dump(mode="json")
 
 
-class Options(Group):
-    """Run options: written `key=value` like the rest, but no part of the recipe nor of its hash."""
+NOT_OF = {  # run options that a verb has no use for
+    "finetune": ("overfit_check",),
+    "benchmark": ("init", "init_parts", "overfit_check", "devices", "num_nodes", "strategy"),
+}
 
-    out: str | None = None
-    init: str | None = None
-    init_parts: str | list[str] | None = None
-    resume: bool = False
-    overwrite: bool = False
-    check: bool = False
-    pictures: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: Positive = 1
-    num_nodes: Positive = 1
-    strategy: str = "auto"
+
+class Options(Group):
+    """Run options: written `key=value` like the rest, but no part of the recipe nor of its hash.
+
+    Their descriptions are what --help says (`medssl.recipe.options_help`).
+    """
+
+    out: Annotated[str | None, Field(description="DIR|the run directory; required")] = None
+    init: Annotated[str | None, Field(description="RUN|FILE|weights to start from; scratch: none")] = None
+    init_parts: Annotated[
+        str | list[str] | None, Field(description="[encoder,...]|which parts of init to load; default: all that fit")
+    ] = None
+    resume: Annotated[bool, Field(description="true|continue the run in out exactly where it stopped")] = False
+    overwrite: Annotated[bool, Field(description="true|replace the run in out")] = False
+    overfit_check: Annotated[
+        bool, Field(description="true|learn a few samples by heart, say which losses learn, and keep nothing")
+    ] = False
+    dry_run: Annotated[bool, Field(description="true|check the recipe without running it")] = False
+    check: bool = False  # as these two were called before there were two
+    pictures: Annotated[
+        bool, Field(description="true|show real radiographs in report and figures (burned-in text may show)")
+    ] = False
+    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto|cpu|cuda|where to compute")] = "auto"
+    devices: Annotated[Positive, Field(description="N|devices per node")] = 1
+    num_nodes: Annotated[Positive, Field(description="N|nodes, each started by torchrun or SLURM")] = 1
+    strategy: Annotated[str, Field(description="auto|ddp|how several devices work together")] = "auto"
+
+
+def options_help(verb: str) -> list[tuple[str, str]]:
+    """The run options of a verb, as they are written and what they do."""
+    fields = {name: field.description for name, field in Options.model_fields.items() if field.description}
+    for name in NOT_OF.get(verb, ()):
+        del fields[name]
+    parts = {name: text.rsplit("|", 1) for name, text in fields.items()}
+    return [(f"{name}={written}", meaning) for name, (written, meaning) in parts.items()]
 
 
 FRAMES: dict[str, type[Group]] = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "benchmark": BenchmarkRecipe}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -40,6 +42,15 @@ def split(override: str) -> tuple[str, Any]:
     if not sign or not key or not all(key.split(".")):
         raise InputError(f"'{override}' is not of the form key.sub=value, for example train.steps=100")
     return key, parse(text, f"the value of {key}")
+
+
+def plain_values(value: Any) -> Any:
+    """A value from Python as YAML would give it: mappings as dictionaries, tuples as lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(part) for part in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def put(content: dict[str, Any], key: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medssl.data import manifest
 from medssl.data.cache import Cache
-from medssl.engine.progress import progress
+from medssl.messages import progress, say
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def provide(data: Data, out: Path, preset: str) -> None:
     if data.manifest is not None:
         from medssl.data.prepare import prepare
 
-        print(f"preparing {data.manifest} into {where} (preset {preset}); data.cache={where} uses it again", flush=True)
+        say(f"preparing {data.manifest} into {where} (preset {preset}); data.cache={where} uses it again")
         try:
             with progress() as update:
                 prepare(Path(data.manifest), where, preset=preset, progress=update)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 
 from medssl import ranks
-from medssl.types import InputError
+from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,8 +67,10 @@ def check_weights(fabric: Fabric, model: nn.Module, step: int) -> None:
         leave(fabric, InputError(message))
 
 
-def leave(fabric: Fabric, error: Exception) -> NoReturn:
-    """The first rank speaks for all: were others to fail as well, the launcher might kill it before it has spoken."""
-    if fabric.is_global_zero:
-        raise error
-    raise SystemExit(0)
+def leave(fabric: Fabric, error: InputError | Interrupted) -> NoReturn:
+    """End the run on this rank. The first speaks for all: on the others the error is `quiet`, and no failure.
+
+    Were their processes to fail as well, the launcher might kill the first before it has spoken.
+    """
+    error.quiet = not fabric.is_global_zero
+    raise error

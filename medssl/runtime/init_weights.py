@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,7 +54,7 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     asked = options.init_parts or list(default)
     parts = [asked] if isinstance(asked, str) else list(asked)
     path = checkpoint.find(options.init)
-    content, tensors = _about(path), weights.read(path)
+    content, tensors = about(path), weights.read(path)
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
     # weights that saw gray as three equal channels say the same of one channel
@@ -98,13 +99,22 @@ def _parts(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.split(".")[0] for name in names))
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """What a checkpoint of ours says beside its weights; nothing for weights of other tools."""
+def about(path: Path) -> dict[str, Any]:
+    """What a checkpoint of ours says beside its weights, or config.json beside exported ones; else nothing."""
     if path.suffix == ".safetensors":
-        return {}
+        return _exported(path.with_name("config.json"))
     try:
         return checkpoint.load(path)
     except InputError:  # no checkpoint of ours: `weights.read` judges it
+        return {}
+
+
+def _exported(config: Path) -> dict[str, Any]:
+    """What `medssl export` wrote beside weights, as a checkpoint says it."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        return {key: content[key] for key in ("verb", "recipe", "preprocessing")} | {"state": {"step": content["step"]}}
+    except (OSError, ValueError, KeyError, TypeError):  # of another tool
         return {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from lightning_fabric.plugins.precision import DoublePrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from medssl import ranks
+from medssl.messages import warn
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def fabric(options: Options, precision: str) -> Fabric:
         **PRECISION["32" if instead else precision],
     )
     if instead and made.is_global_zero:
-        print(
-            "train.precision=bf16 is for CUDA: on a CPU its gradients can be wrong, so this is float32", file=sys.stderr
-        )
+        warn("train.precision=bf16 is used on CUDA only: this run on a CPU computes in float32")
     return made
 
 

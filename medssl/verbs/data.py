@@ -1,11 +1,11 @@
-"""`medssl scan`, `prepare` and `convert`: the data verbs with their progress bars and closing lines."""
+"""`medssl scan`, `prepare` and `convert`: the data verbs: their words as values, and their closing lines."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
-from medssl.engine.progress import progress
+from medssl import api
 from medssl.types import InputError
 
 
@@ -23,22 +23,18 @@ def scan(
     key: Path | None,
 ) -> None:
     """Write `out` and its companions, and print what was found and why files were left out."""
-    from medssl.data.scan.scan import scan as run
-
-    with progress() as update:
-        found = run(
-            folders,
-            out,
-            labels=labels,
-            pairs=tuple(pairs),
-            table=table,
-            id_column=id_column,
-            columns=_pairs(columns),
-            split=None if split is None else _numbers(split, "--split"),
-            seed=seed,
-            key=key,
-            progress=update,
-        )
+    found = api.scan(
+        folders,
+        out,
+        labels=labels,
+        pair=pairs,
+        table=table,
+        id=id_column,
+        columns=_pairs(columns),
+        split=None if split is None else _numbers(split, "--split"),
+        seed=seed,
+        key=key,
+    )
     kinds = Counter(row.modality for row in found.rows)
     print(f"{len(found.rows)} images ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}) -> {out}")
     for reason, number in Counter(left.reason for left in found.rejected).most_common():
@@ -49,18 +45,14 @@ def scan(
 
 def prepare(manifest: Path, out: Path, *, preset: str, spacing: str | None, channels: str | None, workers: int) -> None:
     """Fill the cache `out` and print what it holds."""
-    from medssl.data.prepare import prepare as run
-
-    with progress() as update:
-        cache = run(
-            manifest,
-            out,
-            preset=preset,
-            spacing=None if spacing is None else _numbers(spacing, "--spacing"),
-            channels=None if channels is None else channels.split(","),
-            workers=workers,
-            progress=update,
-        )
+    cache = api.prepare(
+        manifest,
+        out,
+        preset=preset,
+        spacing=None if spacing is None else _numbers(spacing, "--spacing"),
+        channels=None if channels is None else channels.split(","),
+        workers=workers,
+    )
     print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")
     for notice in cache.notices:
         print(f"  note: {notice}")
@@ -68,10 +60,7 @@ def prepare(manifest: Path, out: Path, *, preset: str, spacing: str | None, chan
 
 def convert(manifest: Path, out: Path) -> None:
     """Write NIfTI files and print how many."""
-    from medssl.data.convert import convert as run
-
-    with progress() as update:
-        written = run(manifest, out, progress=update)
+    written = api.convert(manifest, out)
     print(f"{len(written)} files -> {out}")
 
 

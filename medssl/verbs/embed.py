@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medssl.engine.progress import progress
+from medssl.messages import progress
 from medssl.probing import embed as room
 from medssl.types import InputError
 

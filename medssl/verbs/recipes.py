@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING
 
-from medssl.recipe import FRAMES, find, shipped, suggest
+from medssl.recipe import FRAMES, find, listed, shipped, suggest
 from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medssl.recipe import Listed
+
+COLUMN = 36  # where the sentences begin
 
 
 def recipes(action: str, name: str | None) -> None:
@@ -14,8 +24,9 @@ def recipes(action: str, name: str | None) -> None:
     if action == "schema":
         print(json.dumps({verb: frame.model_json_schema() for verb, frame in FRAMES.items()}, indent=2))
     elif action == "list":
-        for path in shipped():
-            print(f"{path.parent.name}/{path.stem:<24} {_first_comment(path)}")
+        width = max(COLUMN + 20, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 10_000
+        for recipe in listed():
+            print(_line(recipe, width))
     elif name is None:
         raise InputError("`medssl recipes show` needs a name: `medssl recipes` lists them")
     else:
@@ -37,6 +48,7 @@ def _named(name: str) -> list[Path]:
     return paths
 
 
-def _first_comment(path: Path) -> str:
-    line = path.read_text().splitlines()[0]
-    return line.removeprefix("#").strip()
+def _line(recipe: Listed, width: int) -> str:
+    """One recipe of the list; on a terminal its sentence is kept in a column of its own."""
+    name = f"{recipe.verb}/{recipe.name}"
+    return textwrap.fill(f"{name:<{COLUMN - 1}} {recipe.about}", width, subsequent_indent=" " * COLUMN)

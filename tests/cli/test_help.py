@@ -10,6 +10,8 @@ import pytest
 
 import medssl as package
 from medssl.cli import app
+from medssl.recipe import Options, options_help
+from medssl.recipe.frame import NOT_OF
 
 VERBS = ["doctor", "scan", "prepare", "convert", "preview", "pretrain", "finetune", "predict", "embed"]
 VERBS += ["benchmark", "report", "export", "recipes", "demo"]
@@ -43,3 +45,32 @@ def test_help_needs_no_heavy_package():
     watch = f"import sys; sys.argv = ['medssl', '--help']\nfrom medssl.cli import main\ntry:\n    main()\nfinally:\n    print([name for name in {HEAVY} if name in sys.modules])"  # noqa: E501
     done = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "benchmark"])
+def test_run_options_are_in_the_help_of_the_verbs_that_take_them(verb, medssl):
+    text = " ".join(PLAIN.sub("", medssl(verb, "--help").out).split())
+    for written, meaning in options_help(verb):
+        assert f"{written} {meaning}"[:45] in text  # then a narrow terminal goes on in the next line
+    told = {written.split("=")[0] for written, _ in options_help(verb)}
+    assert told | {"check"} | set(NOT_OF.get(verb, ())) == set(Options.model_fields)
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "benchmark"])
+def test_a_dry_run_checks_and_writes_nothing(verb, medssl, tmp_path):
+    said = medssl(verb, "phantom_tiny", "dry_run=true", f"out={tmp_path / 'run'}")
+    assert said.code == 0, said.err
+    assert "the recipe fits together" in said.out
+    assert not (tmp_path / "run").exists()
+    said = medssl(verb, "phantom_tiny", "dry_run=true", "encodr.kind=tiny")
+    assert (said.code, "encodr" in said.err) == (2, True)
+
+
+def test_the_old_name_of_the_two_checks_says_the_new(medssl):
+    said = medssl("finetune", "phantom_tiny", "check=true")
+    assert said.code == 0
+    assert "the recipe fits together" in said.out
+    assert "check=true is now called dry_run=true" in said.err
+    said = medssl("finetune", "phantom_tiny", "overfit_check=true")
+    assert said.code == 2
+    assert "dry_run=true checks a finetune recipe" in said.err

@@ -1,4 +1,4 @@
-"""What cannot run is refused alike by check=true, by the run and by a benchmark, before any data is looked at."""
+"""What cannot run is refused alike by dry_run=true, by the run and by a benchmark, before any data is looked at."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_fine_tuning_that_cannot_run_is_refused_before_its_data(text, changes,
     """The cache does not even exist: it is not what is spoken of."""
     made = made_of(text, changes, tmp_path)
     with pytest.raises(InputError, match=told):
-        finetune(made, options(tmp_path / "run", check=True))
+        finetune(made, options(tmp_path / "run", dry_run=True))
     with pytest.raises(InputError, match=told):
         tune(made, options(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -100,7 +100,7 @@ def test_a_network_that_was_trained_predicts_whatever_its_training_was():
     assert finetune_setup.plan(done).augment.size == (16, 16, 16)
 
 
-@pytest.mark.parametrize("when", [{"check": True}, {}])
+@pytest.mark.parametrize("when", [{"dry_run": True}, {}])
 def test_a_benchmark_refuses_the_cell_that_cannot_run(when, tmp_path):
     inits = {"scratch": "scratch", "slow": {"init": "scratch", "overrides": {"optimizers": {"main": {"warmup": 999}}}}}
     grid = {"inits": inits, "tasks": {"seg": {"recipe": "phantom_tiny"}}, "fractions": [1.0], "seeds": [0]}

@@ -243,23 +243,23 @@ def test_patients_of_the_init_count_as_seen(recipe, straight, tmp_path):
 def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
     monkeypatch.setattr(loop, "stop_requests", lambda: nullcontext(lambda: True))
     with pytest.raises(Interrupted, match="nothing of it is kept"):
-        loop.pretrain(*recipes.load("pretrain", recipe, ["check=true"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, ["overfit_check=true"]))
 
 
-def test_bf16_on_a_cpu_is_float32_and_says_so_once(recipe, capsys):
+def test_bf16_on_a_cpu_is_float32_and_says_so_once(recipe, said):
     """Gradients of bf16 convolutions on maps of 1 or 2 voxels a side are wrong on CPUs that have bf16."""
     _, options = recipes.load("pretrain", recipe, ["out=run", "device=cpu"])
     for precision, times in (("32", 0), ("bf16", 1)):
         made = launch.fabric(options, precision)
-        assert capsys.readouterr().err.count("bf16 is for CUDA: on a CPU") == times
+        assert said().count("bf16 is used on CUDA only") == times
         with made.autocast():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
-def test_a_complete_run_says_so_and_changes_nothing(recipe, straight, capsys):
+def test_a_complete_run_says_so_and_changes_nothing(recipe, straight, said):
     before = (straight / "metrics.jsonl").read_bytes()
     train(recipe, straight, "resume=true")
-    assert "already complete" in capsys.readouterr().out
+    assert "already complete" in said()
     assert (straight / "metrics.jsonl").read_bytes() == before
 
 
@@ -287,11 +287,11 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(recipe, tmp_path
         torch.testing.assert_close(tensor, last(tmp_path / "two")["weights"][name], rtol=0, atol=1e-6)
 
 
-def test_init_takes_weights_and_starts_at_step_0(recipe, straight, tmp_path, capsys):
+def test_init_takes_weights_and_starts_at_step_0(recipe, straight, tmp_path, said):
     train(recipe, tmp_path, f"init={straight}", "init_parts=[encoder]", "train.steps=2", "optimizers.main.lr=1e-12")
-    said = capsys.readouterr().out
-    assert "tensors of encoder; left out: method, decoder, restore, adversary" in said
-    assert str(straight) not in said
+    sentences = said()
+    assert "tensors of encoder; left out: method, decoder, restore, adversary" in sentences
+    assert str(straight) not in sentences
     ours, theirs = last(tmp_path), last(straight)
     assert ours["state"]["step"] == 2
     for name in (name for name in theirs["weights"] if name.startswith("encoder.")):
@@ -377,15 +377,15 @@ def test_a_bank_that_would_play_after_the_run_is_refused_before_data_is_read(rec
         train(recipe, tmp_path / "c", f"init={straight}", "init_parts=[encoder]", *few)
 
 
-def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, capsys):
+def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, said):
     monkeypatch.setattr(overfit_check, "STEPS", 60)
-    arguments = ("method=null", "adversary=null", "restore.start=0", "crop={kind: random}", "check=true")
+    arguments = ("method=null", "adversary=null", "restore.start=0", "crop={kind: random}", "overfit_check=true")
     rate = "optimizers={main: {kind: adamw, lr: %s}}"
     loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "5e-3"]))
-    assert "restoration: learns" in capsys.readouterr().out
+    assert "restoration: learns" in said()
     with pytest.raises(InputError, match="does not learn"):
         loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
-    assert "restoration: does NOT learn" in capsys.readouterr().out
+    assert "restoration: does NOT learn" in said()
 
 
 LEARNERS = {
@@ -397,15 +397,15 @@ LEARNERS = {
 
 
 @pytest.mark.parametrize("base", LEARNERS)
-def test_check_says_of_every_base_whether_views_find_each_other(base, recipe, capsys):
+def test_check_says_of_every_base_whether_views_find_each_other(base, recipe, said):
     bank = ", bank: {kind: sgd, lr: 0.3}" if base == "adco" else ""
-    arguments = ("restore=null", "adversary=null", f"method={LEARNERS[base]}", "check=true")
+    arguments = ("restore=null", "adversary=null", f"method={LEARNERS[base]}", "overfit_check=true")
     rate = f"optimizers={{main: {{kind: adamw, lr: %s}}{bank}}}"
     loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "2e-3"]))
-    assert "discrimination: learns" in capsys.readouterr().out
+    assert "discrimination: learns" in said()
     with pytest.raises(InputError, match="does not learn"):
         loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
-    assert "discrimination: does NOT learn" in capsys.readouterr().out
+    assert "discrimination: does NOT learn" in said()
 
 
 def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
@@ -429,7 +429,7 @@ def test_check_brings_the_times_of_the_crop_into_its_short_run(recipe):
 
 def test_check_refuses_what_the_run_would(recipe):
     with pytest.raises(InputError, match=r"restore.start=99 is step 99, but the run has 40"):
-        loop.pretrain(*recipes.load("pretrain", recipe, ["check=true", "restore.start=99"]))
+        loop.pretrain(*recipes.load("pretrain", recipe, ["overfit_check=true", "restore.start=99"]))
 
 
 TWO = ("devices=2", "strategy=ddp", "device=cpu")

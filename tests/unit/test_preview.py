@@ -12,6 +12,7 @@ from medssl.crop import contrastive, random
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
 from medssl.pretraining.crop_refresh import FullVolumes, refresh
+from medssl.pretraining.preview import _heat, preview
 from medssl.recipe import load
 from medssl.report import restored
 from medssl.report.captions import sample, under
@@ -20,7 +21,6 @@ from medssl.report.panels import BOX, COLOURS, strongest
 from medssl.report.view_geometry import inverse, most_changed_slice, place, position
 from medssl.transforms.resampling.warp import draw_warp, warp
 from medssl.types import InputError, Maps, Window
-from medssl.verbs.preview import _heat, preview
 
 
 def renew(policy, maps, size=None, foreground=None):
@@ -276,24 +276,24 @@ def test_the_head_gives_title_scale_and_warning(caches):
 RECIPE = ["phantom_tiny", ["data.phantom.cases=4", "data.phantom.size=[24, 32, 32]", "views.size=[16, 16, 16]"]]
 
 
-def test_the_verb_writes_the_sheet_of_a_recipe(tmp_path, capsys):
+def test_the_verb_writes_the_sheet_of_a_recipe(tmp_path, said):
     preview(*load("pretrain", *RECIPE), tmp_path / "new" / "views.png")
     assert (tmp_path / "new" / "views.png").read_bytes()[:4] == b"\x89PNG"
-    assert "3 of 3 training samples" in capsys.readouterr().out
+    assert "3 of 3 training samples" in said()
 
 
-def test_it_warns_of_data_of_another_kind_and_names_recipe_and_data(caches, tmp_path, capsys):
+def test_it_warns_of_data_of_another_kind_and_names_recipe_and_data(caches, tmp_path, said):
     overrides = [f"data.cache={caches['ct'].path}", "views.size=[16, 16, 16]", "views.preset=mr"]
     preview(*load("pretrain", "phantom_tiny", overrides), tmp_path / "views.svg", "phantom_tiny")
-    said = "warning: the cache was prepared as ct, but its views are made as for mr: set views.preset=ct"
-    assert said in capsys.readouterr().out
+    warning = "warning: the cache was prepared as ct, but its views are made as for mr: set views.preset=ct"
+    assert warning in said()
     drawn = (tmp_path / "views.svg").read_text()
-    assert said in drawn
+    assert warning in drawn
     assert "phantom_tiny on ct" in drawn
     assert str(caches["ct"].path.parent) not in drawn
 
 
-def test_with_init_it_shows_boxes(tmp_path, capsys):
+def test_with_init_it_shows_boxes(tmp_path, said):
     recipe, _ = load("pretrain", *RECIPE)
     encoder = parts.encoder(recipe)
     weights = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
@@ -301,7 +301,7 @@ def test_with_init_it_shows_boxes(tmp_path, capsys):
     recipe, options = load("pretrain", RECIPE[0], [*RECIPE[1], f"init={tmp_path / 'last.pt'}"])
     preview(recipe, options, tmp_path / "views.svg")
     assert "box that holds" in (tmp_path / "views.svg").read_text()
-    assert "pretrain, step 7" in capsys.readouterr().out
+    assert "pretrain, step 7" in said()
 
 
 def test_its_boxes_are_those_of_a_refresh(tmp_path, caches):

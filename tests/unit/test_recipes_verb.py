@@ -7,17 +7,30 @@ import json
 import pytest
 import yaml
 
-from medssl.recipe import shipped
+from medssl.recipe import listed, shipped
 from medssl.types import InputError
-from medssl.verbs.recipes import recipes
+from medssl.verbs.recipes import COLUMN, _line, recipes
 
 
-def test_the_list_has_one_line_a_recipe_with_its_first_comment(capsys):
+def test_the_list_has_one_line_a_recipe_with_its_first_sentence(capsys):
     recipes("list", None)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [f"{path.parent.name}/{path.stem}" for path in shipped()]
     for line, path in zip(lines, shipped(), strict=True):
-        assert line.endswith(path.read_text().splitlines()[0].removeprefix("# "))
+        sentence = line.split(maxsplit=1)[1]
+        header = " ".join(path.read_text().replace("\n# ", " ").removeprefix("# ").split())
+        assert header.startswith(f"{sentence} ")
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
+        assert ". " not in sentence
+
+
+def test_on_a_terminal_sentences_keep_to_their_column():
+    [recipe] = [one for one in listed("pretrain") if one.name == "dira_adco_ccrop_3d"]
+    first, *rest = _line(recipe, 90).splitlines()
+    assert first.startswith("pretrain/dira_adco_ccrop_3d ")
+    assert all(line[:COLUMN] == " " * COLUMN and line[COLUMN] != " " for line in rest)
+    assert " ".join([first[COLUMN:], *(line.strip() for line in rest)]) == recipe.about
 
 
 def test_a_recipe_is_shown_as_it_is_written(capsys):

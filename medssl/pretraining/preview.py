@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from medssl.build import parts
+from medssl.messages import say
 from medssl.pretraining.crop_refresh import FullVolumes, body_boxes, maps
 from medssl.pretraining.pictures import described
 from medssl.report.figures import contact_sheet
@@ -44,13 +45,13 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "vi
         heat = None if options.init is None else _heat(recipe, options, data, numbers)
         warning = cases.mismatch(data.cache, parts.resolved(recipe)["views"]["preset"])
         if warning:
-            print(warning)
+            say(warning)
         title = f"{name} on {cases.named(recipe.data)}"
         about = described(recipe, data.policy)
         figure = contact_sheet(data, numbers, heat=heat, title=title, about=about, warning=warning)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS)
-    print(f"{len(numbers)} of {len(data)} training samples -> {out}")
+    say(f"{len(numbers)} of {len(data)} training samples -> {out}")
 
 
 def _data(recipe: PretrainRecipe, scratch: Path) -> ViewsDataset:
@@ -66,7 +67,7 @@ def _heat(
 ) -> dict[int, torch.Tensor]:
     """Heat maps of the encoder that init= names; a crop policy that takes maps gets their boxes."""
     encoder = parts.encoder(recipe)
-    print(init_weights.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
+    say(init_weights.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
     policy = data.policy
     wholes = FullVolumes(data.cache, data.ids, data.maker, data.maker.sizes[0])
     with torch.no_grad():
@@ -76,5 +77,5 @@ def _heat(
             warnings.simplefilter("always")
             policy.set_boxes(*policy.boxes_of(found, wholes.size, body_boxes(wholes)))
         for warning in caught:
-            print(f"note: {warning.message}")
+            say(f"note: {warning.message}")
     return {number: one.heat[0] for number, one in zip(numbers, found, strict=True)}

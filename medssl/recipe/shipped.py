@@ -1,0 +1,66 @@
+"""The recipes that come with medssl: where they lie, what they are called, what they say of themselves."""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from medssl.recipe.frame import FRAMES, suggest
+from medssl.types import InputError
+
+SENTENCE = re.compile(r".*?\.(?=\s|$)")
+NOTES = ("run:", "takes:", "expect:")  # lines of a header that follow what the recipe is
+
+
+class Listed(NamedTuple):
+    """A recipe of the list."""
+
+    verb: str
+    name: str
+    about: str  # one sentence
+    path: Path
+
+
+def folder() -> Path:
+    """Where the shipped recipes lie: in the repository, or in the data folder of the installed package."""
+    beside = Path(__file__).parents[2] / "recipes"
+    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "medssl" / "recipes"
+
+
+def shipped(verb: str | None = None) -> list[Path]:
+    """The recipes that come with medssl, of one verb or of all."""
+    return sorted(folder().glob(f"{verb or '*'}/*.yaml"))
+
+
+def listed(verb: str | None = None) -> list[Listed]:
+    """The shipped recipes with what each is. Raises `InputError` for a verb that has no recipes."""
+    if verb is not None and verb not in FRAMES:
+        raise InputError(f"there are no {verb} recipes{suggest(verb, FRAMES)}")
+    return [Listed(path.parent.name, path.stem, about(path.read_text()), path) for path in shipped(verb)]
+
+
+def about(text: str) -> str:
+    r"""The first sentence of a recipe's header.
+
+    >>> about("# Masked volumes,\n# restored. On a CPU.\n# run: medssl pretrain mine\nseed: 0")
+    'Masked volumes, restored.'
+    """
+    lines = [line[1:].strip() for line in takewhile(lambda line: line.startswith("#"), text.splitlines())]
+    header = " ".join(takewhile(lambda line: not line.startswith(NOTES), lines))
+    found = SENTENCE.match(header)
+    return found[0] if found else header
+
+
+def find(verb: str, name: str) -> Path:
+    """The file of a recipe: a path, or the name of a shipped recipe of that verb."""
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise InputError(f"recipe file {name} does not exist: `medssl recipes` lists the ones that come with medssl")
+    names = {path.stem: path for path in shipped(verb)}
+    if name not in names:
+        raise InputError(f"no {verb} recipe is called '{name}'{suggest(name, names)}: `medssl recipes` lists them")
+    return names[name]

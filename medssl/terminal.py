@@ -1,0 +1,117 @@
+"""What the terminal shows: sentences and progress of the library, errors as one sentence, run options in --help."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperCommand
+
+from medssl import messages
+from medssl.types import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import TaskID
+
+
+UNWRITABLE = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOSPC", "EDQUOT", "ENAMETOOLONG")
+}
+
+
+class RunCommand(TyperCommand):
+    """A verb that runs a recipe: its --help lists the run options, which are written among the settings."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help; the options are told by the recipe room, which is loaded for this alone."""
+        from rich.console import Console
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        from medssl.recipe import options_help
+
+        example, self.epilog = self.epilog, None
+        super().format_help(ctx, formatter)
+        self.epilog = example
+        table = Table.grid(padding=(0, 2))
+        for written, meaning in options_help(self.name or ""):
+            table.add_row(Text(written, style="bold cyan"), meaning)
+        screen = Console()
+        screen.print(
+            Panel(table, title="Run options, written among the settings", title_align="left", border_style="dim")
+        )
+        screen.print(Text(f"\n {example}\n"))
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Within it what the library says is printed: sentences to stdout, warnings and progress bars to stderr."""
+    screen, logger = _Screen(), messages.LOGGER
+    before = logger.level, logger.propagate
+    logger.addHandler(screen)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # handlers that another library gave to the root would say all of it again
+    try:
+        with messages.showing(bars):
+            yield
+    finally:
+        logger.removeHandler(screen)
+        logger.level, logger.propagate = before
+
+
+class _Screen(logging.Handler):
+    """Prints each sentence at once, to where stdout and stderr are then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
+
+
+@contextmanager
+def bars() -> Iterator[messages.Update]:
+    """One bar per text on a terminal; nothing elsewhere and under SLURM."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    quiet = not sys.stderr.isatty() or "SLURM_JOB_ID" in os.environ
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as drawn:
+        tasks: dict[str, TaskID] = {}
+
+        def update(text: str, done: int, total: int) -> None:
+            if text not in tasks:
+                tasks[text] = drawn.add_task(text, total=total)
+            drawn.update(tasks[text], completed=done, total=total)
+
+        yield update
+
+
+def fault(error: Exception) -> int:
+    """One sentence for what the user can mend; 75 for an interrupted run."""
+    if getattr(error, "quiet", False):
+        return 0
+    sentence, code = _said(error)
+    print(f"medssl: {sentence}", file=sys.stderr)
+    return code
+
+
+def _said(error: Exception) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, (InputError, Interrupted)):
+        return str(error), 75 if isinstance(error, Interrupted) else 2
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        place = error.filename or "the output"
+        return f"{place} cannot be written or read ({error.strerror}): choose another place, or make room", 2
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+        return "the memory of this machine or device is too small: lower train.batch, or the size of the views", 2
+    if hasattr(error, "format_message"):  # of typer: a wrong option or argument
+        return f"{' '.join(error.format_message().split())} See `medssl --help`, or `medssl VERB --help`.", 2
+    name = type(error).__name__
+    return f"this is a fault of medssl, not of your input: {name}: {error}; --debug shows the traceback", 1
