@@ -45,6 +45,7 @@ def text(table: Sequence[dict[str, Any]]) -> str:
         if "difference" in e:
             line += f"  to {e['to']} {e['difference']:+.4f} {_limits(e['low'], e['high'])}, p {_shown(e['p'], '.3f')}"
         lines.append(line)
+        lines += [f"{'':38}beside it: {name} {value:.4f}" for name, value in e["beside"].items()]
     floors = {(e["task"], e["fraction"]): e["floor"] for e in table if e["floor"] is not None}
     lines += [
         f"{task:12} {fraction:8} floor, no image at all: {value:.4f}" for (task, fraction), value in floors.items()
@@ -66,7 +67,18 @@ def _mean(runs: Sequence[Line]) -> dict[str, Any]:
         "mean_low": low,
         "mean_high": high,
         "floor": float(np.mean(floors)) if floors else None,
+        "beside": _beside(runs),
     }
+
+
+def _beside(runs: Sequence[Line]) -> dict[str, float]:
+    """Of probes: the mean score, by the same probe of the same features, of what an encoder has to beat."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for first, *others in (line["beside"] for line in runs if line.get("beside")):
+        for row in others:
+            if row["probe"] == first["probe"] and row["features"] in (first["features"], "pixels"):
+                found[row["network"]].append(_number(row["value"]))
+    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def _difference(runs: dict[int, Line], scratch: dict[int, Line]) -> dict[str, Any]:

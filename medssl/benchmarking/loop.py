@@ -126,6 +126,7 @@ def _run(job: Job, options: Options, out: Path) -> Line:
         "overlap": len(results["overlap"]["patients"]),
         "settings": results["settings"],
         "spatial_dims": job.recipe.spatial_dims,
+        "beside": results.get("beside", []),
         **job.fingerprint,
         "rows": test["rows"],
     }

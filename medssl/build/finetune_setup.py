@@ -10,8 +10,6 @@ from medssl.recipe import in_steps
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from torch import nn
 
     from medssl.data.cache import Cache
@@ -25,9 +23,15 @@ SUPPLIED = ("spatial_dims", "channels")  # to the `build` of a task and of the a
 class Plan(NamedTuple):
     """What is known before any data is read."""
 
-    module: ModuleType  # of the task
+    module: Any  # of the task
     augment: Augment
     network: nn.Module  # shapes without numbers; the classes stand for themselves once the data is read
+
+
+def task_module(recipe: FinetuneRecipe) -> Any:
+    """The module of the recipe's task, or what it is for these settings where it has a `variant(settings)`."""
+    module = kinds.resolve("task", recipe.task["kind"])
+    return module.variant(recipe.task) if hasattr(module, "variant") else module
 
 
 def plan(recipe: FinetuneRecipe) -> Plan:
@@ -35,7 +39,7 @@ def plan(recipe: FinetuneRecipe) -> Plan:
     kind = recipe.task["kind"]
     if kind == "localize":
         raise InputError("task localize is not built yet: use task.kind=segment or task.kind=classify")
-    module = kinds.resolve("task", kind)
+    module = task_module(recipe)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
     augment = kinds.call(patches.build, recipe.augment, "augment", supplied)
     with compatibility.without_weights():
@@ -51,6 +55,8 @@ def plan(recipe: FinetuneRecipe) -> Plan:
 def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
     """The plan of a recipe that can train on `world` devices. Raises `InputError` for one that cannot."""
     made = plan(recipe)
+    if not any(weight.requires_grad for weight in made.network.parameters()):
+        return made  # nothing is trained: batch and optimizers have no part in it
     compatibility.batch(recipe, world)
     compatibility.batch_norm(made.network, recipe, world)
     compatibility.optimizers(in_steps(recipe, None), {"main"})

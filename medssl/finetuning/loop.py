@@ -14,6 +14,7 @@ from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.finetuning import evaluate
+from medssl.finetuning.probe import probe
 from medssl.finetuning.state import BEST, LAST, FinetuneState, restore, save
 from medssl.messages import progress, say
 from medssl.patches import CaseCache, PatchDataset
@@ -49,7 +50,9 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> None:
 
 
 def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
-    """Fine-tune and test; returns what is in results.json."""
+    """Fine-tune (or probe) and test; returns what is in results.json."""
+    if recipe.task["kind"] == "probe":
+        return probe(recipe, options)
     fabric = launch.fabric(options, recipe.train.precision)
     made = finetune_setup.check(recipe, fabric.world_size)
     out = run_directory.path(options)

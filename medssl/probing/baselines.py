@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from torch import Tensor, nn
 
 SIDE = 8
 
@@ -27,6 +26,14 @@ def untrained(make: Callable[[], nn.Module], seeds: Sequence[int]) -> dict[str, 
             torch.manual_seed(seed)
             found[f"untrained_{seed}"] = make()
     return found
+
+
+class Pixels(nn.Module):
+    """Stands where an encoder does, and shows the image in 8 cells an axis: one level of one place."""
+
+    def forward(self, x_BC: Tensor) -> tuple[Tensor]:
+        """(B,C,*S) -> (B,C*8^n,1)."""
+        return (_cells(x_BC).flatten(1)[..., None],)
 
 
 def pixels(batches: Iterable[Tensor]) -> np.ndarray:

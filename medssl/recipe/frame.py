@@ -138,6 +138,15 @@ class FinetuneRecipe(Recipe):
     task: Kind
     augment: dict[str, Any]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _untrained(cls, content: Any) -> Any:
+        """A probe trains nothing: it needs neither optimizers nor a budget."""
+        task = content.get("task") if isinstance(content, dict) else None
+        if isinstance(task, dict) and task.get("kind") == "probe":
+            return {"optimizers": {}, "train": {"steps": 1, "batch": 64}, **content}
+        return content
+
 
 class BenchmarkRecipe(Group):
     """The grid of a benchmark: inits x tasks x fractions x seeds."""

@@ -67,6 +67,8 @@ def _table(task: str, entries: Sequence[Entry]) -> Table:
     for fraction in fractions(entries):
         here = [entry for entry in entries if entry["fraction"] == fraction]
         rows += [_row(entry, difference=to is not None) for entry in here]
+        beside: dict[str, float] = next((entry["beside"] for entry in here if entry.get("beside")), {})
+        rows += [[fraction, "", name, number(value, ".4f"), *[""] * (len(head) - 4)] for name, value in beside.items()]
         floor = next((entry["floor"] for entry in here if entry.get("floor") is not None), None)
         if floor is not None:
             rows.append([fraction, "", "floor, no image", number(floor, ".4f"), *[""] * (len(head) - 4)])

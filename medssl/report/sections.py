@@ -46,7 +46,7 @@ def section(run: Run, *, pictures: bool) -> dict[str, Any]:
         png = curves(run.metrics, prefixes)
         if png is not None:
             shown.append(Picture(title, "Faint: every logged step; strong: smoothed.", encoded(png)))
-    said = (_scores(run), _overlap(run), _data(run), _left_out(run), _course(run), _losses(run))
+    said = (_scores(run), *_probes(run), _overlap(run), _data(run), _left_out(run), _course(run), _losses(run))
     return {
         "name": run.path.name,
         "verb": run.verb,
@@ -130,6 +130,29 @@ def _scores(run: Run) -> Table | None:
     rows += [[name, number(entry), ""] for name, entry in test.get("summary", {}).items() if name != score]
     rows += [[f"floor: {name}", number(entry), ""] for name, entry in (run.results.get("floor") or {}).items()]
     return Table("Test", ["measure", "value", "95% interval over patients"], rows)
+
+
+def _probes(run: Run) -> list[Table | None]:
+    """What stands beside a probe of frozen features: with all labels, and with few."""
+    results = run.results or {}
+    return [
+        _side_by_side("Probes of frozen features", results, "beside", "± is over untrained networks."),
+        _side_by_side("Probes with few labels", results, "few_shot", "± is over draws of the labelled images."),
+    ]
+
+
+def _side_by_side(title: str, results: dict[str, Any], key: str, text: str) -> Table | None:
+    rows = [
+        [
+            *([str(row["shots"])] if "shots" in row else []),
+            *(str(row[name]) for name in ("network", "features", "probe")),
+            number(row["value"], ".4f"),
+            number(row["sd"], ".4f"),
+        ]
+        for row in results.get(key) or []
+    ]
+    head = ["network", "features", "probe", f"test {results.get('score')}", "±"]
+    return Table(title, ["images", *head] if key == "few_shot" else head, rows, text) if rows else None
 
 
 def _overlap(run: Run) -> Table | None:

@@ -2,7 +2,7 @@
 
 The module of a task has `build` (its arguments are the recipe's `task` group), `names(given, cases, read)` (the
 classes, as the recipe gives them or from the training cases; `read(id)` gives a label volume) and `labelled(case)`
-(whether a case can be trained and tested on).
+(whether a case can be trained and tested on); where these go by the task's settings, `variant(settings)` gives them.
 N cases; a row is a dictionary of plain numbers and strings about one case, ready for results.json.
 """
 

@@ -1,0 +1,82 @@
+"""A probing under way: its data, its networks, and the scores of a set of predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medssl.build import parts
+from medssl.finetuning import evaluate
+from medssl.probing import baselines
+from medssl.probing.compare import OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from medssl.data.cache import Cache
+    from medssl.engine.log import TrainLog
+    from medssl.recipe import FinetuneRecipe
+    from medssl.runtime.init_weights import Origin
+    from medssl.tasks.probe import Probe
+    from medssl.tasks.task import Row
+
+
+@dataclass
+class Probing:
+    """All that one probing holds."""
+
+    recipe: FinetuneRecipe
+    resolved: dict[str, Any]
+    out: Path
+    cache: Cache
+    subsets: dict[str, list[str]]
+    task: Probe
+    size: tuple[int, ...]
+    encoder: nn.Module
+    origin: Origin
+    log: TrainLog
+    device: Any
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """The patient of each case."""
+        return {name: case.patient for name, case in self.cache.cases.items()}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The encoder, and untrained ones like it, in evaluation mode."""
+        others = baselines.untrained(lambda: parts.encoder(self.recipe), range(self.task.settings.untrained))
+        every = {OWN: self.encoder, **others}
+        return {name: network.to(self.device).eval() for name, network in every.items()}
+
+    def target(self, name: str) -> np.ndarray:
+        """What is to be told of a case: zeros and ones (K,), or its label (*S). Raises `InputError` for others."""
+        case = self.cache.cases[name]
+        label = np.asarray(self.cache.label(name)[:]) if self.task.dense and case.has_label else None
+        return self.task.target(case.classes, label, name)
+
+    def rows(self, ids: Sequence[str], probabilities: Iterable[np.ndarray]) -> list[Row]:
+        """One row of scores a case, of probabilities (K,) or (K,*S)."""
+        found = []
+        for name, probability in zip(ids, probabilities, strict=True):
+            case, prediction = self.cache.cases[name], torch.from_numpy(np.ascontiguousarray(probability))
+            scores = self.task.metrics(prediction, self.target(name), case.spacing)
+            found.append({"id": name, "patient": case.patient, **scores})
+        return found
+
+    def value(self, rows: Sequence[Row]) -> float:
+        """The score of a set of rows."""
+        return float(self.task.summary([evaluate.scores(row) for row in rows])[self.task.score])
+
+    def judged(self, val: Sequence[Row], test: Sequence[Row]) -> dict[str, Any]:
+        """What results.json says of the encoder itself, as of any fine-tuning."""
+        return {
+            "chosen_by": "validation" if val else "no validation: the middle of the grid",
+            "validation": self.value(val) if val else None,
+            "test": evaluate.table(self.task, test, self.recipe.seed),
+        }

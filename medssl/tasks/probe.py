@@ -1,0 +1,117 @@
+"""What a frozen encoder knows: scores of a probe on its features. The encoder is never trained.
+
+`of: classes` probes whole images (see `classify`), `of: labels` every voxel (see `segment`). `medssl finetune` runs it
+by `medssl.finetuning.probe`, in seconds, and puts beside it what untrained networks and the pixels alone reach.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from medssl.tasks import classify, segment
+from medssl.tasks.classify import Classify
+from medssl.tasks.segment import Segment
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medssl.types import Features
+
+ROOMS = {"classes": classify, "labels": segment}
+
+
+class Settings(NamedTuple):
+    """How features are probed."""
+
+    method: Literal["logistic", "neighbours"]
+    pool: Literal["mean", "mean_std", "all_levels"]
+    level: int
+    untrained: int
+    shots: tuple[int, ...]
+    draws: int
+
+
+class Encoder(nn.Module):
+    """The encoder alone, which takes no gradient."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+
+    def forward(self, x_BC: Tensor) -> Features:
+        """The feature maps."""
+        return self.encoder(x_BC)
+
+
+class Probe:
+    """A task whose scores are those of the task `within`, and whose network is an encoder that nobody trains."""
+
+    parts: tuple[str, ...] = ("encoder",)
+
+    def __init__(self, within: Classify | Segment, settings: Settings) -> None:
+        self.within, self.settings = within, settings
+        self.classes, self.score, self.dense = within.classes, within.score, within.dense
+        self.multilabel = isinstance(within, Classify) and within.multilabel
+        self.target, self.loss, self.predict = within.target, within.loss, within.predict
+        self.metrics, self.summary, self.resampled = within.metrics, within.summary, within.resampled
+        self.no_image_baseline = within.no_image_baseline
+
+    def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
+        """The encoder; a decoder has no part in it."""
+        return Encoder(encoder)
+
+
+def build(
+    *,
+    spatial_dims: int,
+    of: Literal["classes", "labels"] = "classes",
+    classes: list[str] | int | None = None,
+    multilabel: bool = False,
+    positive: str | None = None,
+    method: Literal["logistic", "neighbours"] = "logistic",
+    pool: Literal["mean", "mean_std", "all_levels"] = "mean",
+    level: int = -1,
+    untrained: int = 4,
+    shots: list[int] | None = None,
+    draws: int = 10,
+) -> Probe:
+    """Probe a frozen encoder.
+
+    Args:
+        spatial_dims: 2 or 3.
+        of: probe the `classes` of images, or the `labels` of their voxels (a dense probe on all levels).
+        classes: names, as `classify` or `segment` take them; null: those of the training cases.
+        multilabel: an image may have several classes.
+        positive: the class whose AUC is the score, of two.
+        method: `logistic` regression or nearest `neighbours`; what the other gives stands beside it.
+        pool: which features give the score: the `mean` of a level over the image, `mean_std`, or `all_levels`.
+        level: the level, 0 the finest, -1 the deepest.
+        untrained: how many untrained networks stand beside it.
+        shots: also probe with only so many training images (of each class), for example [1, 5, 25].
+        draws: how many times these are drawn.
+
+    Raises:
+        InputError: settings that no probe can have.
+    """
+    if untrained < 0 or draws < 1 or any(n < 1 for n in shots or []):
+        raise InputError(
+            f"task.untrained={untrained}, task.draws={draws}, task.shots={shots}: give counts of 1 or more"
+        )
+    within: Classify | Segment
+    if of == "labels":
+        within = segment.build(spatial_dims=spatial_dims, classes=classes, floor=True)
+    elif isinstance(classes, int):
+        raise InputError(f"task.classes={classes} counts label values, but task.of=classes wants names: give a list")
+    else:
+        within = classify.build(classes=classes, multilabel=multilabel, positive=positive)
+    return Probe(within, Settings(method, pool, level, untrained, tuple(shots or ()), draws))
+
+
+def variant(settings: Mapping[str, Any]) -> Any:
+    """The module for `settings`: which cases can be used, and what the classes are, goes by `of`."""
+    room = ROOMS.get(settings.get("of", "classes"), classify)
+    return SimpleNamespace(build=build, names=room.names, labelled=room.labelled)
