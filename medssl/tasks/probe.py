@@ -114,4 +114,4 @@ def build(
 def variant(settings: Mapping[str, Any]) -> Any:
     """The module for `settings`: which cases can be used, and what the classes are, goes by `of`."""
     room = ROOMS.get(settings.get("of", "classes"), classify)
-    return SimpleNamespace(build=build, names=room.names, labelled=room.labelled)
+    return SimpleNamespace(__name__=__name__, build=build, names=room.names, labelled=room.labelled)

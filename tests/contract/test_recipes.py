@@ -37,6 +37,9 @@ def of(verb: str) -> list[str]:
     return [path.stem for path in FOUND if path.parent.name == verb]
 
 
+PROBES = [name for name in of("finetune") if load("finetune", name, [])[0].task["kind"] == "probe"]
+
+
 def test_the_recipes_are_those_on_disk():
     assert shipped() == FOUND
     assert {path.parent.name for path in FOUND} == set(NEEDED)
@@ -168,10 +171,25 @@ def test_a_finetuning_recipe_fits_as_it_is(name):
     made = finetune_setup.check(recipe)
     assert made.module.__name__ == f"medssl.tasks.{recipe.task['kind']}"
     assert made.augment.size == tuple(recipe.augment["size"])
-    assert set(recipe.optimizers) == {"main"}
+    assert set(recipe.optimizers) == (set() if name in PROBES else {"main"})
 
 
-@pytest.mark.parametrize("name", of("finetune"))
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_says_the_same_each_time(name, cache_of, tmp_path):
+    recipe, _ = load("finetune", name, [])
+    dims = recipe.spatial_dims
+    preset = "ct" if recipe.task["of"] == "labels" else "xray"  # phantoms that have them
+    overrides = [f"augment.size={[SIDE] * dims}", f"data.cache={cache_of(preset, dims)}", f"augment.preset={preset}"]
+    overrides += ["encoder={kind: tiny}", "task.shots=[1]", "task.draws=2", "device=cpu"]
+    for run in ("one", "other"):
+        finetuning.finetune(*load("finetune", name, [*overrides, f"out={tmp_path / run}"]))
+    one, other = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("one", "other"))
+    assert one == other
+    assert one["test"]["cases"] >= 1
+    assert len({row["network"] for row in one["beside"]}) == 4
+
+
+@pytest.mark.parametrize("name", [name for name in of("finetune") if name not in PROBES])
 def test_a_finetuning_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_after_one_step):
     recipe, _ = load("finetune", name, [])
     dims = recipe.spatial_dims
