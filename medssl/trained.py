@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     Attributes:
         network: the module itself, whose `state_dict` has the names of exported weights.
         channels: C_i of each level.
-        strides: the stride of each level over the one before, one number per axis where axes differ.
+        strides: how many voxels of the image a cell of each level spans, one number per axis where axes differ.
         divisor: what the sides of an image must be divisible by.
         spatial_dims: 2 or 3.
         in_channels: C of the images.

@@ -81,6 +81,9 @@ class Cache:
         digests = [[name, record["digest"]] for name, record in records.items()]
         self.hash: str = sha256(json.dumps([self.preprocessing, digests], sort_keys=True).encode())
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @property
     def ids(self) -> list[str]:
         """Every id, sorted."""
