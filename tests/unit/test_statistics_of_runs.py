@@ -111,15 +111,13 @@ def test_pooled_sensitivity_is_not_the_mean_of_patients():
     assert limits == pytest.approx((0, 1))  # three patients: t(2) reaches the extremes
 
 
-def test_expanded_percentiles_are_those_of_the_t_interval():
-    """For a mean of normal values, Hesterberg's percentiles give the t interval; the plain ones a narrower one."""
-    values = rng(3).normal(0, 1, 8)
-    drawn = statistics.patient_weights(8, 200_000, rng(4)) @ values / 8
-    t = stats.t.interval(0.95, 7, values.mean(), values.std(ddof=1) / math.sqrt(8))
-    ours = statistics.expanded_interval(drawn, 8)
-    plain = np.quantile(drawn, [0.025, 0.975])
-    assert ours[1] - ours[0] == pytest.approx(t[1] - t[0], rel=0.08)
-    assert plain[1] - plain[0] < 0.85 * (t[1] - t[0])
+@pytest.mark.parametrize("n", [5, 8, 40])
+def test_expanded_percentiles_of_a_normal_mean_give_the_t_interval(n):
+    """A bootstrap mean spreads by s sqrt((n-1)/n) / sqrt(n); Hesterberg's percentiles make up for both shortfalls."""
+    spread = 2.0 * math.sqrt((n - 1) / n) / math.sqrt(n)
+    drawn = 5 + spread * stats.norm.ppf((np.arange(400_000) + 0.5) / 400_000)
+    expected = stats.t.interval(0.95, n - 1, 5, 2.0 / math.sqrt(n))
+    assert statistics.expanded_interval(drawn, n) == pytest.approx(expected, rel=1e-3)
 
 
 def test_jackknife_of_a_mean_is_the_values_themselves():
