@@ -18,6 +18,7 @@ from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.messages import progress, say
 from medssl.pretraining import pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
+from medssl.probing import online
 from medssl.recipe import in_steps
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.times import steps_of
@@ -80,6 +81,8 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
     launch.start(fabric)
     fabric.barrier()
     run = _open(recipe, fabric, out, few)
+    if options.probe is not None and few is None and fabric.is_global_zero:
+        run.probe = online.prepare(options.probe, options.probe_every, run.steps, run.maker.sizes, recipe.channels)
     if content is None:
         _begin(run, options)
     else:
@@ -152,7 +155,10 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
         run.log.say(f"continuing at step {run.step} of {run.steps}")
         stages.enter(run, run.step - 1)  # the stage that the checkpoint was written in
         restore_optimizers(run, content)
-    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
+    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step or -1)
+    if run.step == 0 and run.probe is not None:
+        run.log.say(run.probe.describe())
+        metrics.write({"step": 0, "samples": 0, **stages.probed(run)})
     every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
     with stop_requests() as stop_asked, progress() as show:
         for start, stop in pairwise(stages.boundaries(run)):
@@ -169,10 +175,12 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                 interrupted = values.pop("stop") > 0
                 run.step += 1
                 record = _record(run, values) | meter.read()
+                if probed := stages.probed(run):
+                    meter.read()  # probing is not training time
                 for warning in filter(None, [watch.see(values) for watch in run.watches]):
                     run.log.say(f"warning at step {run.step}: {warning}")
-                if run.step % run.recipe.train.log_every == 0 or run.step == run.steps:
-                    metrics.write(record | run.unlogged)
+                if run.step % run.recipe.train.log_every == 0 or run.step == run.steps or probed:
+                    metrics.write(record | run.unlogged | probed)
                     run.unlogged = {}
                 if run.step % every == 0 or run.step == run.steps or interrupted:
                     save(run)

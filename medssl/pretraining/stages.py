@@ -84,3 +84,13 @@ def renew_boxes(run: PretrainState) -> dict[str, float]:
     for warning in refresh(run.fabric, run.pretext.encoder, run.policy, wholes, batch=batch, workers=workers):
         run.log.say(f"warning: {warning}")
     return {f"metric.{name}": value for name, value in run.policy.statistics().items()}
+
+
+def probed(run: PretrainState) -> dict[str, float]:
+    """What the online probe answers after this step, which is said as well; nothing where it is not due."""
+    if run.probe is None or not run.probe.due(run.step, run.steps):
+        return {}
+    found = run.probe.scores(run.pretext.encoder, run.fabric.device)
+    words = ", ".join(f"{name.removeprefix('metric.probe_')} {value:.4f}" for name, value in found.items())
+    run.log.say(f"step {run.step} of {run.steps}: a probe of the frozen features reaches {words}")
+    return found

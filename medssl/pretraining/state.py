@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medssl.engine.collapse import Watch
     from medssl.engine.schedule import Weight
     from medssl.pretext import Pretext
+    from medssl.probing.online import OnlineProbe
     from medssl.recipe import PretrainRecipe
     from medssl.types import CropPolicy
     from medssl.views import ViewMaker
@@ -43,6 +44,7 @@ class PretrainState(TrainState):
     delays: dict[str, int] = field(default_factory=dict)  # steps after its method's start at which a rival first plays
     unlogged: dict[str, float] = field(default_factory=dict)  # statistics of boxes that the next record will hold
     watches: list[Watch] = field(default_factory=list)
+    probe: OnlineProbe | None = None  # of the first rank alone
 
     def views(self) -> ViewsDataset:
         """The views of the samples, as a data set."""

@@ -67,7 +67,7 @@ def extract(networks: Mapping[str, nn.Module], batches: Iterable[Tensor], device
             modes.enter_context(evaluating(network))
         for x_BC in batches:
             for name, network in networks.items():
-                mean, std = pool(network(x_BC.to(device)))
+                mean, std = pool(network(x_BC.to(device, precision(network))))
                 found[name].append(([part.cpu() for part in mean], [part.cpu() for part in std]))
     return {name: Pooled(_joined(of, 0), _joined(of, 1)) for name, of in found.items()}
 
@@ -97,6 +97,11 @@ def batched(found: Iterable[Tensor], batch: int = BATCH) -> Iterator[Tensor]:
         held.append(image)
     if held:
         yield torch.stack(held)
+
+
+def precision(network: nn.Module) -> torch.dtype:
+    """That of a network's weights; a run in float64 has such."""
+    return next((weight.dtype for weight in network.parameters()), torch.float32)
 
 
 def _joined(parts: Sequence[tuple[list[Tensor], list[Tensor]]], which: int) -> tuple[np.ndarray, ...]:

@@ -162,8 +162,8 @@ class BenchmarkRecipe(Group):
 
 
 NOT_OF = {  # run options that a verb has no use for
-    "finetune": ("overfit_check",),
-    "benchmark": ("init", "init_parts", "overfit_check", "devices", "num_nodes", "strategy"),
+    "finetune": ("overfit_check", "probe", "probe_every"),
+    "benchmark": ("init", "init_parts", "overfit_check", "probe", "probe_every", "devices", "num_nodes", "strategy"),
 }
 
 
@@ -188,6 +188,10 @@ class Options(Group):
     pictures: Annotated[
         bool, Field(description="true|show real radiographs in report and figures (burned-in text may show)")
     ] = False
+    probe: Annotated[
+        str | None, Field(description="CACHE|pretrain: how well a linear probe tells its labels, as a curve")
+    ] = None
+    probe_every: Annotated[Time, Field(description="TIME|how often; default: 10% of the run")] = 0.1
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto|cpu|cuda|where to compute")] = "auto"
     devices: Annotated[Positive, Field(description="N|devices per node")] = 1
     num_nodes: Annotated[Positive, Field(description="N|nodes, each started by torchrun or SLURM")] = 1
