@@ -19,6 +19,7 @@ from medssl.types import InputError
 
 Time = int | float | str
 TEXT = re.compile(r"(\d+\.?\d*|\.\d+)\s*(%|steps?|epochs?)")
+_ROUNDING = 1e-9  # of a step: 0.145 x 100 is less than 14.5 in floats
 FORMS = (
     "must be a time: a share of the run such as '20%' (or a float in 0..1), a number of steps such as '500 steps' (or "
     "an integer), or passes over the training samples such as '10 epochs'"
@@ -65,20 +66,23 @@ def epochs(time: object) -> Fraction | None:
 
 
 def steps_of(time: Time, total: int, name: str = "a time") -> int:
-    """Steps that a time stands for in a run of `total` steps.
+    """Steps that a time stands for in a run of `total` steps; a share to the nearest step, halves up, but not to none.
+
+    >>> steps_of("25%", 10), steps_of(0.35, 10), steps_of(0.01, 10), steps_of(0.0, 10)
+    (3, 4, 1, 0)
 
     Raises `InputError`, which calls the time by `name`, for what is no time and for epochs: how many steps those are,
     `recipe.in_steps` says once the number of samples is known.
     """
     found = _read(time, name)
-    return found if isinstance(found, int) else round(found * total)
+    return found if isinstance(found, int) else _nearest(found, total)
 
 
 def repeated(start: Time, interval: Time, total: int, name: str) -> list[int]:
     """The steps at which something is due: at `start`, and from there at each `interval` before `total`.
 
-    Shares are rounded each by itself, so that rounding does not add up. Raises `InputError`, naming `name`.start or
-    `name`.every, for an interval of 0 and a start after the run.
+    Shares are rounded each by itself, as `steps_of` does, so that rounding does not add up. Raises `InputError`, naming
+    `name`.start or `name`.every, for an interval of 0 and a start after the run.
     """
     first, gap = _read(start, f"{name}.start"), _read(interval, f"{name}.every")
     if (step := steps_of(first, total)) > total:
@@ -87,8 +91,14 @@ def repeated(start: Time, interval: Time, total: int, name: str) -> list[int]:
         raise InputError(f"{name}.every is {interval}: give a share of the run such as '20%', or a number of steps")
     share = gap if isinstance(gap, float) else gap / total
     begin = first if isinstance(first, float) else first / total
-    times = [round((begin + n * share) * total) for n in range(math.floor((1 - begin) / share + 1e-9) + 1)]
+    times = [_nearest(begin + n * share, total) for n in range(math.floor((1 - begin) / share + 1e-9) + 1)]
     return sorted({time for time in times if time < total})
+
+
+def _nearest(share: float, total: int) -> int:
+    """Halves go up, whatever their neighbours: Python's `round` makes 2 of 2.5 and 4 of 3.5."""
+    steps = math.floor(share * total + 0.5 + _ROUNDING)
+    return min(max(steps, 1), total) if share > 0 else 0
 
 
 def _read(time: Time, name: str) -> int | float:

@@ -5,25 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     Range = tuple[float, float]
 
-_MARGIN = 3 / 224  # blocks keep this part of a side away from the border (DiRA: 3 of 224 pixels)
+MARGIN = 3 / 224  # DiRA's blocks keep 3 of 224 pixels away from the border
 
 
-def draw_box(rng: np.random.Generator, shape: tuple[int, ...], side: Range) -> list[int]:
-    """Draw a box in `shape` with sides from side[0] to side[1] of it, a margin away from the border."""
-    size = [int(rng.integers(max(round(side[0] * s), 1), max(round(side[1] * s), 1) + 1)) for s in shape]
-    return moved(rng, shape, [0] * len(shape) + size)
+def nearest(shape: Sequence[int], side: Range) -> list[tuple[int, int]]:
+    """Shortest and longest side of a box per axis of `shape`: parts of it, to the nearest voxel, 1 at least."""
+    return [(max(round(side[0] * s), 1), max(round(side[1] * s), 1)) for s in shape]
 
 
-def moved(rng: np.random.Generator, shape: tuple[int, ...], box: list[int]) -> list[int]:
-    """Draw another place for a box of the same size."""
+def whole(shape: Sequence[int], side: Range, least: int = 1) -> list[tuple[int, int]]:
+    """The same, in the whole voxels that fit into those parts, as `64 // 6` counts them, `least` at least."""
+    low, high = ([max(int(part * s + 1e-9), least) for s in shape] for part in side)
+    return list(zip(low, high, strict=True))
+
+
+def draw_box(
+    rng: np.random.Generator, shape: tuple[int, ...], sides: Sequence[tuple[int, int]], margin: float = MARGIN
+) -> list[int]:
+    """Draw a box in `shape` with sides from the first to the second of `sides`, `margin` away from the border."""
+    size = [int(rng.integers(low, high + 1)) for low, high in sides]
+    return moved(rng, shape, [0] * len(shape) + size, margin)
+
+
+def moved(rng: np.random.Generator, shape: tuple[int, ...], box: list[int], margin: float = MARGIN) -> list[int]:
+    """Draw another place for a box of the same size.
+
+    `margin`: below 1 a part of each side, else voxels; less where the box leaves no room for it.
+    """
     size, start = box[len(shape) :], []
     for s, b in zip(shape, size, strict=True):
-        margin = min(round(_MARGIN * s), (s - b) // 2)
-        start.append(int(rng.integers(margin, s - b - margin + 1)))
+        kept = min(round(margin * s) if margin < 1 else int(margin), (s - b) // 2)
+        start.append(int(rng.integers(kept, s - b - kept + 1)))
     return start + size
 
 

@@ -138,7 +138,12 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         return changed
 
     def inverse(self, data: Any) -> Any:
-        """Refuse, since no inverse is recorded: MONAI would skip what cannot be inverted, and misplace the image."""
+        """Refuse, since no inverse is recorded: MONAI would skip what cannot be inverted, and misplace the image.
+
+        What never moves an image, having prob=0 and no `size`, gives it back. Raises InputError.
+        """
+        if self.prob == 0 and self.size is None:
+            return data
         raise InputError(f"{type(self).__name__} records no inverse: leave it out of what is to be inverted")
 
     def _images(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -13,7 +13,7 @@ from medssl.transforms import (
     RandOutpaintd,
     RandPatchSwapd,
 )
-from medssl.transforms.boxes import draw_box, within
+from medssl.transforms.boxes import MARGIN, draw_box, nearest, within
 from medssl.transforms.corruption import dira, genesis, transvw
 from medssl.transforms.named import corruption
 from medssl.types import InputError
@@ -76,7 +76,7 @@ def test_dira_buckets_and_counts_are_the_release_ones() -> None:
 
 
 def test_dira_erases_as_much_as_the_release() -> None:
-    inner, outer = RandCutoutd(), RandOutpaintd(blocks=10, side=(154 / 224, 174 / 224), fill=0.0)
+    inner, outer = RandCutoutd(), RandOutpaintd(blocks=10, side=(154 / 224, 174 / 224), fill=0.0, margin=MARGIN)
     shape = (1, 224, 224)
     for transform, expected in ((inner, 0.1759), (outer, 0.2319)):
         drawn = [transform.draw(rng(s), shape) for s in range(1600)]
@@ -87,7 +87,7 @@ def test_dira_erases_as_much_as_the_release() -> None:
 
 
 def test_every_side_length_of_the_release_can_be_drawn() -> None:
-    sides = [draw_box(rng(s), (224, 224), (10 / 224, 15 / 224))[2] for s in range(600)]
+    sides = [draw_box(rng(s), (224, 224), nearest((224, 224), (10 / 224, 15 / 224)))[2] for s in range(600)]
     assert np.unique(sides).tolist() == [10, 11, 12, 13, 14, 15]
 
 
@@ -162,6 +162,7 @@ def test_impossible_settings_are_refused() -> None:
         (lambda: RandCutoutd(side=(10, 70)), r"RandCutoutd: side is \(10, 70\), give two numbers from 0 to 1"),
         (lambda: RandCutoutd(blocks=0), "blocks is 0"),
         (lambda: RandCutoutd(stop=2), "stop is 2"),
+        (lambda: RandInpaintd(margin=-1), "margin is -1"),
         (lambda: RandInpaintd(fill="nois"), "fill is 'nois', give a value or 'noise'"),
         (lambda: RandOutpaintd(fill=None), "fill is None"),
         (lambda: RandMaskBlocksd(ratio=60), "ratio is 60, give a number from 0 to 1"),

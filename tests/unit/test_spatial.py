@@ -204,6 +204,14 @@ def test_randomize_of_a_pipeline_draws_and_without_data_does_nothing(make) -> No
     np.testing.assert_array_equal(chain.transforms[0].replay(data, drawn)["image"], moved)
 
 
+def test_what_never_moves_an_image_is_inverted_as_it_is() -> None:
+    pipeline = Compose([RandElasticWarpd("x", prob=0, rotate=20), RandAffineWarpd("x", prob=0)])
+    x = np.random.default_rng(0).random((1, 8, 9), dtype=np.float32)
+    np.testing.assert_array_equal(pipeline.inverse(pipeline({"x": x}))["x"], x)
+    with pytest.raises(InputError, match="records no inverse"):
+        RandAffineWarpd("x", prob=0, size=(4, 4)).inverse({"x": x})
+
+
 def test_an_inverse_is_refused_for_what_moved_and_not_asked_of_the_others() -> None:
     x = MetaTensor(image(RandAffineWarpd))
     moved = Compose([RandAffineWarpd("x"), RandGammad("x")])

@@ -150,3 +150,16 @@ def test_a_wrong_time_of_a_group_names_its_key():
     content = yaml.safe_load(RECIPE.replace("end: 0.9", "end: 120%"))
     with pytest.raises(InputError, match=r"'adversary' has end='120%', but end must be a time"):
         validate(PretrainRecipe, content, "recipe")
+
+
+@given(st.integers(0, 1000), st.integers(1, 100_000))
+def test_a_share_is_rounded_to_the_nearest_step_halves_up_and_never_to_none(thousandths, total):
+    share = Fraction(thousandths, 1000)
+    nearest = math.floor(share * total + Fraction(1, 2))  # exact
+    assert steps_of(thousandths / 1000, total) == (max(1, nearest) if thousandths else 0)
+
+
+def test_neighbours_that_halve_go_the_same_way():
+    assert [steps_of(share, 10) for share in (0.05, 0.15, 0.25, 0.35, 0.45)] == [1, 2, 3, 4, 5]
+    assert repeated(0.25, 0.25, 10, "crop") == [3, 5, 8]
+    assert (steps_of(0.001, 10), steps_of(1.0, 10), steps_of(0.0, 10)) == (1, 10, 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from medssl.transforms.arguments import count, number, span
-from medssl.transforms.boxes import draw_box, within
+from medssl.transforms.boxes import MARGIN, draw_box, nearest, within
 from medssl.transforms.corruption.base import Filling
 from medssl.transforms.noise import block_seed, uniform_noise
 
@@ -29,6 +29,8 @@ class RandCutoutd(Filling):
         stop: probability that the drawing stops after a block.
         side: shortest and longest side of a block, as parts of the image's side.
         fill: a value in the image's units, or "noise": fresh, uniform in [0,1].
+        margin: what a block keeps from the border: a part of the image's side, or voxels, 1 or more; less where it
+            leaves no room.
         allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
 
     >>> hole = RandCutoutd("image", blocks=1, side=(0.5, 0.5), fill=0.0).set_random_state(0)
@@ -44,18 +46,24 @@ class RandCutoutd(Filling):
         stop: float = 0.1,
         side: Range = (10 / 224, 70 / 224),
         fill: float | Literal["noise"] = 0.0,
+        margin: float = MARGIN,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, prob, fill, allow_missing_keys)
         self.blocks, self.stop = count(self, "blocks", blocks, 1), number(self, "stop", stop, 0, 1)
-        self.side = span(self, "side", side, 0, 1)
+        self.side, self.margin = span(self, "side", side, 0, 1), number(self, "margin", margin, 0, 1e6)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw the boxes, and a seed for noise."""
-        boxes = [draw_box(rng, shape[1:], self.side)]
+        given = shape[1:], self.sides(shape[1:]), self.margin
+        boxes = [draw_box(rng, *given)]
         while len(boxes) < self.blocks and rng.random() >= self.stop:
-            boxes.append(draw_box(rng, shape[1:], self.side))
+            boxes.append(draw_box(rng, *given))
         return {"boxes": boxes, "seed": int(rng.integers(2**63))}
+
+    def sides(self, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Shortest and longest side of a block of an image (*S), in voxels per axis."""
+        return nearest(shape, self.side)
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
         """Fill the boxes."""

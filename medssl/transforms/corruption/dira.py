@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medssl.transforms.boxes import MARGIN
 from medssl.transforms.corruption.base import Corruption
 from medssl.transforms.corruption.cutout import RandCutoutd
 from medssl.transforms.corruption.mixtures import RandOneOfd
@@ -24,7 +25,7 @@ def build(*, spatial_dims: int, prob: float = 1.0) -> Corruption:
     return RandOneOfd(
         [
             (0.30, RandCutoutd(side=part(10, 70))),
-            (0.05, RandOutpaintd(blocks=10, side=part(154, 174), fill=0.0)),
+            (0.05, RandOutpaintd(blocks=10, side=part(154, 174), fill=0.0, margin=MARGIN)),
             (0.30, RandPatchSwapd(side=part(10, 15))),
         ],
         prob=prob,

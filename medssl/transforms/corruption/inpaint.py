@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from medssl.transforms.boxes import whole
 from medssl.transforms.corruption.cutout import RandCutoutd
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class RandInpaintd(RandCutoutd):
-    """Replace blocks by noise: TransVW's in-painting, one block with sides from a sixth to a third.
+    """Replace blocks by noise: TransVW's in-painting, one block with sides from a sixth to a third, rounded down.
+
+    Of 64 x 64 x 32 voxels these are 10 to 21, 10 to 21 and 5 to 10, at least 3 voxels from the border.
 
     Args:
         keys: keys of the images (C,*S), which are in [0,1] if `fill` is "noise"; they share one draw.
@@ -22,6 +25,8 @@ class RandInpaintd(RandCutoutd):
         stop: probability that the drawing stops after a block.
         side: shortest and longest side of a block, as parts of the image's side.
         fill: a value in the image's units, or "noise": fresh, uniform in [0,1].
+        margin: what a block keeps from the border: a part of the image's side, or voxels, 1 or more; less where it
+            leaves no room.
         allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
 
     >>> import numpy as np
@@ -39,9 +44,14 @@ class RandInpaintd(RandCutoutd):
         stop: float = 0.1,
         side: Range = (1 / 6, 1 / 3),
         fill: float | Literal["noise"] = "noise",
+        margin: float = 3,
         allow_missing_keys: bool = False,
     ) -> None:
-        super().__init__(keys, prob, blocks, stop, side, fill, allow_missing_keys)
+        super().__init__(keys, prob, blocks, stop, side, fill, margin, allow_missing_keys)
+
+    def sides(self, shape: tuple[int, ...]) -> list[tuple[int, int]]:
+        """Shortest and longest side of a block of an image (*S), in voxels per axis."""
+        return whole(shape, self.side)
 
 
 build = RandInpaintd

@@ -8,7 +8,7 @@ import numpy as np
 
 from medssl.transforms.arguments import count, span
 from medssl.transforms.base import ANY
-from medssl.transforms.boxes import draw_box, moved, within
+from medssl.transforms.boxes import draw_box, moved, nearest, within
 from medssl.transforms.corruption.base import Corruption
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class RandPatchSwapd(Corruption):
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Draw pairs of boxes of one size."""
-        first = [draw_box(rng, shape[1:], self.side) for _ in range(self.swaps)]
+        sides = nearest(shape[1:], self.side)
+        first = [draw_box(rng, shape[1:], sides) for _ in range(self.swaps)]
         return {"boxes": [[box, moved(rng, shape[1:], box)] for box in first]}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:

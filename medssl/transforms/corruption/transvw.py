@@ -13,8 +13,9 @@ from medssl.transforms.corruption.remap import RandRemapd
 def build(*, prob: float = 1.0, blocks: int = 100) -> Corruption:
     """TransVW's perturbations (Haghighi et al. 2021, released code): one of four, a quarter each.
 
-    Local shuffling (`blocks`: 5 in the PyTorch release, 100 in the Keras one), a Bezier tone curve (inverted half of
-    the time), in-painting, out-painting. Its elastic deformation is geometry, and so belongs to the warp.
+    Local shuffling, a Bezier tone curve (inverted half of the time), in-painting, out-painting. `blocks` are shuffled:
+    TransVW's releases have 5, which `views.faithful` takes; 100 are those of StepwisePretraining (Guo et al. 2022).
+    Its elastic deformation is geometry, and so belongs to the warp.
     """
     four = [RandLocalShuffled(blocks=blocks), RandRemapd(), RandInpaintd(), RandOutpaintd()]
     return RandOneOfd([(0.25, corruption) for corruption in four], prob=prob)
