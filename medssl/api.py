@@ -34,6 +34,7 @@ def scan(
     table: Place | None = None,
     id: str = "id",
     columns: Mapping[str, str] | None = None,
+    patient_from: str | None = None,
     split: Sequence[float] | None = None,
     seed: int = 0,
     key: Place | None = None,
@@ -48,6 +49,7 @@ def scan(
         table: CSV file with one row per image.
         id: column of the table with the file name or path.
         columns: which column holds what, such as `{"class": "finding"}`.
+        patient_from: regular expression that finds the patient in a path, by its first group if it has one.
         split: shares of train, val and test, by patient.
         seed: of the split.
         key: secret key that turns patient names into ids; reuse that of an earlier scan to get the same ids.
@@ -69,6 +71,7 @@ def scan(
             table=_path(table),
             id_column=id,
             columns={} if columns is None else columns,
+            patient_from=patient_from,
             split=split,
             seed=seed,
             key=_path(key),
@@ -84,6 +87,8 @@ def prepare(
     spacing: Sequence[float] | str | None = None,
     channels: Sequence[str] | None = None,
     window: tuple[float, float] | None = None,
+    label_map: Mapping[int, int] | None = None,
+    keep_small: bool = False,
     workers: int = 1,
 ) -> Cache:
     """Orient, resample, crop to the body and store every image of a manifest for random access; resumable.
@@ -95,6 +100,8 @@ def prepare(
         spacing: target spacing in mm, in index order (Z,Y,X or Y,X), or "isotropic"; None: as stored.
         channels: co-registered series that become channels, such as `["FLAIR", "T1"]`.
         window: the stored values that become 0 and 1, in place of the preset's.
+        label_map: class numbers of stored label values, such as `{255: 1}`.
+        keep_small: keep a voxel of each part of a label that resampling would lose.
         workers: processes to use.
 
     Raises:
@@ -103,8 +110,18 @@ def prepare(
     from medssl.data.prepare import prepare as run
 
     with progress() as update:
-        settings: dict[str, Any] = {"spacing": spacing, "channels": channels, "window": window, "workers": workers}
-        return run(Path(manifest), Path(out), preset=preset, progress=update, **settings)
+        return run(
+            Path(manifest),
+            Path(out),
+            preset=preset,
+            spacing=spacing,
+            channels=channels,
+            window=window,
+            label_map=label_map,
+            keep_small=keep_small,
+            workers=workers,
+            progress=update,
+        )
 
 
 def convert(manifest: Place, out: Place) -> list[Path]:

@@ -59,9 +59,12 @@ def scan(
     out: Out = Path("manifest.csv"),
     labels: Annotated[Path | None, typer.Option(help="Folder of label files with the stems of the images.")] = None,
     pair: Annotated[list[str] | None, typer.Option(help="'IMAGE=LABEL', e.g. '*_image.nii.gz=*_mask.nii.gz'.")] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV with one row an image.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV with one row per image.")] = None,
     id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file stem or path.")] = "id",
     columns: Annotated[str | None, typer.Option(help="Names in the table: class=finding,patient=subject.")] = None,
+    patient_from: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
@@ -77,6 +80,7 @@ def scan(
         table=table,
         id_column=id_column,
         columns=columns,
+        patient_from=patient_from,
         split=split,
         seed=seed,
         key=key,
@@ -90,12 +94,23 @@ def prepare(
     preset: Annotated[Modality, typer.Option(help="What kind of image this is.")],
     spacing: Annotated[str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; default: as stored.")] = None,
     channels: Annotated[str | None, typer.Option(help="Series that become channels, e.g. FLAIR,T1.")] = None,
+    label_map: Annotated[str | None, typer.Option(help="Class numbers of stored label values, e.g. 255=1.")] = None,
+    keep_small: Annotated[bool, typer.Option(help="Keep a voxel of label parts that resampling would lose.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
     """Orient, resample, crop to the body and store every volume for random access; resumable."""
     from medssl.verbs.data import prepare as run
 
-    run(manifest, out, preset=preset, spacing=spacing, channels=channels, workers=workers)
+    run(
+        manifest,
+        out,
+        preset=preset,
+        spacing=spacing,
+        channels=channels,
+        label_map=label_map,
+        keep_small=keep_small,
+        workers=workers,
+    )
 
 
 @app.command(epilog="Example: medssl convert manifest.csv --out nifti")

@@ -105,7 +105,7 @@ class Cache:
         return self._open(name, label_file(self.path, name), 1)
 
     def geometry(self, name: str) -> dict[str, Any]:
-        """What `prepare.to_source` needs to bring a mask of this case back on the source grid."""
+        """What `grid.to_source` needs to bring a mask of this case back on the source grid."""
         self._case(name)
         return self._geometry[name]
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MARGIN_MM = 5.0
 WHOLE_LEVELS = 100  # integers with fewer levels between low and high become float when resampled
 SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
-SAME_PLACE = 0.5  # voxels: how far a label's corners may lie from its image's
 
 
 def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -54,29 +53,6 @@ def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarr
         "intensity": intensity,
     }
     return array, geometry
-
-
-def label_to_array(label: Volume, geometry: Mapping[str, Any]) -> np.ndarray:
-    """The label (1,*S), nearest voxel, on the grid that `geometry` gives its image.
-
-    Raises `Rejected` when it does not lie on the image's grid.
-    """
-    turned, image = orient(label), geometry["oriented"]
-    if turned.array.shape[1:] != tuple(image["shape"]):
-        raise Rejected("label has another shape", f"image {tuple(image['shape'])}, label {turned.array.shape[1:]}")
-    away = _corner_distance(turned.affine, np.array(image["affine"]), turned.array.shape[1:])
-    if len(image["shape"]) == 3 and away > SAME_PLACE * min(turned.spacing):
-        raise Rejected("label lies elsewhere", f"its corner is {away:.1f} mm from the image's")
-    window = Window(tuple(geometry["crop"]["start"]), tuple(geometry["crop"]["size"]))
-    return resample(cut(turned, window), tuple(geometry["array"]["spacing"]), label=True).array
-
-
-def cut_away(label: Volume, geometry: Mapping[str, Any]) -> float:
-    """The share of a label's voxels that the crop leaves out."""
-    turned = orient(label)
-    window = Window(tuple(geometry["crop"]["start"]), tuple(geometry["crop"]["size"]))
-    whole = int(np.count_nonzero(turned.array))
-    return 1 - int(np.count_nonzero(cut(turned, window).array)) / whole if whole else 0.0
 
 
 def box_to_array(box: Box, geometry: Mapping[str, Any]) -> Box:
@@ -186,9 +162,3 @@ def _inside(inner: Window, crop: Window, shape: tuple[int, ...]) -> Window:
         for a, b, size, s, n in zip(inner.start, crop.start, inner.size, scale, shape, strict=True)
     ]
     return Window(tuple(low), tuple(max(1, b - a) for a, b in zip(low, high, strict=True)))
-
-
-def _corner_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
-    """The largest distance (mm) between the corners of one grid and of another of the same shape."""
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(len(shape) + 1, -1)
-    return float(np.linalg.norm(((one - other) @ corners)[:-1], axis=0).max())

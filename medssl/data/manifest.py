@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.data import atomic
+from medssl.data.split import part_name
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc".split(",")
+PATIENT_GUESSED = "patient guessed"  # among `qc`: nobody said who the patient is
 RENAMED = {"classes": "class"}  # `class` is a word of Python
 
 
@@ -129,9 +131,13 @@ def rejected_beside(path: Path) -> Path:
 
 
 def left_out(found: Manifest) -> dict[str, int]:
-    """How many files the scan left out, by reason; the files themselves stay in rejected.csv."""
+    """How many files the scan left out, by reason; the files themselves are listed in rejected.csv."""
     facts = json.loads(found.path.with_suffix(".json").read_text(encoding="utf-8"))
-    listed = found.path.with_name(facts["rejected"])
+    if "left_out" in facts:
+        return dict(facts["left_out"])
+    listed = found.path.with_name(facts["rejected"])  # as scans before wrote it
+    if not listed.is_file():
+        return {}
     with listed.open(encoding="utf-8", newline="") as file:
         return dict(Counter(line["reason"] for line in csv.DictReader(file)).most_common())
 
@@ -176,6 +182,7 @@ def _parse(record: Mapping[str, str]) -> Row:
     values["spacing"] = tuple(float(length) for length in values["spacing"].split("x") if length)
     for name in ("classes", "qc"):
         values[name] = tuple(part for part in values[name].split(";") if part)
+    values["split"] = part_name(values["split"], "column 'split' of the manifest")
     return Row(**values)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from medssl.types import InputError
+
+NO_IMAGE_FORMAT = "no DICOM, and no name of an image format"
 
 
 class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in rejected.csv)
@@ -14,5 +18,7 @@ class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in re
 
 
 def brief(error: Exception) -> str:
-    """An error of another library on one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    """An error of another library on one short line, without the folders of a path that it names."""
+    text = str(error.strerror or error) if isinstance(error, OSError) else str(error)
+    text = re.sub(r"(?:[A-Za-z]:)?[/\\](?:[^'\"/\\]*[/\\])+", "", text)
+    return f"{type(error).__name__}: {' '.join(text.split())[:120]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NAMES = ("train", "val", "test")
+SPELLINGS = {
+    "train": ("train", "training", "tr"),
+    "val": ("val", "valid", "validation", "validate", "dev"),
+    "test": ("test", "testing", "ts"),
+}
 ENDINGS = (
     *(".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".dcm"),
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
@@ -42,9 +48,30 @@ def by_patient(patients: Sequence[str], fractions: Sequence[float], seed: int) -
     everyone = sorted(set(patients))
     shuffled = [everyone[place] for place in np.random.default_rng(seed).permutation(len(everyone))]
     counts = _counts(len(everyone), fractions)
+    empty = [name for name, count, share in zip(NAMES, counts, fractions, strict=False) if share > 0 and not count]
+    if empty:
+        raise InputError(
+            f"split {','.join(map(str, fractions))} leaves {' and '.join(empty)} empty, for there are {len(everyone)} "
+            "patient(s): take fewer parts, or say who the patients are (--patient-from, or a table)"
+        )
     names = [name for name, count in zip(NAMES, counts, strict=False) for _ in range(count)]
     part = dict(zip(shuffled, names, strict=True))
     return [part[patient] for patient in patients]
+
+
+def part_name(text: str, where: str) -> str:
+    """The name of a split, with the usual spellings of train, val and test as those; others stay as they are.
+
+    Raises `InputError` for what is nearly one of these.
+    """
+    word = text.strip().lower()
+    for name, spellings in SPELLINGS.items():
+        if word in spellings:
+            return name
+    near = get_close_matches(word, [spelling for spellings in SPELLINGS.values() for spelling in spellings], 1, 0.75)
+    if near and word.isalpha():
+        raise InputError(f"{where}: '{text}' is no split; did you mean {near[0]}?")
+    return text.strip()
 
 
 def stem_of(source: str) -> str:

@@ -54,12 +54,16 @@ class Classify:
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
         """The classes of a case as zeros and ones (K,) float32; raises `InputError` where a name is unknown."""
         unknown = sorted(set(names) - set(self.classes))
-        if unknown or (not self.multilabel and len(names) != 1):
-            given = ";".join(names) or "no class"
-            wanted = "any of" if self.multilabel else "exactly one of"
+        if unknown:
             raise InputError(
-                f"case {case} has {given}, but the task wants {wanted} {', '.join(self.classes)}: set task.classes or "
-                "task.multilabel=true, or leave the case out of the split"
+                f"case {case} has the class {', '.join(unknown)}, which is none of {', '.join(self.classes)} (those of "
+                "the training cases): list all in task.classes, or leave the case out of the split"
+            )
+        if not self.multilabel and len(names) != 1:
+            given, advice = (";".join(names), "set task.multilabel=true, or ") if names else ("no class", "")
+            raise InputError(
+                f"case {case} has {given}, but each case needs exactly one of {', '.join(self.classes)}: "
+                f"{advice}leave it out of the split"
             )
         return np.array([name in names for name in self.classes], dtype=np.float32)
 

@@ -83,7 +83,9 @@ class Segment:
         if low < 0 or high > len(self.classes):
             known = f"0..{len(self.classes)} ({', '.join(self.classes)})"
             raise InputError(
-                f"the label of case {case} holds {low}..{high}, but the task knows {known}: set task.classes"
+                f"the label of case {case} holds values from {low} to {high}, but the task knows {known}: name all "
+                "classes in task.classes, or, where values are left out as in masks of 0 and 255, `medssl prepare` "
+                f"with --label-map {high}=1"
             )
         return np.asarray(label[0], dtype=np.int64)
 

@@ -18,6 +18,7 @@ def scan(
     table: Path | None,
     id_column: str,
     columns: str | None,
+    patient_from: str | None,
     split: str | None,
     seed: int,
     key: Path | None,
@@ -31,6 +32,7 @@ def scan(
         table=table,
         id=id_column,
         columns=_pairs(columns),
+        patient_from=patient_from,
         split=None if split is None else _numbers(split, "--split"),
         seed=seed,
         key=key,
@@ -43,7 +45,17 @@ def scan(
         print(f"  note: {notice}")
 
 
-def prepare(manifest: Path, out: Path, *, preset: str, spacing: str | None, channels: str | None, workers: int) -> None:
+def prepare(
+    manifest: Path,
+    out: Path,
+    *,
+    preset: str,
+    spacing: str | None,
+    channels: str | None,
+    label_map: str | None,
+    keep_small: bool,
+    workers: int,
+) -> None:
     """Fill the cache `out` and print what it holds."""
     cache = api.prepare(
         manifest,
@@ -51,6 +63,8 @@ def prepare(manifest: Path, out: Path, *, preset: str, spacing: str | None, chan
         preset=preset,
         spacing=None if spacing is None else _numbers(spacing, "--spacing"),
         channels=None if channels is None else channels.split(","),
+        label_map=_whole_numbers(label_map),
+        keep_small=keep_small,
         workers=workers,
     )
     print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")
@@ -73,9 +87,23 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
         ) from error
 
 
+def _whole_numbers(text: str | None) -> dict[int, int]:
+    """`255=1,7=2` -> {255: 1, 7: 2}."""
+    pairs = [part.split("=") for part in text.split(",")] if text else []
+    try:
+        return {int(old): int(new) for old, new in pairs}
+    except ValueError:
+        raise InputError(
+            f"--label-map must be of the form 255=1,7=2 (stored value=class number), but '{text}' was given"
+        ) from None
+
+
 def _pairs(text: str | None) -> dict[str, str]:
     """`class=finding,patient=subject` -> {"class": "finding", "patient": "subject"}."""
     pairs = [part.partition("=") for part in text.split(",")] if text else []
     if any(not (name and sign and column) for name, sign, column in pairs):
         raise InputError(f"--columns must be of the form class=finding,patient=subject, but '{text}' was given")
+    twice = [name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1]
+    if twice:
+        raise InputError(f"--columns names {twice[0]} twice ('{text}'): give one column for each")
     return {name: column for name, _, column in pairs}

@@ -13,14 +13,17 @@ from medssl import views
 from medssl.crop import random as crop
 from medssl.data import foreground, presets, stack
 from medssl.data.cache import Box, Cache
-from medssl.data.grid import box_to_array, label_to_array
+from medssl.data.fill import claim
+from medssl.data.grid import box_to_array, to_array, to_source
+from medssl.data.label import label_to_array
 from medssl.data.manifest import Manifest, Row
 from medssl.data.phantom.cases import ct_case, histology
 from medssl.data.phantom.files import affine, write_ct_dataset
-from medssl.data.prepare import claim, prepare, settings, to_array, to_source
+from medssl.data.prepare import prepare
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected
 from medssl.data.scan.scan import scan
+from medssl.data.settings import settings
 from medssl.types import InputError, Window
 
 TURNS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medssl.data.split import by_patient, stem_hash, stem_of, subsets
+from medssl.data.split import by_patient, part_name, stem_hash, stem_of, subsets
 from medssl.types import InputError
 
 
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.integers(0, 5))
+@given(st.lists(st.integers(0, 30), min_size=3, max_size=80).filter(lambda p: len(set(p)) > 2), st.integers(0, 5))
 def test_no_patient_is_in_two_parts(patients, seed):
     names = [f"p{patient}" for patient in patients]
     parts = by_patient(names, (0.6, 0.2, 0.2), seed)
@@ -37,6 +37,28 @@ def test_seeds_differ():
 
 def test_a_wanted_part_of_few_patients_is_not_empty():
     assert Counter(by_patient(list("abcde"), (0.8, 0.1, 0.1), 0)) == {"train": 3, "val": 1, "test": 1}
+
+
+def test_a_part_that_stays_empty_is_refused():
+    with pytest.raises(InputError, match=r"split 0.6,0.2,0.2 leaves val and test empty, for there are 1 patient"):
+        by_patient(["a"] * 10, (0.6, 0.2, 0.2), 0)
+    assert by_patient(["a", "b"], (0.6, 0.0, 0.4), 0).count("val") == 0, "a share of 0 asks for nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [(" Test", "test"), ("TESTING", "test"), ("Validation", "val"), ("dev", "val"), ("Train ", "train"), ("", "")],
+)
+def test_usual_spellings_of_the_parts(text, name):
+    assert part_name(text, "t.csv") == name
+
+
+def test_a_slip_is_refused_and_a_name_of_its_own_is_not():
+    for slip in ("tset", "trian", "valdiation"):
+        with pytest.raises(InputError, match=f"t.csv: '{slip}' is no split; did you mean"):
+            part_name(slip, "t.csv")
+    for own in ("fold3", "external", "test2"):
+        assert part_name(own, "t.csv") == own
 
 
 @pytest.mark.parametrize("fractions", [(0.7, 0.7), (1.0,), (1.2, -0.2), (0.25,) * 4])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import NO_IMAGE_FORMAT, Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def read_header(path: Path) -> Dataset:
     if not start:
         raise Rejected("empty file", "0 bytes", path)
     if start[128:] != b"DICM" and start[:2] not in BARE:
-        raise Rejected("not an image", "no DICOM, and no name of an image format", path)
+        raise Rejected("not an image", NO_IMAGE_FORMAT, path)
     try:
         header = dcmread(path, stop_before_pixels=True, force=True)
         known = "SOPClassUID" in header

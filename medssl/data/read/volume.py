@@ -73,9 +73,17 @@ def _sample(channel: np.ndarray, step: np.ndarray, start: np.ndarray, size: np.n
 
     settings: dict[str, Any] = {"offset": start, "output_shape": tuple(size), "mode": "nearest"}
     if label:
-        return ndimage.affine_transform(channel, step, order=0, **settings)
+        return _nearest(channel, step, start, size)
     channel = channel.astype(np.float32)
     blur = np.where(step > UNSMOOTHED_REDUCTION, (step - 1) / 2, 0)
     if blur.any():
         channel = ndimage.gaussian_filter(channel, blur, mode="nearest")
     return ndimage.affine_transform(channel, step, order=1, **settings)
+
+
+def _nearest(channel: np.ndarray, step: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Axis by axis, since the grids are parallel; halfway between two voxels the upper one counts."""
+    for axis, n in enumerate(size):
+        place = np.floor(start[axis] + step[axis] * np.arange(n) + 0.5).astype(int)
+        channel = channel.take(np.clip(place, 0, channel.shape[axis] - 1), axis=axis)
+    return channel

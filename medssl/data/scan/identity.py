@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medssl.data.manifest import Row, keyed_hash
+from medssl.data.manifest import PATIENT_GUESSED, Row, keyed_hash
 from medssl.data.scan import qc
+from medssl.data.scan.files import relative
 from medssl.data.split import stem_of
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medssl.data.scan.pairing import Image
+    from medssl.data.scan.patients import Patients
 
-BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 BIDS_MODALITY = {"T1w": "MR", "T2w": "MR", "FLAIR": "MR", "bold": "MR", "dwi": "MR", "pet": "PT", "ct": "CT"}
 DICOM_NAMES = {"PET": "PT", "XRAY": "DX"}  # as people write them in tables
 MR_WORD = re.compile(r"MRI|T1.*|T2.*|FLAIR|DWI|ADC|PD")
@@ -30,47 +30,43 @@ class Identity:
         self.key, self.root = key, root
         self.ids: set[str] = set()
 
-    def rows(self, images: Sequence[Image]) -> list[Row]:
-        """One row an image, in order; copies of an earlier image are flagged."""
-        rows = [self._row(image) for image in images]
+    def rows(self, images: Sequence[Image], patients: Patients, splits: Sequence[str]) -> list[Row]:
+        """One row per image, in order; copies of an earlier image, and guessed patients, are flagged."""
+        known = zip(images, patients.names, patients.guessed, splits, strict=True)
+        rows = [self._row(*facts) for facts in known]
         copies = qc.twins([image.look.digest for image in images])
         notes = [(f"duplicate of {rows[copies[n]].id}",) if n in copies else () for n in range(len(rows))]
         return [replace(row, qc=(*row.qc, *note)) for row, note in zip(rows, notes, strict=True)]
 
     def relative(self, path: Path) -> str:
         """A path relative to the root."""
-        return os.path.relpath(path, self.root).replace(os.sep, "/")
-
-    def patient(self, image: Image) -> str:
-        """The table's patient, else the header's, else the study, else the BIDS subject, else the file's own stem."""
-        told = (image.record.patient if image.record else "") or image.candidate.patient or image.candidate.study
-        subject = BIDS_SUBJECT.search(self._source(image))
-        return told or (subject[0] if subject else stem_of(image.candidate.source.name))
+        return relative(path, self.root)
 
     def hash(self, kind: str, text: str) -> str:
         """The keyed hash of an identity, empty for an empty one."""
         return keyed_hash(self.key, kind, text) if text else ""
 
-    def _row(self, image: Image) -> Row:
+    def _row(self, image: Image, patient: str, guessed: bool, split: str) -> Row:
         candidate, record = image.candidate, image.record
         modality = _modality(image)
         return Row(
-            id=self._id(modality, f"{candidate.series}|{candidate.part}" if candidate.series else self._source(image)),
+            id=self._id(modality, f"{candidate.series}|{candidate.part}" if candidate.series else self.source(image)),
             image=self.relative(candidate.files[0]),
             label=self.relative(image.label) if image.label else "",
             classes=record.classes if record else (),
-            patient=self.hash("patient", self.patient(image)),
+            patient=self.hash("patient", patient),
             study=self.hash("study", candidate.study),
             series=self.hash("series", candidate.series),
             modality=modality,
             shape=image.look.shape,
             spacing=image.look.spacing,
-            split=record.split if record else "",
-            source=self._source(image),
-            qc=(*candidate.notes, *image.look.notes),
+            split=split,
+            source=self.source(image),
+            qc=(*candidate.notes, *image.look.notes, *([PATIENT_GUESSED] if guessed else [])),
         )
 
-    def _source(self, image: Image) -> str:
+    def source(self, image: Image) -> str:
+        """The path of an image, a file or the folder of a series, relative to the root."""
         return self.relative(image.candidate.source)
 
     def _id(self, modality: str, text: str) -> str:

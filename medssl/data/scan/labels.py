@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,23 +31,28 @@ class Pattern(NamedTuple):
 class Folder(NamedTuple):
     """One `--labels`: a folder of label files, by stem."""
 
-    files: dict[str, Path]
+    path: Path
+    files: dict[str, list[Path]]
+
+    def find(self, source: Path, name: str) -> Path | None:
+        """The one label of that stem; of several, the one whose folders end like the image's."""
+        found = self.files.get(name) or self.files.get(CHANNEL.sub("", name)) or []
+        if len(found) < 2:
+            return found[0] if found else None
+        alike = [file for file in found if _same_place(file.relative_to(self.path).parent, source.parent)]
+        return alike[0] if len(alike) == 1 else None
 
 
 def folder(path: Path) -> Folder:
-    """The NIfTI files and pictures in a folder. Raises `InputError` if it has none, or two of one stem."""
-    files: dict[str, Path] = {}
-    for file in walk([Path(os.path.abspath(path))], ())[0]:
-        if reader.by_name(file) == "dicom":
-            continue
-        if files.setdefault(stem_of(file.name), file) != file:
-            raise InputError(
-                f"{path} has two labels named {stem_of(file.name)} ({files[stem_of(file.name)]} and {file}); "
-                "give a folder with one label an image, or use --pair"
-            )
+    """The NIfTI files and pictures in a folder. Raises `InputError` if it has none."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    path = Path(os.path.abspath(path))
+    for file in walk([path], ())[0]:
+        if reader.by_name(file) != "dicom":
+            files[stem_of(file.name)].append(file)
     if not files:
         raise InputError(f"{path} holds no label (NIfTI, PNG, TIFF); --labels names the folder of the label files")
-    return Folder(files)
+    return Folder(path, dict(files))
 
 
 def pattern(text: str) -> Pattern:
@@ -63,8 +69,7 @@ def find(source: Path, names: Sequence[str], folders: Iterable[Folder], patterns
     """The label of the image at `source` (a file, or the folder of a series) that may be called any of `names`."""
     for place in folders:
         for name in names:
-            label = place.files.get(name) or place.files.get(CHANNEL.sub("", name))
-            if label is not None:
+            if (label := place.find(source, name)) is not None:
                 return label
     partners = (_partner(source, pair) for pair in patterns)
     return next((label for label in partners if label is not None and label.is_file()), None)
@@ -73,6 +78,10 @@ def find(source: Path, names: Sequence[str], folders: Iterable[Folder], patterns
 def is_label(path: Path, patterns: Iterable[Pattern]) -> bool:
     """Whether a file matches the label side of a pair."""
     return any(pair.label.fullmatch(path.as_posix()) for pair in patterns)
+
+
+def _same_place(inner: Path, image: Path) -> bool:
+    return inner != Path() and image.parts[-len(inner.parts) :] == inner.parts
 
 
 def _partner(source: Path, pair: Pattern) -> Path | None:

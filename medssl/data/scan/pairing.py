@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data.read import reader
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, brief
 from medssl.data.scan import labels, qc, table
 from medssl.data.scan.candidate import THREADS
+from medssl.data.scan.names import folder_of
 from medssl.data.split import stem_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Image(NamedTuple):
     look: ImageInfo
     label: Path | None
     record: Record | None
+    values: tuple[int, ...] = ()  # that the label holds, a few at most
+    lost: bool = False  # a label would fit, but others of the same name too
 
 
 def sources(
@@ -61,24 +64,41 @@ def sources(
     folders = [labels.folder(Path(folder))] if folder else []
     facts = table.read(Path(csv), id_column or "id", columns) if csv else None
     records = [record for same in facts.records.values() for record in same] if facts else []
-    named = [path.resolve() for place in folders for path in place.files.values()]
+    named = [path.resolve() for place in folders for same in place.files.values() for path in same]
     named += [record.label for record in records if record.label]
     return Sources(folders, [labels.pattern(text) for text in pairs], facts, frozenset(named))
 
 
-def pair(seen: Sequence[ReadResult], given: Sources) -> tuple[list[Image], list[Refused]]:
-    """Give each image its label and record; refuse images whose label does not fit, and files that look like masks."""
+def pair(seen: Sequence[ReadResult], given: Sources) -> tuple[list[Image], list[Refused], set[Path]]:
+    """Give each image its label and record; refuse images whose label does not fit, and files that look like masks.
+
+    Returns the images, what is refused, and the label files that fit an image, though perhaps one that is refused.
+    """
     images = [_known(one, given, names) for one, names in zip(seen, _names(seen), strict=True)]
+    images = _without_ambiguous(images)
     pictures = _pictures(images)
     with ThreadPoolExecutor(THREADS) as pool:
-        wrong = list(pool.map(lambda image: _problem(image, pictures), images))
+        checked = list(pool.map(lambda image: _checked(image, pictures), images))
     refused = [
-        (path, problem.reason, problem.detail)
-        for image, problem in zip(images, wrong, strict=True)
-        if problem is not None
+        (path, result.reason, result.detail)
+        for image, result in zip(images, checked, strict=True)
+        if isinstance(result, Rejected)
         for path in image.candidate.files
     ]
-    return [image for image, problem in zip(images, wrong, strict=True) if problem is None], refused
+    used = {image.label.resolve() for image in images if image.label}
+    return [result for result in checked if not isinstance(result, Rejected)], refused, used
+
+
+def _without_ambiguous(images: Sequence[Image]) -> list[Image]:
+    """Where one label fits images of several places by its name, it is nobody's: which one it is of cannot be told."""
+    places: dict[Path, set[str]] = defaultdict(set)
+    for image in images:
+        if image.label is not None and not (image.record and image.record.label):
+            places[image.label].add(folder_of(image.candidate.source.parent.as_posix()))
+    return [
+        image._replace(label=None, lost=True) if image.label and len(places[image.label]) > 1 else image
+        for image in images
+    ]
 
 
 def _names(seen: Sequence[ReadResult]) -> list[list[str]]:
@@ -102,21 +122,23 @@ def _known(one: ReadResult, given: Sources, names: list[str]) -> Image:
     return Image(one.candidate, one.look, label, record)
 
 
-def _problem(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
-    """What is wrong with the label of an image, or with an image that may be a label itself."""
+def _checked(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Image | Rejected:
+    """The image with what its label holds; or what is wrong with the label, or with an image that may be one itself."""
     if image.label is None:
         told = image.record is not None or not image.look.mask_like
-        return None if told else _mask(image, pictures)
+        return image if told else (_mask(image, pictures) or image)
     try:
         found = reader.read(image.label, label=True)
     except Rejected as verdict:
         return Rejected(f"its label: {verdict.reason}", f"{image.label.name}: {verdict.detail}")
+    except Exception as error:  # a label may be wrong in any way: it costs its image, never the scan
+        return Rejected("its label: cannot be read", f"{image.label.name}: {brief(error)}")
     shape, grid = found.array.shape[1:], qc.oriented_grid(found.array.shape[1:], found.affine)
     if grid[0] != image.look.grid[0]:
         return Rejected(f"label shape {shape} differs from image {image.look.shape}", image.label.name)
     if len(shape) == 3 and not qc.same_grid(image.look.grid, grid):
         return Rejected("label lies elsewhere than its image", f"{image.label.name}: same shape, other affine")
-    return None
+    return image._replace(values=qc.few_values(found.array))
 
 
 def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FEW_SLICES = 8
 THICK = 5.0  # largest over smallest spacing from which a volume is called anisotropic
+MOST_VALUE = 2**16
 FEW_VALUES = 32  # a mask has at most so many values, or
 SAMPLE = 100_000  # voxels to look at before all of them
 FLAT = 0.9  # at least this share of voxels equal to their neighbour (instance labels)
@@ -82,6 +83,16 @@ def mask_like(array: np.ndarray) -> bool:
         return False
     few = all(len(np.unique(array.ravel()[::step])) <= FEW_VALUES for step in (1 + array.size // SAMPLE, 1))
     return few or float(np.mean(array[..., 1:] == array[..., :-1])) > FLAT
+
+
+def few_values(array: np.ndarray) -> tuple[int, ...]:
+    """The whole numbers that a label holds, sorted; none where they are many, as with instances."""
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > MOST_VALUE:
+        found = np.unique(array)
+    else:
+        found = np.flatnonzero(np.bincount(array.ravel(), minlength=high + 1))
+    return tuple(map(int, found)) if len(found) <= FEW_VALUES else ()
 
 
 def twins(digests: Sequence[str]) -> dict[int, int]:

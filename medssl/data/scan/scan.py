@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl import __version__
 from medssl.data import manifest
-from medssl.data.scan import candidate, files, pairing, qc
+from medssl.data.scan import candidate, files, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
-from medssl.data.split import by_patient
+from medssl.data.scan.notes import SkippedFile
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 COMPANIONS = (".csv", ".json", ".files.jsonl", ".key", ".table.csv", ".rejected.csv")
-
-
-class SkippedFile(NamedTuple):
-    """A file that belongs to no image of the manifest."""
-
-    source: str
-    reason: str
-    detail: str
 
 
 class ScanResult(NamedTuple):
@@ -55,6 +46,7 @@ def scan(
     table: Path | None = None,
     id_column: str | None = None,
     columns: Mapping[str, str] | None = None,
+    patient_from: str | None = None,
     split: Sequence[float] | None = None,
     seed: int = 0,
     key: Path | None = None,
@@ -64,27 +56,29 @@ def scan(
 
     Labels come from a folder (`labels`), from `pairs` ('IMAGE_GLOB=LABEL_GLOB') or from a `table` joined on
     `id_column`, whose `columns` (our name -> its name) also give class, patient, split, boxes, modality, sex, age and
-    view. `split` gives the patients' shares of train, val (and test). Raises `InputError` if there is nothing to scan,
-    no image is found or `out` cannot be written; then nothing has been written.
+    view. `patient_from` is a regular expression that finds the patient in a path (see `patients.assign`). `split` gives
+    the patients' shares of train, val (and test); test images of a folder so named stay test. Raises `InputError` if
+    there is nothing to scan, no image is found or `out` cannot be written; then nothing has been written.
     """
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
-    given = pairing.sources(labels, pairs, table, id_column, columns)
+    given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and Pillow warn about each odd value of each file
         images, refused = _find(folders, out, given, progress)
     if not images:
         raise InputError(_nothing(folders, refused))
-    identity = Identity(manifest.read_key(key, out), files.root_of([*folders, *_label_folders(labels)]))
-    rows = identity.rows(images)
-    notices = _notices(images, given, refused)
-    if split is not None:
-        if any(row.split for row in rows):
-            notices.append("--split was given, so the table's split column was not used")
-        patients = [identity.patient(image) for image in images]  # not their hashes: another key, the same split
-        parts = by_patient(_kept_together(patients, images), split, seed)
-        rows = [replace(row, split=part) for row, part in zip(rows, parts, strict=True)]
-    rejected = [SkippedFile(identity.relative(path), reason, detail) for path, reason, detail in sorted(refused)]
-    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given))
+    root = files.root_of([*folders, *_label_folders(labels)])
+    sources = [files.relative(image.candidate.source, root) for image in images]
+    who = patients.assign(images, sources, wanted)
+    splits, said = parts.divide(images, sources, who.names, split, seed)
+    identity = Identity(manifest.read_key(key, out), root)
+    rows = identity.rows(images, who, splits)
+    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *said]
+    notices += notes.of_parts(rows)
+    left = [SkippedFile(files.printable(identity.relative(path)), *why) for path, *why in sorted(refused)]
+    rejected = notes.rejected(left)
+    counts = dict(Counter(reason for _, reason, _ in refused).most_common())
+    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, counts))
 
 
 def _find(
@@ -95,9 +89,9 @@ def _find(
     named = {path for path in paths if given.is_label(path)}
     found, refused = candidate.candidates([path for path in paths if path not in named], progress)
     seen = list(candidate.look(found, progress))
-    images, unfit = pairing.pair([one for one in seen if one.look is not None], given)
-    used = {image.label.resolve() for image in images if image.label}
-    unused = [(path, "label without image", "") for path in sorted(named) if path.resolve() not in used]
+    images, unfit, used = pairing.pair([one for one in seen if one.look is not None], given)
+    everything = named.union(*(same for place in given.folders for same in place.files.values()))
+    unused = [(path, "label without image", "") for path in sorted(everything) if path.resolve() not in used]
     broken = [entry for one in seen for entry in one.refused]
     images.sort(key=lambda image: image.candidate.files[0].as_posix())
     return images, [*closed, *refused, *broken, *unfit, *unused]
@@ -110,6 +104,7 @@ def _write(
     images: Sequence[Image],
     rejected: Sequence[SkippedFile],
     given: Sources,
+    counts: Mapping[str, int],
 ) -> Manifest:
     entries: dict[str, dict[str, Any]] = {
         row.id: {"files": [identity.relative(path) for path in image.candidate.files], "frames": image.candidate.frames}
@@ -117,7 +112,7 @@ def _write(
     }
     if given.table:
         _write_table(out, rows, images, given.table.further)
-    about = {"medssl": __version__, "images": len(rows)}
+    about = {"medssl": __version__, "images": len(rows), "left_out": counts}
     return manifest.write(out, rows, identity.root, entries, rejected, about)
 
 
@@ -152,37 +147,8 @@ def _label_folders(labels: Path | None) -> list[Path]:
     return [Path(os.path.abspath(labels))] if labels else []
 
 
-def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> list[str]:
-    """The patient of each image; patients who share an image, pixel for pixel, count as one."""
-    same = {patient: patient for patient in patients}
-
-    def first(patient: str) -> str:
-        while same[patient] != patient:
-            patient = same[patient]
-        return patient
-
-    for copy, original in qc.twins([image.look.digest for image in images]).items():
-        same[first(patients[copy])] = first(patients[original])
-    return [first(patient) for patient in patients]
-
-
-def _notices(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -> list[str]:
-    masks = sum(reason == "looks like a mask" for _, reason, _ in refused)
-    labelled = sum(image.label is not None for image in images)
-    joined = sum(image.record is not None for image in images)
-    alone = sum(not (image.candidate.series or (image.record and image.record.patient)) for image in images)
-    records = sum(len(same) for same in given.table.records.values()) if given.table else 0
-    notices = {
-        f"{masks} files look like masks and were left out: pair them with --labels, --pair or --table": masks,
-        f"{labelled} of {len(images)} images have a label": given.give_labels,
-        f"{joined} of {len(images)} images have a row in the table, {records - joined} rows fit no image": given.table,
-        f"{alone} images name no patient: each file (or BIDS subject) counts as one": alone,
-    }
-    return [text for text, applies in notices.items() if applies]
-
-
 def _nothing(folders: Sequence[Path], refused: Sequence[Refused]) -> str:
     reasons = Counter(reason for _, reason, _ in refused).most_common(SHOWN)
     told = ", ".join(f"{count} x {reason}" for reason, count in reasons)
-    first = next((f"; first: {path.name}: {reason} ({detail})" for path, reason, detail in sorted(refused)), "")
+    first = "".join(f"; first: {files.printable(path.name)}: {why} ({more})" for path, why, more in sorted(refused)[:1])
     return f"no image found in {', '.join(map(str, folders))}: {len(refused)} files left out ({told}{first})"

@@ -1,14 +1,13 @@
-"""A researcher's CSV with one row an image: labels, classes, patients and what else is known."""
+"""A researcher's CSV with one row per image: labels, classes, patients and what else is known."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medssl.data.split import stem_of
+from medssl.data.scan import spreadsheet
+from medssl.data.split import part_name, stem_of
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -45,40 +44,55 @@ class Table(NamedTuple):
     path: Path
     records: dict[str, list[Record]]
     further: tuple[str, ...]  # names of the further columns
+    notices: tuple[str, ...] = ()  # how it was read, where that is not plain
 
     def find(self, names: Sequence[str]) -> Record | None:
-        """The record whose id is one of `names`, or the tail of one that is a path; endings do not matter."""
+        """The record whose id is one of `names`, or the tail of one that is a path; endings do not matter.
+
+        Else one whose path is that of another computer, with the same name at its end; else, for names that are
+        numbers, one whose number is the same without leading zeros, which spreadsheets drop.
+        """
         for name in names:
-            fits = [record for record in self.records.get(stem_of(name), []) if _is_tail(record.id, name)]
+            same = self.records.get(stem_of(name), [])
+            fits = [record for record in same if _is_tail(record.id, name)]
             if fits:
                 return max(fits, key=lambda record: len(record.id))
-        return None
+            elsewhere = [record for record in same if _is_absolute(record.id)]
+            best = sorted(elsewhere, key=lambda record: _common_tail(record.id, name))
+            if len(best) == 1 or (best and _common_tail(best[-1].id, name) > _common_tail(best[-2].id, name)):
+                return best[-1]
+        return next((record for name in names if (record := self._by_number(stem_of(name)))), None)
+
+    def _by_number(self, stem: str) -> Record | None:
+        number = stem.lstrip("0") or "0"
+        same = self.records.get(number, []) if stem.isdigit() and number != stem else []
+        return same[0] if len(same) == 1 else None
 
 
 def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -> Table:
-    """Read a table; `columns` says which of its columns holds what (our name -> its name).
+    """Read a table, with commas, semicolons or tabs; `columns` says which of them holds what (our name -> its name).
 
     Raises `InputError` if the file or a column is missing, an id comes twice, or a label is no file.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no table at {path}; --table names a CSV file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader, notices = spreadsheet.rows(path, id_column)
     use = _columns(path, list(reader.fieldnames or []), id_column, dict(columns or {}))
-    lines = list(reader)
-    further = tuple(name for name in use if name not in FIELDS)
+    lines = [
+        line for line in reader if any(value and value.strip() for value in line.values() if isinstance(value, str))
+    ]
+    joint = spreadsheet.joint([line.get(use["class"]) or "" for line in lines]) if "class" in use else ";"
+    if joint != ";":
+        notices.append(f"classes in column '{use['class']}' of {path.name} are parted at '{joint}'")
     records: dict[str, list[Record]] = {}
     for line in lines:
-        record = _record(path, line, id_column, use)
+        record = _record(path, line, id_column, use, joint)
         same = records.setdefault(stem_of(record.id), [])
         if any(other.id == record.id for other in same):
-            raise InputError(f"{path} has two rows with {id_column}={record.id}; it must have one row an image")
+            raise InputError(f"{path} has two rows with {id_column}={record.id}; it must have one row per image")
         same.append(record)
-    return Table(path, records, further)
+    return Table(path, records, tuple(name for name in use if name not in FIELDS), tuple(notices))
 
 
 def _columns(path: Path, has: list[str], id_column: str, asked: dict[str, str]) -> dict[str, str]:
@@ -90,15 +104,15 @@ def _columns(path: Path, has: list[str], id_column: str, asked: dict[str, str]) 
     return {**free, **asked}
 
 
-def _record(path: Path, line: Mapping[str, str | None], id_column: str, use: Mapping[str, str]) -> Record:
+def _record(path: Path, line: Mapping[str, Any], id_column: str, use: Mapping[str, str], joint: str) -> Record:
     cell = {name: (line.get(column) or "").strip() for name, column in use.items()}
     name = (line[id_column] or "").strip().replace("\\", "/")
     return Record(
         id=name,
         label=_label(path, cell.get("label", ""), use.get("label", "")),
-        classes=tuple(part.strip() for part in cell.get("class", "").split(";") if part.strip()),
+        classes=tuple(part.strip() for part in cell.get("class", "").split(joint) if part.strip()),
         patient=cell.get("patient", ""),
-        split=cell.get("split", ""),
+        split=part_name(cell.get("split", ""), f"column '{use.get('split')}' of {path}"),
         modality=cell.get("modality", ""),
         boxes=tuple(_box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip()),
         further={name: text for name, text in cell.items() if name not in FIELDS},
@@ -108,7 +122,7 @@ def _record(path: Path, line: Mapping[str, str | None], id_column: str, use: Map
 def _label(path: Path, text: str, column: str) -> Path | None:
     if not text:
         return None
-    label = path.parent / text
+    label = path.parent / text.replace("\\", "/")
     if not label.is_file():
         raise InputError(
             f"column '{column}' of {path} must hold label files, but '{text}' is no file in {path.parent}; "
@@ -135,3 +149,13 @@ def _box(path: Path, name: str, text: str) -> Box:
 def _is_tail(short: str, long: str) -> bool:
     one, other = PurePosixPath(short).parts[:-1], PurePosixPath(long).parts[:-1]
     return len(one) <= len(other) and other[len(other) - len(one) :] == one
+
+
+def _is_absolute(name: str) -> bool:
+    return name.startswith("/") or re.match(r"[A-Za-z]:/", name) is not None
+
+
+def _common_tail(one: str, other: str) -> int:
+    """How many folders at the end two paths share."""
+    pairs = zip(reversed(PurePosixPath(one).parts[:-1]), reversed(PurePosixPath(other).parts[:-1]), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), len(PurePosixPath(one).parts))

@@ -1,0 +1,108 @@
+"""Filling a cache: claim its folder, add cases, finish; a claim that leads to nothing is taken back."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from medssl.data import cache
+from medssl.data.cache import Cache, Case
+from medssl.data.grid import box_to_array, to_array
+from medssl.data.label import label_to_array, lost_labels
+from medssl.data.settings import NO_LABEL_OPTIONS
+from medssl.types import InputError, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from medssl.data.read.volume import Volume
+
+SHOWN = 3  # reasons told when nothing could be prepared
+
+
+def claim(
+    out: Path, preprocessing: Mapping[str, Any], source: str, labels: Mapping[str, Any] = NO_LABEL_OPTIONS
+) -> dict[str, Any]:
+    """The head of the cache at `out`, new or begun before with the same settings. Raises InputError for others."""
+    if (out / "cache.json").is_file():
+        head = cache.read_settings(out)
+        was = {"manifest": head["manifest"], "labels": head.get("labels", NO_LABEL_OPTIONS), **head["preprocessing"]}
+        for name, value in {"manifest": source, "labels": dict(labels), **preprocessing}.items():
+            if (before := was.get(name)) != value:
+                raise InputError(f"{out} was prepared with {name} {before}, now it is {value}: give another --out")
+        return head
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and no cache: give another --out")
+    head = {
+        "format": cache.FORMAT,
+        "preprocessing": dict(preprocessing),
+        "labels": dict(labels),
+        "manifest": source,
+        "salt": secrets.token_hex(8),
+        "complete": False,
+    }
+    try:
+        cache.write_json(out / "cache.json", head)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
+    return head
+
+
+def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Volume, label: Volume | None) -> None:
+    """Prepare one volume and its label into the cache; `facts` are the fields of `Case` that pixels do not tell.
+
+    Boxes in `facts` lie in voxels of the source and are brought into the array. Raises `Rejected`.
+    """
+    preprocessing = head["preprocessing"]
+    array, geometry = to_array(volume, preprocessing)
+    mask = None if label is None else label_to_array(label, geometry, head.get("labels", NO_LABEL_OPTIONS))
+    window = geometry["foreground"]
+    case = Case(
+        **{**facts, "boxes": tuple(box_to_array(box, geometry) for box in facts.get("boxes", ()))},
+        shape=array.shape[1:],
+        spacing=geometry["array"]["spacing"],
+        channels=array.shape[0],
+        modality=volume.modality,
+        preset=preprocessing["preset"],
+        has_label=mask is not None,
+        intensity=tuple(geometry["intensity"]),
+        foreground=Window(window["start"], window["size"]),
+        spacing_known=volume.spacing_known,
+    )
+    cache.write_case(out, case, array, mask, geometry)
+
+
+def finish(
+    out: Path,
+    head: Mapping[str, Any],
+    rejected: Mapping[str, str],
+    notices: Sequence[str],
+    scanned: Mapping[str, int] | None = None,
+) -> Cache:
+    """Write the counts that make the cache complete, and open it; `scanned`: what the scan left out, by reason.
+
+    Raises InputError if it holds no case.
+    """
+    records = [cache.read_record(file) for file in (out / "cases").glob("*.json")]
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
+    if not records:
+        _release(out)
+        raise InputError(f"none of {len(rejected)} images could be prepared ({reasons}): is the preset the right one?")
+    notices = [*notices, *lost_labels([record["geometry"] for record in records])]
+    if rejected:
+        notices.append(f"{len(rejected)} images were left out ({reasons}): see rejected in cache.json")
+    left_out = Counter(scanned or {}) + Counter(rejected.values())
+    ending = {"complete": True, "cases": len(records), "rejected": dict(rejected), "notices": notices}
+    ending["left_out"] = dict(left_out.most_common())
+    cache.write_json(out / "cache.json", {**head, **ending})
+    return Cache(out)
+
+
+def _release(out: Path) -> None:
+    """Take back the claim on a cache that holds no case, so that the next try may choose other settings."""
+    (out / "cache.json").unlink(missing_ok=True)
+    for folder in (out / "arrays", out / "cases", out):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,120 @@
+"""What a scan has to say beside its rows: what was left out, and what looks odd."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from medssl.data.reject import NO_IMAGE_FORMAT
+from medssl.data.split import NAMES, stem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from medssl.data.manifest import Row
+    from medssl.data.scan.files import Refused
+    from medssl.data.scan.pairing import Image, Sources
+
+
+class SkippedFile(NamedTuple):
+    """A file that belongs to no image of the manifest, or all sidecars of one kind (`*.json`)."""
+
+    source: str
+    reason: str
+    detail: str
+
+
+def rejected(files: Sequence[SkippedFile]) -> list[SkippedFile]:
+    """The files left out, those that are no images by their name on one line per kind."""
+    kinds: dict[str, list[SkippedFile]] = defaultdict(list)
+    for file in files:
+        suffix = PurePosixPath(file.source).suffix
+        kinds[suffix if suffix and file.detail == NO_IMAGE_FORMAT else ""].append(file)
+    single = [file for kind, same in kinds.items() for file in same if not kind or len(same) == 1]
+    several = [
+        SkippedFile(f"*{kind}", same[0].reason, f"{len(same)} files, such as {same[0].source}")
+        for kind, same in kinds.items()
+        if kind and len(same) > 1
+    ]
+    return sorted([*single, *several])
+
+
+def about(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -> list[str]:
+    """What there is to say about labels and tables."""
+    masks = sum(reason == "looks like a mask" for _, reason, _ in refused)
+    labelled = [image for image in images if image.label is not None]
+    joined = sum(image.record is not None for image in images)
+    records = sum(len(same) for same in given.table.records.values()) if given.table else 0
+    notices = {
+        f"{masks} files look like masks and were left out: pair them with --labels, --pair or --table": masks,
+        f"{len(labelled)} of {len(images)} images have a label": given.give_labels,
+        f"{joined} of {len(images)} images have a row in the table, {records - joined} rows fit no image": given.table,
+    }
+    said = [text for text, applies in notices.items() if applies]
+    said += list(given.table.notices) if given.table else []
+    return [*said, *_unused_labels(images, refused), *_ambiguous(images), *_values(labelled)]
+
+
+def of_parts(rows: Sequence[Row]) -> list[str]:
+    """Classes that a part has no case of, and splits that have a name of their own."""
+    held: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        held[row.split].update(row.classes)
+    everything = sorted(set().union(*held.values())) if held else []
+    named = [name for name in NAMES if name in held]
+    said = [
+        f"{name} has no case of {', '.join(missing)}"
+        for name in named
+        if (missing := [label for label in everything if label not in held[name]])
+    ]
+    own = Counter(row.split for row in rows if row.split not in (*NAMES, ""))
+    return said + [
+        f"{count} images have the split '{name}', which is none of {', '.join(NAMES)}: pretraining takes all but test"
+        for name, count in own.items()
+    ]
+
+
+def _unused_labels(images: Sequence[Image], refused: Sequence[Refused]) -> list[str]:
+    unused = [path for path, reason, _ in refused if reason == "label without image"]
+    if not unused:
+        return []
+    example, advice = unused[0], "pair them with --pair 'IMAGE=LABEL'"
+    for image in images:
+        source = image.candidate.source
+        stem, label = stem_of(source.name), stem_of(example.name)
+        if stem and stem in label and image.label is None:
+            advice = f"pair them with --pair '{_glob(source, stem)}={_glob(example, stem)}'"
+            break
+    return [f"{len(unused)} labels fit no image, such as {example.parent.name}/{example.name}: {advice}"]
+
+
+def _glob(path: Path, stem: str) -> str:
+    return f"{path.parent.name}/{path.name.replace(stem, '*', 1)}"
+
+
+def _ambiguous(images: Sequence[Image]) -> list[str]:
+    lost = [image.candidate.source for image in images if image.lost]
+    if not lost:
+        return []
+    shown = " and ".join(f"{path.parent.name}/{path.name}" for path in lost[:2])
+    return [
+        f"{len(lost)} images of one name in several folders, such as {shown}, fit one and the same label, so that they "
+        "got none: put the labels in folders of the same names, or say which is whose with --pair or --table"
+    ]
+
+
+def _values(labelled: Sequence[Image]) -> list[str]:
+    """Labels without any voxel, and label values that leave gaps."""
+    known = [image.values for image in labelled if image.values]
+    empty = sum(values == (0,) for values in known)
+    said = [f"{empty} of {len(labelled)} labels hold no voxel but background"] if empty else []
+    values = sorted({value for values in known for value in values} | {0})
+    if known and len(known) == len(labelled) and len(values) > 1 and values != list(range(len(values))):
+        mapping = ",".join(f"{value}={place}" for place, value in enumerate(values) if value != place)
+        listed = ", ".join(map(str, values))
+        said.append(
+            f"labels hold the values {listed}: `medssl prepare --label-map {mapping}` makes them 0 to {len(values) - 1}"
+        )
+    return said

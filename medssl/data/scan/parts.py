@@ -1,0 +1,67 @@
+"""Which images train, validate and test: as folders and tables say, and the rest by shares of the patients."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from medssl.data.scan import qc
+from medssl.data.split import by_patient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medssl.data.scan.pairing import Image
+
+FOLDERS = {  # folders whose name is a split
+    **dict.fromkeys(("imagests", "test", "testing"), "test"),
+    **dict.fromkeys(("imagesval", "val", "valid", "validation"), "val"),
+    **dict.fromkeys(("train", "training"), "train"),
+}
+
+
+def divide(
+    images: Sequence[Image],
+    sources: Sequence[str],
+    patients: Sequence[str],
+    shares: Sequence[float] | None,
+    seed: int,
+) -> tuple[list[str], list[str]]:
+    """The split of each image, and what there is to say of it; `patients` by name, so that another key splits alike.
+
+    A folder called test, imagesTs, val or train gives its images that split, unless the table gives one. With `shares`
+    the test images of such a folder stay, and all other patients are divided by the shares.
+    """
+    told = [image.record.split if image.record else "" for image in images]
+    folders = ["" if name else _of_folder(source) for name, source in zip(told, sources, strict=True)]
+    notices = []
+    if count := sum(map(bool, folders)):
+        notices.append(f"{count} images have the split that their folder is named after (test, imagesTs, val, train)")
+    if shares is None:
+        return [name or folder for name, folder in zip(told, folders, strict=True)], notices
+    if any(told):
+        notices.append("--split was given, so the table's split column was not used")
+    together = _kept_together(patients, images)
+    tested = {patient for patient, folder in zip(together, folders, strict=True) if folder == "test"}
+    others = [patient for patient in together if patient not in tested]
+    found = dict(zip(others, by_patient(others, shares, seed), strict=True))
+    return [found.get(patient, "test") for patient in together], notices
+
+
+def _of_folder(source: str) -> str:
+    names = [FOLDERS[part.lower()] for part in PurePosixPath(source).parts[:-1] if part.lower() in FOLDERS]
+    return names[-1] if names else ""
+
+
+def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> list[str]:
+    """The patient of each image; patients who share an image, pixel for pixel, count as one."""
+    same = {patient: patient for patient in patients}
+
+    def first(patient: str) -> str:
+        while same[patient] != patient:
+            patient = same[patient]
+        return patient
+
+    for copy, original in qc.twins([image.look.digest for image in images]).items():
+        same[first(patients[copy])] = first(patients[original])
+    return [first(patient) for patient in patients]

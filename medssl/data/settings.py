@@ -1,0 +1,57 @@
+"""How a cache is made: its preprocessing, checked, as plain JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from medssl.data import presets
+from medssl.data.grid import MARGIN_MM
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NO_LABEL_OPTIONS: Mapping[str, Any] = {"map": {}, "keep_small": False}
+
+
+def settings(
+    preset: str,
+    shapes: Sequence[tuple[int, ...]],
+    spacing: Sequence[float] | str | None = None,
+    channels: Sequence[str] | None = None,
+    window: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """The preprocessing of a cache as plain JSON; most of its images' `shapes` (*S) decide whether it is 2D or 3D."""
+    chosen = presets.find(preset)
+    dims = Counter(len(shape) for shape in shapes).most_common(1)[0][0]
+    if isinstance(spacing, str) and spacing != "isotropic":
+        raise InputError(f"spacing is {spacing!r}: give {dims} numbers in mm, or isotropic")
+    if spacing is not None and not isinstance(spacing, str):
+        spacing = [float(mm) for mm in spacing]
+        if len(spacing) != dims or not all(0 < mm < math.inf for mm in spacing):
+            raise InputError(f"spacing is {spacing}: {preset} images here take {dims} positive numbers in mm")
+    window = window or chosen.window
+    if window is not None and not window[0] < window[1]:
+        raise InputError(f"window is {tuple(window)}: the first value must be below the second")
+    return {
+        "preset": preset,
+        "spatial_dims": dims,
+        "spacing": spacing,
+        "channels": list(channels) if channels else None,
+        "window": [float(value) for value in window] if window else None,
+        "range": None if window else presets.RANGE,
+        "margin": MARGIN_MM,
+    }
+
+
+def label_options(mapping: Mapping[int, int] | None = None, keep_small: bool = False) -> dict[str, Any]:
+    """How labels become arrays: `mapping` (stored value -> class number), and whether no part of one may vanish.
+
+    Raises InputError for a class number below 0 or above 65535.
+    """
+    wrong = {old: new for old, new in (mapping or {}).items() if not 0 <= new < 2**16}
+    if wrong:
+        raise InputError(f"--label-map makes {wrong} of labels: class numbers are 0 (background), 1, 2, ...")
+    return {"map": {str(old): int(new) for old, new in (mapping or {}).items()}, "keep_small": keep_small}
