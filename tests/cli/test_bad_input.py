@@ -95,7 +95,7 @@ DATA = {  # verb and words; {s} is the folder of strange things, {c} the chain's
     "words as spacing": ("prepare {c}/manifest.csv --out {t}/x --preset ct --spacing a,b", "--spacing"),
     "two spacings for three axes": ("prepare {c}/manifest.csv --out {t}/x --preset ct --spacing 1,1", "3 positive"),
     "a spacing that is no number": ("prepare {c}/manifest.csv --out {t}/x --preset ct --spacing 1,1,nan", "3 positive"),
-    "volumes as radiographs": ("prepare {c}/manifest.csv --out {t}/x --preset xray", "preset"),
+    "volumes as slides": ("prepare {c}/manifest.csv --out {t}/x --preset pathology", "preset"),
     "channels that are not there": ("prepare {c}/manifest.csv --out {t}/x --preset ct --channels A,B", "A, B"),
     "converted below a file": ("convert {c}/manifest.csv --out {s}/file/x", "cannot be made"),
     "a preview below a file": ("preview {p} --out {s}/file/v.png", "cannot be written"),
