@@ -86,18 +86,28 @@ def finish(
     Raises InputError if it holds no case.
     """
     records = [cache.read_record(file) for file in (out / "cases").glob("*.json")]
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
     if not records:
         _release(out)
-        raise InputError(f"none of {len(rejected)} images could be prepared ({reasons}): is the preset the right one?")
+        raise nothing_prepared(rejected)
     notices = [*notices, *lost_labels([record["geometry"] for record in records])]
     if rejected:
-        notices.append(f"{len(rejected)} images were left out ({reasons}): see rejected in cache.json")
+        notices.append(f"{len(rejected)} images were left out ({_reasons(rejected)}): see rejected in cache.json")
     left_out = Counter(scanned or {}) + Counter(rejected.values())
     ending = {"complete": True, "cases": len(records), "rejected": dict(rejected), "notices": notices}
     ending["left_out"] = dict(left_out.most_common())
     cache.write_json(out / "cache.json", {**head, **ending})
     return Cache(out)
+
+
+def nothing_prepared(rejected: Mapping[str, str]) -> InputError:
+    """The error that says why none of the images could be prepared."""
+    return InputError(
+        f"none of {len(rejected)} images could be prepared ({_reasons(rejected)}): is the preset the right one?"
+    )
+
+
+def _reasons(rejected: Mapping[str, str]) -> str:
+    return "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
 
 
 def _release(out: Path) -> None:

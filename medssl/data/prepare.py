@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache, manifest, presets, stack
 from medssl.data.cache import Box
-from medssl.data.fill import add, claim, finish
+from medssl.data.fill import add, claim, finish, nothing_prepared
 from medssl.data.reject import Rejected
 from medssl.data.settings import label_options, settings
 from medssl.data.split import stem_hash, stem_of
@@ -49,6 +49,8 @@ def prepare(
     """
     found = manifest.read(Path(manifest_path))
     jobs, rejected = stack.groups(found, channels)
+    if not jobs:
+        raise nothing_prepared(rejected)
     shapes = [job.rows[0].shape for job in jobs]
     out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small))
