@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
-from medssl.data.cache import Reading
 from medssl.transforms.deferred import DeferredView, DeferredViews, finish, read, region
 from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
@@ -25,7 +23,7 @@ from medssl.types import InputError, View, Views, Window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medssl.data.cache import Cache, Case
+    from medssl.data.cache import Case
     from medssl.transforms.arguments import Fill
     from medssl.transforms.base import Params
     from medssl.transforms.modality import Preset
@@ -184,56 +182,6 @@ class ViewMaker:
         return DeferredView(parts, case.intensity, drawn.changes, drawn.corrupt, torch.from_numpy(mask))
 
 
-class Sample(NamedTuple):
-    """One item of the data set."""
-
-    views: tuple[View, ...]
-    number: int
-    patient: int
-    drafts: tuple[DeferredView, ...] = ()  # in place of views
-
-
-class ViewsDataset(Dataset[Sample]):
-    """The views of the cases `ids` of a cache; an item is (epoch, index), and (seed, epoch, index) fixes every draw.
-
-    Where `drafted` is set, they are left for `ViewMaker.finish` to make.
-    """
-
-    drafted = False
-
-    def __init__(self, cache: Cache, ids: Sequence[str], maker: ViewMaker, policy: CropPolicy, seed: int) -> None:
-        self.cache, self.ids, self.maker, self.policy, self.seed = cache, list(ids), maker, policy, seed
-        number: dict[str, int] = {}
-        self.patients = [number.setdefault(cache.cases[name].patient, len(number)) for name in self.ids]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Views of sample `index` in `epoch`. Raises InputError naming the case if its array cannot be read."""
-        epoch, index = key
-        name, rng = self.ids[index], np.random.default_rng([self.seed, epoch, index])
-        source = Reading(self.cache.image(name), f"case {name} of {self.cache.path}")
-        given = source, self.cache.cases[name], index, self.policy, rng
-        views = () if self.drafted else self.maker(*given)
-        drafts = self.maker.drafts(*given) if self.drafted else ()
-        return Sample(views, index, self.patients[index], drafts)
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples to a batch; target and mask are those of view 0."""
-    number = torch.tensor([sample.number for sample in samples])
-    patient = torch.tensor([sample.patient for sample in samples])
-    if samples[0].drafts:
-        drafts = tuple(list(of_view) for of_view in zip(*(sample.drafts for sample in samples), strict=True))
-        return DeferredViews(drafts, torch.stack([draft.mask for draft in drafts[0]]), number, patient)
-    x = tuple(_stack([v.x for v in views]) for views in zip(*(sample.views for sample in samples), strict=True))
-    first = [sample.views[0] for sample in samples]
-    corrupted = [view.corrupted for view in first if view.corrupted is not None]
-    target, mask = _stack([view.target for view in first]), _stack([view.mask for view in first])
-    return Views(x, target, mask, number, patient, _stack(corrupted) if corrupted else None)
-
-
 def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]], *, cut: bool = True) -> np.ndarray:
     """Map stored values (C,*S) float32 so that each channel's (low, high) becomes (0, 1); reuses `x` if it can.
 
@@ -253,10 +201,6 @@ def _sample(
     found, inner = region(source, map_, case, fill)
     x = scaled(warp(found, inner, fill=fill), case.intensity, cut=not keep_unclipped)
     return x, np.clip(x, 0, 1) if keep_unclipped else x
-
-
-def _stack(arrays: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(arrays))
 
 
 def _sizes(size: list[Any], count: int, spatial_dims: int) -> list[tuple[int, ...]]:

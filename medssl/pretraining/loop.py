@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medssl import ranks, report, views
+from medssl import ranks, report, view_dataset
 from medssl.build import parts as build
 from medssl.engine import loader, players
 from medssl.engine.log import MetricsLog, TrainLog
@@ -198,7 +198,7 @@ def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:
     data.drafted = run.maker.device == "cuda"
     return loader.steps(
         data,
-        views.collate,
+        view_dataset.collate,
         batch=train.batch,
         parts=train.accumulate,
         seed=run.recipe.seed,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from medssl import views
+from medssl import view_dataset
 from medssl.build import parts
 from medssl.engine import log
 from medssl.engine.collapse import CollapseWatch
@@ -124,7 +124,7 @@ def paired(run: PretrainState, pretext: Pretext) -> float:
     """
     data, method = run.views(), pretext.float().method
     assert method is not None
-    batch = run.fabric.to_device(views.collate([data[0, index] for index in range(len(run.ids))]))
+    batch = run.fabric.to_device(view_dataset.collate([data[0, index] for index in range(len(run.ids))]))
     z1, z2 = (method.project(pretext.encoder(x)) for x in batch.x[:2])
     cosines = torch.cat([_cosines(method.predict(z1), z2), _cosines(method.predict(z2), z1)])
     own = torch.arange(len(z1), device=z1.device).repeat(2)

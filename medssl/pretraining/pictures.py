@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medssl import views
+from medssl import view_dataset
 from medssl.build import parts
 from medssl.crop.heat import heat_map
 from medssl.models.mode import evaluating
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medssl.pretraining.state import PretrainState
     from medssl.recipe import PretrainRecipe
     from medssl.types import CropPolicy
-    from medssl.views import ViewsDataset
+    from medssl.view_dataset import ViewsDataset
 
 SHOWN, JUDGED = 3, 16  # samples in the pictures; samples in the errors
 
@@ -30,7 +30,7 @@ def draw(run: PretrainState) -> None:
     """Write figures/views.png and figures/restored.png; the first rank alone calls this."""
     folder = run.out / "figures"
     folder.mkdir(exist_ok=True)
-    data = views.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
+    data = view_dataset.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
     numbers = list(range(min(SHOWN, len(run.ids))))
     epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the views that training saw last
     with evaluating(run.pretext.float()):  # images are float32, whatever the precision of training was

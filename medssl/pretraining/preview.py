@@ -19,7 +19,7 @@ from medssl.pretraining.pictures import described
 from medssl.report.figures import contact_sheet
 from medssl.runtime import cases, init_weights
 from medssl.types import InputError
-from medssl.views import ViewsDataset
+from medssl.view_dataset import ViewsDataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

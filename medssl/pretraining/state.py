@@ -9,7 +9,7 @@ from medssl.engine import checkpoint
 from medssl.pretraining import rank_consistency
 from medssl.runtime import finite, resume
 from medssl.runtime.training import TrainState
-from medssl.views import Sample, ViewsDataset
+from medssl.view_dataset import Sample, ViewsDataset
 
 if TYPE_CHECKING:
     from medssl.engine.collapse import Watch

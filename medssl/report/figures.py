@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medssl.types import View
-    from medssl.views import Sample, ViewsDataset
+    from medssl.view_dataset import Sample, ViewsDataset
 
 INK, FAINT, ALARM = "#1c2733", "#5f6b77", "#c0261c"
 CELL, GAP, GROUP = 1.5, 0.05, 0.2  # inches: a panel, between panels, between groups of panels

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medssl import views
+from medssl import view_dataset, views
 from medssl.crop import random
 from medssl.data.cache import Case
 from medssl.transforms import (
@@ -143,7 +143,7 @@ def both(array, values, **arguments):
         samples.append(views.Sample(maker(*given, rng(seed)), seed, 0))
         drafts.append(views.Sample((), seed, 0, maker.drafts(*given, rng(seed))))
     cpu = torch.device("cpu")
-    return maker.finish(views.collate(samples), cpu), maker.finish(views.collate(drafts), cpu)
+    return maker.finish(view_dataset.collate(samples), cpu), maker.finish(view_dataset.collate(drafts), cpu)
 
 
 def smooth(*shape: int) -> np.ndarray:

@@ -173,8 +173,8 @@ def one_of_two(made, out, rank, port, stop_at, resume):
     loop._step = lambda run, *rest, asked: step(run, *rest, asked=run.step + 1 == stop_at)
     try:
         tune(made, options(out, devices=2, strategy="ddp", resume=resume))
-    except Interrupted:
-        sys.exit(75)
+    except Interrupted as stop:
+        sys.exit(0 if stop.quiet else 75)
 
 
 def on_two_ranks(made, out, stop_at=None, resume=False):
@@ -185,7 +185,7 @@ def on_two_ranks(made, out, stop_at=None, resume=False):
     for process in both:
         process.start()
     for process in both:
-        process.join(60)
+        process.join(600)
     return [process.exitcode for process in both]
 
 

@@ -6,7 +6,7 @@ import torch
 from lightning_fabric import Fabric
 from matplotlib.colors import to_rgb
 
-from medssl import views
+from medssl import view_dataset, views
 from medssl.build import parts
 from medssl.crop import contrastive, random
 from medssl.data.phantom.cases import phantom_cache
@@ -40,7 +40,7 @@ def caches(tmp_path_factory):
 
 def data(cache, preset, size, policy=None, **arguments):
     maker = views.build(spatial_dims=len(size), size=size, preset=preset, **arguments)
-    return views.ViewsDataset(cache, cache.ids, maker, policy or random.build(), 0)
+    return view_dataset.ViewsDataset(cache, cache.ids, maker, policy or random.build(), 0)
 
 
 def outlines(axes, colour, label):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from medssl import views
+from medssl import view_dataset, views
 from medssl.crop import contrastive, random
 from medssl.data.cache import Case
 from medssl.data.phantom.cases import phantom_cache
@@ -327,7 +327,7 @@ def equal(a, b):
 
 def data(cache, seed=0):
     maker = views.build(spatial_dims=3, size=[16, 16, 16], preset="ct", corrupt="transvw")
-    return views.ViewsDataset(cache, cache.ids, maker, random.build(), seed)
+    return view_dataset.ViewsDataset(cache, cache.ids, maker, random.build(), seed)
 
 
 KEYS = [[(0, 0), (0, 3)], [(0, 2), (0, 1)], [(1, 0), (1, 1)], [(1, 3), (1, 2)]]
@@ -335,7 +335,7 @@ KEYS = [[(0, 0), (0, 3)], [(0, 2), (0, 1)], [(1, 0), (1, 1)], [(1, 3), (1, 2)]]
 
 def test_seed_epoch_and_index_fix_the_bytes_whatever_the_workers(cache):
     def batches(workers):
-        loader = DataLoader(data(cache), batch_sampler=KEYS, num_workers=workers, collate_fn=views.collate)
+        loader = DataLoader(data(cache), batch_sampler=KEYS, num_workers=workers, collate_fn=view_dataset.collate)
         return list(loader)
 
     here, one, four = batches(0), batches(1), batches(4)
@@ -348,10 +348,10 @@ def test_drafts_of_workers_become_the_views_that_workers_make(cache):
     made, drafted = data(cache), data(cache)
     drafted.drafted = True
     for workers in (0, 2):
-        loader = DataLoader(drafted, batch_sampler=KEYS[:2], num_workers=workers, collate_fn=views.collate)
+        loader = DataLoader(drafted, batch_sampler=KEYS[:2], num_workers=workers, collate_fn=view_dataset.collate)
         for keys, batch in zip(KEYS[:2], loader, strict=True):
             finished = drafted.maker.finish(batch, torch.device("cpu"))
-            expected = views.collate([made[key] for key in keys])
+            expected = view_dataset.collate([made[key] for key in keys])
             assert (finished.x[0] - expected.x[0]).abs().max() < 1e-3
             assert (finished.target - expected.target).abs().max() < 1e-3
             assert (finished.corrupted - expected.corrupted).abs().max() < 1e-3
@@ -364,7 +364,7 @@ def test_a_sample_does_not_depend_on_what_came_before(cache):
     after, alone = data(cache), data(cache)
     for key in KEYS[0]:
         after[key]
-    assert equal(views.collate([after[(2, 1)]]), views.collate([alone[(2, 1)]]))
+    assert equal(view_dataset.collate([after[(2, 1)]]), view_dataset.collate([alone[(2, 1)]]))
 
 
 def test_other_epochs_seeds_and_views_differ(cache):
@@ -375,7 +375,7 @@ def test_other_epochs_seeds_and_views_differ(cache):
 
 
 def test_a_batch_has_its_sample_and_patient_numbers(cache):
-    batch = views.collate([data(cache)[(0, i)] for i in (2, 0)])
+    batch = view_dataset.collate([data(cache)[(0, i)] for i in (2, 0)])
     assert [x.shape for x in batch.x] == [(2, 1, 16, 16, 16)] * 2
     assert (batch.target.shape, batch.mask.shape, batch.mask.dtype) == (
         (2, 1, 16, 16, 16),
@@ -388,7 +388,7 @@ def test_a_batch_has_its_sample_and_patient_numbers(cache):
 
 def test_patients_are_numbered_by_first_appearance(cache):
     ids = cache.ids
-    assert views.ViewsDataset(cache, [ids[1], ids[0], ids[1]], None, None, 0).patients == [0, 1, 0]
+    assert view_dataset.ViewsDataset(cache, [ids[1], ids[0], ids[1]], None, None, 0).patients == [0, 1, 0]
 
 
 def test_an_array_that_cannot_be_read_is_named(tmp_path):
@@ -398,7 +398,7 @@ def test_an_array_that_cannot_be_read_is_named(tmp_path):
     file.write_bytes(file.read_bytes()[:2000])
     maker = views.build(spatial_dims=3, size=[16, 16, 16])
     with pytest.raises(InputError, match=name):
-        views.ViewsDataset(broken, broken.ids, maker, random.build(), 0)[(0, 1)]
+        view_dataset.ViewsDataset(broken, broken.ids, maker, random.build(), 0)[(0, 1)]
 
 
 def test_what_fails_in_a_transform_is_not_blamed_on_the_data(cache):
