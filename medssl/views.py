@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from medssl.types import CropPolicy
 
 
-# What reaches the input alone in the releases. DiRA: a left-right flip. TransVW: an elastic deformation (noise smoothed
-# by 8 voxels, times 991: 4.75 voxels on average), here of up to that length in mm, on this project's coarse grid.
+# What reaches the input alone in the releases. DiRA: a left-right flip. TransVW: an elastic deformation, always.
 STILL = {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "elastic": 0.0, "turn": False}
-FAITHFUL: dict[int, dict[str, Any]] = {2: {**STILL, "flip": [0.0, 0.5]}, 3: {**STILL, "elastic": 4.75}}
+FAITHFUL: dict[int, dict[str, Any]] = {
+    2: {**STILL, "flip": [0.0, 0.5]},
+    3: {**STILL, "elastic": "transvw", "fill": "reflect"},
+}
 
 
 def build(

@@ -47,7 +47,7 @@ def _geometry(view: View) -> list[str]:
         f"turn {90 * drawn['turn']}°": drawn["turn"],
         "rotate " + "/".join(str(round(angle)) for angle in drawn["angles"]) + "°": any(drawn["angles"]),
         f"zoom {drawn['zoom']:.2f}": drawn["zoom"] != 1,
-        "elastic": drawn["elastic"] is not None,
+        "elastic": drawn["elastic_mm"] > 0,
     }
     return [word for word, said in words.items() if said]
 

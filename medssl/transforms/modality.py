@@ -142,9 +142,10 @@ def preset(
     """Build the preset `name` with a recipe's changes; unknown names and keys are refused with a suggestion.
 
     `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there
-    are angles; zoom; elastic: mm; turn; fill: edge or reflect). `intensity` replaces the list: {"kind": "gamma",
-    "prob": 0.5, ...}, a window jitter first. `corrupt`: a name, or {"kind": name, ...}, or "none". `faithful` takes
-    TransVW's released number of shuffled blocks. `channels`: of the images, None where they are not known.
+    are angles; zoom; elastic: mm, or "transvw", the released deformation of volumes; turn; fill: edge or reflect).
+    `intensity` replaces the list: {"kind": "gamma", "prob": 0.5, ...}, a window jitter first. `corrupt`: a name, or
+    {"kind": name, ...}, or "none". `faithful` takes TransVW's released number of shuffled blocks. `channels`: of the
+    images, None where they are not known.
     """
     geometry, changes = PRESETS[named.known("preset", name, PRESETS)](spatial_dims)
     share = None if warp and "elastic" in warp else SHARE.get(name)
@@ -176,7 +177,7 @@ def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSet
         named.known("warp", key, geometry._asdict())
     found = dict(warp)
     for key, count in (("flip", n), ("rotate", 1 if n == 2 else 3), ("zoom", 1), ("elastic", 1)):
-        if key in warp:
+        if key in warp and not (key == "elastic" and n == 3 and warp[key] == "transvw"):
             values = _numbers(key, warp[key], count)
             found[key] = values if key in ("flip", "rotate") else values[0]
     if warp.get("fill", "edge") not in ("edge", "reflect"):

@@ -1,4 +1,4 @@
-"""Displacements as cubic B-splines on a few control points, and rotations: the pieces a map is composed of."""
+"""Displacements, as cubic B-splines of a few points or as TransVW draws them, and rotations: what maps are made of."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CELLS, _FINE = 4, 4  # B-spline cells along the longest side of a view; linear pieces a cell
+_ALPHA, _SIGMA, _REACH = 991.0, 8.0, 32  # of TransVW's release: gain, deviation in voxels, where its filter is cut
 _STEEPEST = 0.5  # mm of displacement per mm: lengths change by half at most, and the map cannot fold
 
 
@@ -37,6 +38,28 @@ def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> t
         middle = np.moveaxis((middle[1:] + middle[:-1]) / 2, 0, j)
     length = np.sqrt((middle**2).sum(0)).mean()
     return coefficients / length, min(mean, float(_STEEPEST * length / steepest))
+
+
+def draw_transvw(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Draw TransVW's deformation (Haghighi et al. 2021, released code) of a view of `size` (Z,Y,X).
+
+    Noise uniform in (-1,1) at every voxel, smoothed by a Gaussian of 8 voxels along all axes, none beyond the view, and
+    times 991: one for each of the last two axes; nothing moves along the first. Returns the displacement (3,*g) in
+    voxels of the view, at points two voxels apart or less, the first and last on the corners: some 4 voxels long on
+    average at 32 x 64 x 64. Steep draws fold here and there, as in the release.
+    """
+    smooth = rng.uniform(-1, 1, (2, *size))
+    for side in size:  # contract the first spatial axis, and put it last
+        smooth = np.moveaxis(smooth, 1, -1) @ _gaussian(side).T
+    return np.concatenate([np.zeros_like(smooth[:1]), _ALPHA * smooth])
+
+
+@cache
+def _gaussian(side: int) -> np.ndarray:
+    """Weights (points, voxels) of the smoothing along an axis of `side` voxels."""
+    weights = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / _SIGMA) ** 2)
+    distance = np.linspace(0, side - 1, side // 2 + 2)[:, None] - np.arange(side)
+    return np.where(np.abs(distance) <= _REACH, np.exp(-0.5 * (distance / _SIGMA) ** 2), 0) / weights.sum()
 
 
 @cache

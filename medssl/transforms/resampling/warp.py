@@ -18,7 +18,7 @@ import numpy as np
 
 from medssl.transforms.arguments import Fill, fill_value
 from medssl.transforms.resampling.blocks import block_means
-from medssl.transforms.resampling.displacement import draw_elastic, evaluate, rotation
+from medssl.transforms.resampling.displacement import draw_elastic, draw_transvw, evaluate, rotation
 from medssl.transforms.resampling.kernel import linear_rows, nearest_rows
 from medssl.types import InputError, Window
 
@@ -36,7 +36,7 @@ class WarpSettings(NamedTuple):
     flip: tuple[float, ...]  # probability of a flip along each axis, index order
     rotate: tuple[float, ...] = ()  # degrees, up to: in 2D one angle; in 3D about each axis, index order
     zoom: float = 0.0  # fraction: the zoom is in [1 - zoom, 1 + zoom]
-    elastic: float = 0.0  # mm: the mean displacement over the view is in [0, elastic]
+    elastic: float | Literal["transvw"] = 0.0  # mm: the mean displacement over the view is in [0, elastic]
     turn: bool = False  # quarter turns in the plane of the last two axes
     fill: Literal["edge", "reflect"] = "edge"  # what lies outside the image: its border voxels, or its mirror image
 
@@ -198,7 +198,11 @@ def draw_warp(
     drawn = {"flip": flips.tolist(), "turn": turn, "angles": angles.tolist(), "zoom": zoom}
     drawn |= {"elastic": None, "elastic_mm": 0.0}
     extent = np.asarray(window.size) * np.asarray(spacing) * (np.asarray(window.size) > 1)
-    if settings.elastic and extent.any():
+    if settings.elastic == "transvw":
+        drawn["shift"] = draw_transvw(rng, size)
+        mm = np.asarray(window.size) * np.asarray(spacing) / np.asarray(size)
+        drawn["elastic_mm"] = float(np.linalg.norm(drawn["shift"] * mm.reshape(-1, *[1] * n), axis=0).mean())
+    elif settings.elastic and extent.any():
         elastic, drawn["elastic_mm"] = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
         # The grid lies along the axes of the view: turned, these are as long as the other one of the window.
         drawn["elastic"] = elastic.swapaxes(-2, -1) if turn % 2 else elastic
@@ -216,11 +220,13 @@ def compose(
     zoom: float = 1.0,
     elastic: np.ndarray | None = None,
     elastic_mm: float = 1.0,
+    shift: np.ndarray | None = None,
 ) -> Warp:
     """Compose the map of a view: window, zoom and rotation about its centre (in mm), quarter turns, flips, resize.
 
     Quarter turns and flips act on the view; where its sides differ in length a turn stretches it. `angles` in degrees.
-    `elastic` holds B-spline coefficients (n,*g) of a displacement of mean length 1 mm, `elastic_mm` the length it gets.
+    `elastic` holds B-spline coefficients (n,*g) of a displacement of mean length 1 mm, `elastic_mm` the length it gets;
+    or else `shift` (n,*g) holds a displacement in voxels of the view.
     """
     n = len(size)
     sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
@@ -234,4 +240,6 @@ def compose(
     control = None
     if elastic is not None:
         control = (evaluate(elastic) * elastic_mm / mm.reshape(-1, *[1] * n)).astype(np.float32)
+    elif shift is not None:
+        control = np.tensordot(matrix / np.asarray(size), shift, 1).astype(np.float32)
     return Warp(matrix / np.asarray(size), centre + matrix @ half, control, tuple(size))
