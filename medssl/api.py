@@ -35,6 +35,7 @@ def scan(
     id: str = "id",
     columns: Mapping[str, str] | None = None,
     patient_from: str | None = None,
+    modality: str | None = None,
     split: Sequence[float] | None = None,
     seed: int = 0,
     key: Place | None = None,
@@ -50,6 +51,7 @@ def scan(
         id: column of the table with the file name or path.
         columns: which column holds what, such as `{"class": "finding"}`.
         patient_from: regular expression that finds the patient in a path, by its first group if it has one.
+        modality: of images whose files do not tell it, such as "MR".
         split: shares of train, val and test, by patient.
         seed: of the split.
         key: secret key that turns patient names into ids; reuse that of an earlier scan to get the same ids.
@@ -72,6 +74,7 @@ def scan(
             id_column=id,
             columns={} if columns is None else columns,
             patient_from=patient_from,
+            modality=modality,
             split=split,
             seed=seed,
             key=_path(key),
@@ -89,6 +92,10 @@ def prepare(
     window: tuple[float, float] | None = None,
     label_map: Mapping[int, int] | None = None,
     keep_small: bool = False,
+    rescale: Sequence[float] | None = None,
+    modality: str | None = None,
+    min_slices: int | None = None,
+    description: str | None = None,
     workers: int = 1,
 ) -> Cache:
     """Orient, resample, crop to the body and store every image of a manifest for random access; resumable.
@@ -102,6 +109,10 @@ def prepare(
         window: the stored values that become 0 and 1, in place of the preset's.
         label_map: class numbers of stored label values, such as `{255: 1}`.
         keep_small: keep a voxel of each part of a label that resampling would lose.
+        rescale: slope and intercept that make stored values Hounsfield units, or what else the preset expects.
+        modality: only images of this modality, such as "CT".
+        min_slices: only volumes of at least so many slices.
+        description: only images whose series description or path fits this regular expression.
         workers: processes to use.
 
     Raises:
@@ -119,6 +130,10 @@ def prepare(
             window=window,
             label_map=label_map,
             keep_small=keep_small,
+            rescale=rescale,
+            modality=modality,
+            min_slices=min_slices,
+            description=description,
             workers=workers,
             progress=update,
         )

@@ -65,6 +65,9 @@ def scan(
     patient_from: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
     ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Modality of images whose files do not tell it, e.g. MR or CT.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
@@ -81,6 +84,7 @@ def scan(
         id_column=id_column,
         columns=columns,
         patient_from=patient_from,
+        modality=modality,
         split=split,
         seed=seed,
         key=key,
@@ -96,6 +100,14 @@ def prepare(
     channels: Annotated[str | None, typer.Option(help="Series that become channels, e.g. FLAIR,T1.")] = None,
     label_map: Annotated[str | None, typer.Option(help="Class numbers of stored label values, e.g. 255=1.")] = None,
     keep_small: Annotated[bool, typer.Option(help="Keep a voxel of label parts that resampling would lose.")] = False,
+    rescale: Annotated[
+        str | None, typer.Option(help="SLOPE,INTERCEPT for values in another unit, e.g. 1,-1024 for raw CT.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")] = None,
+    min_slices: Annotated[int | None, typer.Option(min=1, help="Only volumes of at least so many slices.")] = None,
+    description: Annotated[
+        str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
     """Orient, resample, crop to the body and store every volume for random access; resumable."""
@@ -109,6 +121,10 @@ def prepare(
         channels=channels,
         label_map=label_map,
         keep_small=keep_small,
+        rescale=rescale,
+        modality=modality,
+        min_slices=min_slices,
+        description=description,
         workers=workers,
     )
 

@@ -9,14 +9,16 @@ import numpy as np
 
 from medssl.data import foreground, presets
 from medssl.data.cache import Box
-from medssl.data.read.volume import Volume, make, orient, resample
+from medssl.data.read.volume import Volume, make, orient, resample, resampled_size
 from medssl.data.reject import Rejected
+from medssl.data.units import check_hounsfield, rescaled
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MARGIN_MM = 5.0
+MOST_VOXELS = 2**30
 WHOLE_LEVELS = 100  # integers with fewer levels between low and high become float when resampled
 SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
 
@@ -40,7 +42,9 @@ def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarr
     inner = foreground.box(present)
     margin = tuple(math.ceil(preprocessing["margin"] / mm) for mm in turned.spacing)
     crop = foreground.grow(inner, margin, present.shape) if preset.crop != "none" else inner
-    small = resample(cut(turned, crop), _spacing(turned, preprocessing["spacing"]))
+    inside, spacing = cut(turned, crop), _spacing(turned, preprocessing["spacing"])
+    _check_size(inside, spacing)
+    small = resample(inside, spacing)
     intensity = [_range(channel, present, inner, preprocessing) for channel in turned.array]
     array = _smallest(small.array, turned.array.dtype, intensity, preset)
     geometry = {
@@ -104,6 +108,11 @@ def _of_preset(volume: Volume, preset: presets.Preset, preprocessing: Mapping[st
         raise Rejected("not finite", f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite")
     if array.min() == array.max():
         raise Rejected("constant", f"every voxel is {array.flat[0]}")
+    if preprocessing.get("rescale") is not None:
+        array = rescaled(array, preprocessing["rescale"])
+        volume = volume._replace(array=array)
+    elif preset.crop == "body":
+        check_hounsfield(array)
     wanted = len(preprocessing["channels"] or ()) or preset.channels
     if array.shape[0] == 3 and wanted == 1 and dims == 2:  # a gray image saved as RGB: its luminance (ITU-R BT.601)
         luminance = np.tensordot([0.299, 0.587, 0.114], array.astype(np.float64), 1)[None]
@@ -113,6 +122,20 @@ def _of_preset(volume: Volume, preset: presets.Preset, preprocessing: Mapping[st
             "other channels", f"the image has {array.shape[0]}, preset {preprocessing['preset']} takes {wanted}"
         )
     return volume
+
+
+def _check_size(volume: Volume, spacing: Sequence[float]) -> None:
+    """Refuse a resampling that leaves nothing of an axis, or more voxels than can be meant."""
+    size = resampled_size(volume, spacing)
+    told = f"{volume.array.shape[1:]} voxels of {_mm(volume.spacing)} mm would become {size} of {_mm(spacing)} mm"
+    if any(new == 1 < old for old, new in zip(volume.array.shape[1:], size, strict=True)):
+        raise Rejected("spacing too coarse for it", told)
+    if math.prod(size) > MOST_VOXELS:
+        raise Rejected("spacing too fine for it", told)
+
+
+def _mm(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{mm:.4g}" for mm in spacing)
 
 
 def _spacing(volume: Volume, wanted: Sequence[float] | str | None) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc".split(",")
 PATIENT_GUESSED = "patient guessed"  # among `qc`: nobody said who the patient is
+MODALITY_GUESSED = "modality guessed"  # from the values: no header, table or user said it
 RENAMED = {"classes": "class"}  # `class` is a word of Python
 
 

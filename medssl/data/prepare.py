@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl.data import cache, manifest, presets, stack
+from medssl.data import cache, manifest, stack
 from medssl.data.cache import Box
 from medssl.data.fill import add, claim, finish, nothing_prepared
 from medssl.data.reject import Rejected
+from medssl.data.select import one_modality, select
 from medssl.data.settings import label_options, settings
 from medssl.data.split import stem_hash, stem_of
 
@@ -33,6 +34,10 @@ def prepare(
     window: tuple[float, float] | None = None,
     label_map: Mapping[int, int] | None = None,
     keep_small: bool = False,
+    rescale: Sequence[float] | None = None,
+    modality: str | None = None,
+    min_slices: int | None = None,
+    description: str | None = None,
     workers: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cache:
@@ -41,18 +46,22 @@ def prepare(
     `spacing` in mm and index order, `"isotropic"` (each image's own mean spacing), or None for the native grid;
     `channels` names co-registered series to stack (see `stack.groups`); `window` replaces the preset's stored values
     of 0 and 1; `label_map` gives stored label values their class numbers; `keep_small` keeps a voxel of each part of a
-    label that resampling would lose. What could not be used is in the cache's `rejected`, what looked odd in its
-    `notices`.
+    label that resampling would lose; `rescale` (slope, intercept) makes stored values what the preset takes them for;
+    `modality`, `min_slices` and `description` choose among the images (see `select.select`). What could not be used is
+    in the cache's `rejected`, what looked odd in its `notices`.
 
     Raises:
         InputError: bad settings, a cache made with others at `out`, or no image that could be prepared.
     """
     found = manifest.read(Path(manifest_path))
-    jobs, rejected = stack.groups(found, channels)
+    chosen, unwanted = select(found, modality=modality, min_slices=min_slices, description=description)
+    notices = one_modality(chosen.rows, preset, found.path.name) if modality is None else []
+    jobs, rejected = stack.groups(chosen, channels)
+    rejected |= unwanted
     if not jobs:
         raise nothing_prepared(rejected)
     shapes = [job.rows[0].shape for job in jobs]
-    out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window)
+    out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window, rescale)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small))
     todo = [job for job in jobs if not (out / "cases" / f"{job.rows[0].id}.json").is_file()]
     for done, (name, reason) in enumerate(_results(todo, out, head, workers), len(jobs) - len(todo) + 1):
@@ -60,7 +69,7 @@ def prepare(
             rejected[name] = reason
         if progress:
             progress("prepare", done, len(jobs))
-    return finish(out, head, rejected, _notices(jobs, preset), manifest.left_out(found))
+    return finish(out, head, rejected, notices, manifest.left_out(found))
 
 
 def digest(found: manifest.Manifest) -> str:
@@ -132,9 +141,3 @@ def _boxes(file: Path) -> dict[str, list[Box]]:
                 start, stop = (tuple(float(v) for v in record[side].split("x")) for side in ("start", "stop"))
                 found[record["id"]].append(Box(record["class"], start, stop))
     return found
-
-
-def _notices(jobs: Sequence[stack.Job], preset: str) -> list[str]:
-    chosen = presets.find(preset)
-    odd = Counter(job.rows[0].modality for job in jobs if job.rows[0].modality not in (*chosen.modalities, "OT"))
-    return [f"{count} images of modality {name} were prepared with preset {preset}" for name, count in odd.items()]

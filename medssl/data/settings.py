@@ -22,6 +22,7 @@ def settings(
     spacing: Sequence[float] | str | None = None,
     channels: Sequence[str] | None = None,
     window: Sequence[float] | None = None,
+    rescale: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """The preprocessing of a cache as plain JSON; most of its images' `shapes` (*S) decide whether it is 2D or 3D."""
     chosen = presets.find(preset)
@@ -35,6 +36,8 @@ def settings(
     window = window or chosen.window
     if window is not None and not window[0] < window[1]:
         raise InputError(f"window is {tuple(window)}: the first value must be below the second")
+    if rescale is not None and (len(rescale) != 2 or not rescale[0] or not all(map(math.isfinite, rescale))):
+        raise InputError(f"rescale is {tuple(rescale)}: give a slope other than 0 and an intercept, e.g. 1,-1024")
     return {
         "preset": preset,
         "spatial_dims": dims,
@@ -43,6 +46,7 @@ def settings(
         "window": [float(value) for value in window] if window else None,
         "range": None if window else presets.RANGE,
         "margin": MARGIN_MM,
+        "rescale": [float(value) for value in rescale] if rescale is not None else None,
     }
 
 

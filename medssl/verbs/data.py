@@ -19,6 +19,7 @@ def scan(
     id_column: str,
     columns: str | None,
     patient_from: str | None,
+    modality: str | None,
     split: str | None,
     seed: int,
     key: Path | None,
@@ -33,6 +34,7 @@ def scan(
         id=id_column,
         columns=_pairs(columns),
         patient_from=patient_from,
+        modality=modality,
         split=None if split is None else _numbers(split, "--split"),
         seed=seed,
         key=key,
@@ -54,6 +56,10 @@ def prepare(
     channels: str | None,
     label_map: str | None,
     keep_small: bool,
+    rescale: str | None,
+    modality: str | None,
+    min_slices: int | None,
+    description: str | None,
     workers: int,
 ) -> None:
     """Fill the cache `out` and print what it holds."""
@@ -65,6 +71,10 @@ def prepare(
         channels=None if channels is None else channels.split(","),
         label_map=_whole_numbers(label_map),
         keep_small=keep_small,
+        rescale=None if rescale is None else _numbers(rescale, "--rescale"),
+        modality=modality,
+        min_slices=min_slices,
+        description=description,
         workers=workers,
     )
     print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")

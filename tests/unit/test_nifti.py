@@ -26,7 +26,8 @@ def reason(path, **settings):
 
 def test_index_order_is_reversed_and_the_affine_follows(tmp_path):
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)  # x, y, z
-    affine = np.array([[-2.0, 0.1, 0, 9], [0, 3, 0, 8], [0.2, 0, 4, 7], [0, 0, 0, 1]])
+    turn = np.array([[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]])
+    affine = nibabel.affines.from_matvec(turn @ np.diag([-2.0, 3, 4]), [9, 8, 7])
     volume = nifti.read(save(tmp_path / "a.nii.gz", array, affine))
     assert volume.array.shape == (1, 4, 3, 2)
     assert volume.array.dtype == np.int16

@@ -135,7 +135,8 @@ def test_dataset_is_what_a_user_would_have(tmp_path):
     found = scan([tmp_path / "images"], tmp_path / "m.csv", labels=tmp_path / "labels")
     assert len(found.rows) == len({row.patient for row in found.rows}) == 4
     assert all(row.label for row in found.rows)
-    assert sorted(row.modality for row in found.rows) == ["CT", "CT", "OT", "OT"]
+    assert [row.modality for row in found.rows] == ["CT"] * 4
+    assert sum("modality guessed" in row.qc for row in found.rows) == 2
     assert {left.source.rsplit("/")[-1] for left in found.rejected} == {"broken.nii.gz", "notes.txt"}
 
 

@@ -310,7 +310,8 @@ def test_a_slice_goes_through_scan_prepare_and_views(tmp_path, preset, name):
     else:
         Image.fromarray(array).save(tmp_path / name)
     scan([tmp_path], tmp_path / "m.csv")
-    cache = prepare(tmp_path / "m.csv", tmp_path / "c", preset=preset, spacing="isotropic")
+    rescale = (1, -1024) if preset == "ct" else None  # Hounsfield units are not what these values are
+    cache = prepare(tmp_path / "m.csv", tmp_path / "c", preset=preset, spacing="isotropic", rescale=rescale)
     (case,) = cache.cases.values()
     assert (len(case.shape), cache.preprocessing["spatial_dims"]) == (2, 2)
     assert case.spacing == pytest.approx([3**0.5] * 2 if name.endswith("gz") else [1, 1])
@@ -415,10 +416,11 @@ def test_other_settings_or_another_folder_are_refused(scanned, tmp_path):
 
 def test_nothing_left_is_an_error_and_a_wrong_preset_is_said(scanned, tmp_path):
     with pytest.raises(InputError, match=r"none of \d+ images could be prepared \(\d x other channels"):
-        prepare(scanned, tmp_path / "mr", preset="pathology")
+        prepare(scanned, tmp_path / "mr", preset="pathology", modality="CT")
     assert not (tmp_path / "mr").exists(), "a refused preparation does not keep its output"
-    cache = prepare(scanned, tmp_path / "mr", preset="mr")
-    assert "2 images of modality CT were prepared with preset mr" in cache.notices
+    with pytest.raises(InputError, match=r"m.csv holds .*2 CT, but preset mr is for MR.*--preset ct --modality CT"):
+        prepare(scanned, tmp_path / "mr", preset="mr")
+    assert prepare(scanned, tmp_path / "mr", preset="mr", modality="ct").preprocessing["preset"] == "mr"
 
 
 def rows(*sources: str) -> Manifest:

@@ -40,6 +40,7 @@ class Slice(NamedTuple):
     reference: str  # frame of reference UID
     number: int  # instance number
     marks: tuple[str, ...]  # what may tell volumes of one series apart, most telling first
+    description: str  # of the series
     mosaic: bool
     burned_in: bool
 
@@ -127,6 +128,7 @@ def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
         reference=str(header.get("FrameOfReferenceUID") or ""),
         number=int(header.get("InstanceNumber") or 0),
         marks=_marks(header, frame),
+        description=str(header.get("SeriesDescription") or ""),
         mosaic="MOSAIC" in [str(word).upper() for word in header.get("ImageType") or []],
         burned_in=str(header.get("BurnedInAnnotation") or "").upper() == "YES",
     )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import math
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".hdr.gz")
 BROKEN = (OSError, EOFError, ValueError, zlib.error)  # what nibabel and gzip raise on files cut short or overwritten
+SHEAR_DEGREES = 1.0
+LARGEST = 2**32  # bytes of one image
+UNPACKED, RATIO = 2**28, 100  # bytes, and how much more than packed: real images shrink less
 TRANSPOSE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # index (z,y,x) -> (x,y,z)
 
 
@@ -33,15 +36,17 @@ def read(path: Path, *, label: bool = False) -> Volume:
     keep their dtype, all else becomes float32; a label must hold whole numbers.
     """
     image, shape, affine = _open(path)
+    _check_size(image, path)
     try:
-        array = _scaled(image).reshape(shape[::-1])
+        array = _voxels(image, path).reshape(shape[::-1])
     except FileNotFoundError:
         raise Rejected("half of an Analyze pair", f"no {path.stem}.img beside it", path) from None
     except BROKEN as error:
         raise Rejected("cannot be read", brief(error), path) from None
     array = array.transpose(2, 1, 0)[None]
     volume = make(integers(array, path) if label else array, affine, "OT")
-    return _slice(volume) if 1 in volume.array.shape[1:] else volume
+    volume = _slice(volume) if 1 in volume.array.shape[1:] else volume
+    return volume._replace(notes=_notes(image, affine))
 
 
 def header(path: Path) -> Header:
@@ -99,9 +104,44 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
     if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.get_data_dtype().kind not in "iuf":
         raise Rejected("not a scalar image", f"it holds {type(image).__name__} of {image.get_data_dtype()}", path)
     affine = np.asarray(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-18:
         raise Rejected("broken affine", f"{affine[:3].round(3).tolist()}", path)
+    affine[:3] *= _unit(image)
+    _check_angles(affine, path)
     return image, _shape(image.shape, path), affine @ TRANSPOSE
+
+
+def _unit(image: Any) -> float:
+    """Millimetres of the unit that the header names; most name none, and mean millimetres."""
+    units = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "unknown"
+    return {"meter": 1000.0, "micron": 0.001}.get(units, 1.0)
+
+
+def _check_angles(affine: np.ndarray, path: Path) -> None:
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    off = float(np.degrees(np.arcsin(np.clip(np.abs(directions.T @ directions - np.eye(3)).max(), 0, 1))))
+    if off > SHEAR_DEGREES:
+        raise Rejected("sheared grid", f"its axes are {90 - off:.1f} degrees apart, not 90", path)
+
+
+def _notes(image: Any, affine: np.ndarray) -> tuple[str, ...]:
+    """What the header says twice and differently, or in another unit than most."""
+    header = image.header
+    notes = [f"unit {header.get_xyzt_units()[0]}"] if _unit(image) != 1 else []
+    if hasattr(header, "get_sform"):
+        forms = [
+            form for form in (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]) if form is not None
+        ]
+        if len(forms) == 2 and np.isfinite(forms).all():
+            corner = np.array([*(n - 1 for n in (*image.shape, 1, 1)[:3]), 1])
+            away = float(
+                max(
+                    np.linalg.norm((forms[0] - forms[1]) @ [0, 0, 0, 1]), np.linalg.norm((forms[0] - forms[1]) @ corner)
+                )
+            )
+            if away * _unit(image) > np.linalg.norm(affine[:3, :3], axis=0).min() / 2:
+                notes.append(f"sform and qform {away * _unit(image):.3g} mm apart, sform used")
+    return tuple(notes)
 
 
 def _shape(stored: tuple[int, ...], path: Path) -> tuple[int, int, int]:
@@ -113,6 +153,30 @@ def _shape(stored: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     if any(size > 1 for size in shape[3:]):
         raise Rejected("more than 3 dimensions", f"shape {stored}; split it into one file a volume", path)
     return shape[2], shape[1], shape[0]
+
+
+def _check_size(image: Any, path: Path) -> None:
+    """Refuse what the file cannot hold, before any memory is taken for it."""
+    wanted = math.prod(image.shape) * image.get_data_dtype().itemsize
+    voxels = Path(image.file_map["image"].filename)
+    held = voxels.stat().st_size if voxels.is_file() else wanted
+    packed = voxels.name.lower().endswith(".gz")
+    if not packed and held < wanted:
+        raise Rejected("cannot be read", f"{held} bytes, its shape {image.shape} needs {wanted}", path)
+    if wanted > LARGEST or (packed and wanted > UNPACKED and wanted > held * RATIO):
+        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
+
+
+def _voxels(image: Any, path: Path) -> np.ndarray:
+    """The voxels in their units; a gzip file is read to its end, where its checksum is."""
+    if not path.name.lower().endswith(".nii.gz"):
+        return _scaled(image)
+    with gzip.open(path) as stream:
+        whole = type(image).from_file_map(type(image).make_file_map({"image": stream}))
+        array = _scaled(whole)
+        while stream.read(2**20):
+            pass
+    return array
 
 
 def _scaled(image: Any) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 UNSMOOTHED_REDUCTION = 2.0  # linear interpolation reads 2 voxels: coarser steps skip voxels and alias
 
@@ -17,6 +20,7 @@ class Volume(NamedTuple):
     spacing: tuple[float, ...]  # mm, in index order
     modality: str  # CT, MR, PT, CR, DX, US, SM, OT, ...
     spacing_known: bool = True  # as read; False: the file does not say, and 1 mm stands in for it
+    notes: tuple[str, ...] = ()  # as read: what is odd about it, or was mended
 
 
 def make(array: np.ndarray, affine: np.ndarray, modality: str) -> Volume:
@@ -55,11 +59,16 @@ def resample(volume: Volume, spacing: tuple[float, ...], *, label: bool = False)
     step = np.asarray(spacing, np.float64) / volume.spacing  # source voxels per new voxel
     if np.allclose(step, 1, atol=1e-4):
         return volume
-    shape = np.asarray(volume.array.shape[1:])
-    size = np.maximum(1, np.round(shape / step)).astype(int)
+    shape, size = np.asarray(volume.array.shape[1:]), np.array(resampled_size(volume, spacing))
     start = (shape - 1) / 2 - step * (size - 1) / 2  # source index of new voxel 0
     array = np.stack([_sample(channel, step, start, size, label) for channel in volume.array])
     return make(array, volume.affine @ _grid(step, start), volume.modality)
+
+
+def resampled_size(volume: Volume, spacing: Sequence[float]) -> tuple[int, ...]:
+    """How many voxels of `spacing` (mm, index order) hold the field of view of a volume, at least one an axis."""
+    ratios = np.asarray(volume.spacing) * volume.array.shape[1:] / np.asarray(spacing, np.float64)
+    return tuple(int(max(1, round(ratio))) for ratio in ratios)
 
 
 def _grid(step: np.ndarray, start: np.ndarray) -> np.ndarray:

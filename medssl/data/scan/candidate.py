@@ -30,6 +30,7 @@ class Candidate(NamedTuple):
     study: str = ""
     series: str = ""
     part: int = 0  # number within the series
+    description: str = ""  # of the series
     notes: tuple[str, ...] = ()
 
 
@@ -105,6 +106,7 @@ def _of(item: Series) -> Candidate:
         study=first.study,
         series=first.series,
         part=item.part,
+        description=first.description,
         notes=tuple(note for note, applies in notes.items() if applies),
     )
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medssl.data.manifest import PATIENT_GUESSED, Row, keyed_hash
+from medssl.data.manifest import MODALITY_GUESSED, PATIENT_GUESSED, Row, keyed_hash
 from medssl.data.scan import qc
 from medssl.data.scan.files import relative
 from medssl.data.split import stem_of
@@ -26,8 +26,8 @@ MR_WORD = re.compile(r"MRI|T1.*|T2.*|FLAIR|DWI|ADC|PD")
 class Identity:
     """Makes rows whose ids, patients, studies and series are hashes under one key; no two rows get one id."""
 
-    def __init__(self, key: bytes, root: Path) -> None:
-        self.key, self.root = key, root
+    def __init__(self, key: bytes, root: Path, modality: str | None = None) -> None:
+        self.key, self.root, self.modality = key, root, modality
         self.ids: set[str] = set()
 
     def rows(self, images: Sequence[Image], patients: Patients, splits: Sequence[str]) -> list[Row]:
@@ -48,7 +48,8 @@ class Identity:
 
     def _row(self, image: Image, patient: str, guessed: bool, split: str) -> Row:
         candidate, record = image.candidate, image.record
-        modality = _modality(image)
+        modality, modality_guessed = _modality(image, self.modality)
+        guesses = {PATIENT_GUESSED: guessed, MODALITY_GUESSED: modality_guessed}
         return Row(
             id=self._id(modality, f"{candidate.series}|{candidate.part}" if candidate.series else self.source(image)),
             image=self.relative(candidate.files[0]),
@@ -62,7 +63,7 @@ class Identity:
             spacing=image.look.spacing,
             split=split,
             source=self.source(image),
-            qc=(*candidate.notes, *image.look.notes, *([PATIENT_GUESSED] if guessed else [])),
+            qc=(*candidate.notes, *image.look.notes, *(note for note, applies in guesses.items() if applies)),
         )
 
     def source(self, image: Image) -> str:
@@ -78,11 +79,20 @@ class Identity:
         return name
 
 
-def _modality(image: Image) -> str:
+def _modality(image: Image, otherwise: str | None) -> tuple[str, bool]:
+    """The modality, and whether it was guessed: table, DICOM, BIDS, what the user says, else the values."""
     told = image.record.modality if image.record else ""
     if told:
-        word = re.split(r"[^A-Za-z0-9]", told.upper())[0]
-        return "MR" if MR_WORD.fullmatch(word) else DICOM_NAMES.get(word, word)
+        return _dicom_name(told), False
     if image.look.modality != "OT":
-        return image.look.modality
-    return BIDS_MODALITY.get(stem_of(image.candidate.source.name).rpartition("_")[2], "OT")
+        return image.look.modality, False
+    if known := BIDS_MODALITY.get(stem_of(image.candidate.source.name).rpartition("_")[2]):
+        return known, False
+    if otherwise:
+        return _dicom_name(otherwise), False
+    return ("CT", True) if image.look.ct_like else ("OT", False)
+
+
+def _dicom_name(text: str) -> str:
+    word = re.split(r"[^A-Za-z0-9]", text.upper())[0]
+    return "MR" if MR_WORD.fullmatch(word) else DICOM_NAMES.get(word, word)

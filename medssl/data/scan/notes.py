@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from medssl.data.manifest import MODALITY_GUESSED
 from medssl.data.reject import NO_IMAGE_FORMAT
 from medssl.data.split import NAMES, stem_of
 
@@ -55,6 +56,16 @@ def about(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -
     said = [text for text, applies in notices.items() if applies]
     said += list(given.table.notices) if given.table else []
     return [*said, *_unused_labels(images, refused), *_ambiguous(images), *_values(labelled)]
+
+
+def of_modality(rows: Sequence[Row]) -> list[str]:
+    """What was guessed of modalities, and what is not known."""
+    guessed = sum(MODALITY_GUESSED in row.qc for row in rows)
+    unknown = sum(row.modality == "OT" for row in rows)
+    said = (
+        [f"{guessed} images look like CT by their values, a guess: say --modality if they are not"] if guessed else []
+    )
+    return said + ([f"{unknown} images do not tell their modality: say --modality, or give a table"] if unknown else [])
 
 
 def of_parts(rows: Sequence[Row]) -> list[str]:

@@ -9,11 +9,13 @@ import numpy as np
 
 from medssl.data.read.volume import Volume, orient
 from medssl.data.reject import Rejected
+from medssl.data.units import looks_like_ct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FEW_SLICES = 8
+ODD = (0.01, 25.0)  # mm a voxel: what lies outside is rarely meant
 THICK = 5.0  # largest over smallest spacing from which a volume is called anisotropic
 MOST_VALUE = 2**16
 FEW_VALUES = 32  # a mask has at most so many values, or
@@ -31,6 +33,7 @@ class ImageInfo(NamedTuple):
     digest: str  # of the voxels: equal for copies, whatever file they lie in
     notes: tuple[str, ...]
     mask_like: bool
+    ct_like: bool = False  # its values look like Hounsfield units
 
 
 def look(volume: Volume) -> ImageInfo:
@@ -46,8 +49,9 @@ def look(volume: Volume) -> ImageInfo:
         grid=oriented_grid(array.shape[1:], volume.affine),
         modality=volume.modality,
         digest=digest(array),
-        notes=tuple(_notes(volume)),
+        notes=(*volume.notes, *_notes(volume)),
         mask_like=mask_like(array),
+        ct_like=looks_like_ct(array),
     )
 
 
@@ -107,5 +111,7 @@ def _notes(volume: Volume) -> list[str]:
     notes = {
         "few slices": slices is not None and slices < FEW_SLICES,
         "anisotropic": max(volume.spacing) >= THICK * min(volume.spacing),
+        f"odd spacing {'x'.join(f'{mm:.3g}' for mm in volume.spacing)} mm": volume.spacing_known
+        and not (ODD[0] <= min(volume.spacing) and max(volume.spacing) <= ODD[1]),
     }
     return [note for note, applies in notes.items() if applies]

@@ -47,6 +47,7 @@ def scan(
     id_column: str | None = None,
     columns: Mapping[str, str] | None = None,
     patient_from: str | None = None,
+    modality: str | None = None,
     split: Sequence[float] | None = None,
     seed: int = 0,
     key: Path | None = None,
@@ -56,9 +57,10 @@ def scan(
 
     Labels come from a folder (`labels`), from `pairs` ('IMAGE_GLOB=LABEL_GLOB') or from a `table` joined on
     `id_column`, whose `columns` (our name -> its name) also give class, patient, split, boxes, modality, sex, age and
-    view. `patient_from` is a regular expression that finds the patient in a path (see `patients.assign`). `split` gives
-    the patients' shares of train, val (and test); test images of a folder so named stay test. Raises `InputError` if
-    there is nothing to scan, no image is found or `out` cannot be written; then nothing has been written.
+    view. `patient_from` is a regular expression that finds the patient in a path (see `patients.assign`), `modality`
+    that of images whose files do not tell. `split` gives the patients' shares of train, val (and test); test images of
+    a folder so named stay test. Raises `InputError` if there is nothing to scan, no image is found or `out` cannot be
+    written; then nothing has been written.
     """
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
@@ -71,10 +73,10 @@ def scan(
     sources = [files.relative(image.candidate.source, root) for image in images]
     who = patients.assign(images, sources, wanted)
     splits, said = parts.divide(images, sources, who.names, split, seed)
-    identity = Identity(manifest.read_key(key, out), root)
+    identity = Identity(manifest.read_key(key, out), root, modality)
     rows = identity.rows(images, who, splits)
     notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *said]
-    notices += notes.of_parts(rows)
+    notices += [*notes.of_modality(rows), *notes.of_parts(rows)]
     left = [SkippedFile(files.printable(identity.relative(path)), *why) for path, *why in sorted(refused)]
     rejected = notes.rejected(left)
     counts = dict(Counter(reason for _, reason, _ in refused).most_common())
@@ -107,7 +109,11 @@ def _write(
     counts: Mapping[str, int],
 ) -> Manifest:
     entries: dict[str, dict[str, Any]] = {
-        row.id: {"files": [identity.relative(path) for path in image.candidate.files], "frames": image.candidate.frames}
+        row.id: {
+            "files": [identity.relative(path) for path in image.candidate.files],
+            "frames": image.candidate.frames,
+            **({"description": image.candidate.description} if image.candidate.description else {}),
+        }
         for row, image in zip(rows, images, strict=True)
     }
     if given.table:
