@@ -17,6 +17,7 @@ for seed in 0 1 2; do
     out="$OUT/ft_$(basename "$init")_s$seed"
     if [ -f "$out/results.json" ]; then continue; fi
     medssl finetune classify_tiny_2d $data data.train=train data.val=val data.test=test \
+      'augment.size=[128,128]' encoder.norm=group optimizers.main.lr=2e-3 train.steps=400 train.batch=16 \
       'task.classes=[no_finding,pneumonia]' task.positive=pneumonia seed=$seed init="$init" out="$out" resume=true
   done
 done
