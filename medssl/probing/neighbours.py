@@ -32,7 +32,7 @@ class Neighbours(NamedTuple):
         """The weighted share (M,K) of each class among the `k` nearest training cases, all where there are fewer."""
         cosine = _unit(self.scaling(x_ND)) @ self.unit.T
         k = min(self.k, len(self.unit))
-        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
         weight = np.exp((np.take_along_axis(cosine, nearest, 1) - 1) / TEMPERATURE)
         return np.einsum("nk,nkc->nc", weight / weight.sum(1, keepdims=True), self.truth[nearest].astype(float))
 
