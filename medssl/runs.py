@@ -25,6 +25,8 @@ class RunOptions(TypedDict, total=False):
     overfit_check: bool
     dry_run: bool
     pictures: bool
+    probe: Place
+    probe_every: float | int | str
     device: Literal["auto", "cpu", "cuda"]
     devices: int
     num_nodes: int

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from medssl.build import parts
-from medssl.engine import checkpoint
 from medssl.finetuning import predict
-from medssl.models import weights
-from medssl.recipe import FRAMES, validate
-from medssl.runtime import init_weights
-from medssl.types import InputError
+from medssl.probing import frozen
 
 if TYPE_CHECKING:
     import os
@@ -85,21 +80,10 @@ def load_encoder(where: str | os.PathLike[str]) -> Encoder:
 
     Raises `InputError` for weights that come without the recipe of their network.
     """
-    path = _file(Path(where))
-    content, tensors = init_weights.about(path), weights.read(path)
-    if "recipe" not in content:
-        raise InputError(f"{where} does not say what network it holds: give a run, or a folder of `medssl export`")
-    recipe: Recipe = validate(FRAMES[content["verb"]], content["recipe"], f"the recipe in {where}")
-    network = parts.encoder(recipe)
-    weights.load(nn.ModuleDict({"encoder": network}), tensors, ["encoder"], source=str(where))
+    network, recipe, content = frozen.network(where)
     return Encoder(network, recipe, content["preprocessing"]).eval()
 
 
 def load_model(where: str | os.PathLike[str]) -> Model:
     """The network of a fine-tuning, from its run directory or a checkpoint. Raises `InputError` if it is none."""
     return Model(predict.load(Path(where))).eval()
-
-
-def _file(where: Path) -> Path:
-    exported = where / "encoder.safetensors"
-    return exported if exported.is_file() else checkpoint.find(where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 
 from medssl.data import atomic
+from medssl.messages import progress
 from medssl.probing import features, frozen, inputs
 from medssl.recipe import Options, validate
 from medssl.runtime import launch
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from medssl.probing.frozen import Frozen
     from medssl.probing.inputs import Item
 
-    Progress = Callable[[str, int, int], None]
+    Place = str | os.PathLike[str]
 
 ENDINGS = (".npz", ".csv")
 
@@ -51,7 +53,7 @@ class Embedding(NamedTuple):
     files: list[File]
     about: dict[str, Any]
 
-    def save(self, out: str | Path) -> Path:
+    def save(self, out: Place) -> Path:
         """Write `out` (.npz or .csv), and beside it which id is which input; returns the latter's path.
 
         The features hold ids alone; paths, which may name patients, are in the file beside them.
@@ -85,9 +87,9 @@ class Embedding(NamedTuple):
 
 
 def embed(
-    run: str | Path,
-    given: Sequence[str | Path],
-    out: str | Path | None = None,
+    run: Place,
+    given: Place | Sequence[Place],
+    out: Place | None = None,
     *,
     level: int = -1,
     pool: Pool = "mean",
@@ -97,14 +99,13 @@ def embed(
     size: Sequence[int] | None = None,
     batch: int = features.BATCH,
     device: str = "auto",
-    progress: Progress | None = None,
 ) -> Embedding:
     """The features of images by the encoder of `run`: a pretraining, a fine-tuning or a checkpoint of one.
 
     Args:
-        run: run directory or .pt file.
-        given: image files, folders of them or of DICOM, manifests of `scan`, caches of `prepare`. Scans are oriented,
-            cropped, resampled and scaled as the checkpoint says.
+        run: run directory, .pt file, or folder of `medssl export`.
+        given: image files, folders of them or of DICOM, manifests of `scan`, caches of `prepare`; one or several. Scans
+            are oriented, cropped, resampled and scaled as the checkpoint says.
         out: where to write them (.npz or .csv); None: nowhere.
         level: which level of the encoder, 0 the finest, -1 the deepest.
         pool: `mean` of the level over the image, `mean_std` (deviation too), or `all_levels` (both, of every level).
@@ -115,7 +116,6 @@ def embed(
             network sees images at their own scale.
         batch: images that are computed together; the result does not depend on it.
         device: auto, cpu or cuda.
-        progress: called with (what, done, all).
 
     Returns:
         An `Embedding`. An input that cannot be used costs itself and is in its `files` with the reason.
@@ -124,16 +124,19 @@ def embed(
         InputError: no such run, level or ending, a cache prepared otherwise, or no image that could be used.
 
     Example:
-        >>> found = embed("runs/pretrain", ["scans"], "features.npz", pool="all_levels")  # doctest: +SKIP
+        >>> found = embed("runs/pretrain", "scans", "features.npz", pool="all_levels")  # doctest: +SKIP
+        >>> len(found.ids) == len(found.features)  # doctest: +SKIP
+        True
     """
     if out is not None:
         check_ending(Path(out), dense=dense)
     network = frozen.load(run, untrained=untrained, seed=seed, size=size)
     features.check_level(level, len(network.encoder.channels))
     where = launch.fabric(validate(Options, {"device": device}, "embed"), "32").device
+    given = [given] if isinstance(given, (str, os.PathLike)) else given
     items, left_out = inputs.find(given, network.preprocessing, network.channels)
     files = [File("", source, reason) for source, reason in left_out.items()]
-    batches = features.batched(_images(network, items, files, progress), batch)
+    batches = features.batched(_images(network, items, files), batch)
     network.encoder.to(where)
     found: np.ndarray | list[np.ndarray]
     names: list[str] = []
@@ -161,21 +164,21 @@ def check_ending(out: Path, *, dense: bool) -> None:
         raise InputError(f"--out {out}: dense maps are no table, so give a name that ends in .npz")
 
 
-def _images(network: Frozen, items: Sequence[Item], files: list[File], progress: Progress | None) -> Iterator[Tensor]:
+def _images(network: Frozen, items: Sequence[Item], files: list[File]) -> Iterator[Tensor]:
     """What the network sees of each item that can be read; `files` gets a line for each of `items`."""
     seen: dict[str, int] = {}
-    for number, item in enumerate(items, 1):
-        found = inputs.attempt(item)
-        if progress:
-            progress("embed", number, len(items))
-        if isinstance(found, str):
-            files.append(File("", item.source, found))
-            continue
-        array, intensity, spacing, modality = found
-        name = item.id or inputs.name_of(array, modality)
-        seen[name] = seen.get(name, 0) + 1
-        files.append(File(name if seen[name] == 1 else f"{name}_{seen[name]}", item.source))
-        yield network.see(array, intensity, spacing)
+    with progress() as show:
+        for number, item in enumerate(items, 1):
+            found = inputs.attempt(item)
+            show("embed", number, len(items))
+            if isinstance(found, str):
+                files.append(File("", item.source, found))
+                continue
+            array, intensity, spacing, modality = found
+            name = item.id or inputs.name_of(array, modality)
+            seen[name] = seen.get(name, 0) + 1
+            files.append(File(name if seen[name] == 1 else f"{name}_{seen[name]}", item.source))
+            yield network.see(array, intensity, spacing)
 
 
 def _pooled(

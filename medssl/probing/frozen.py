@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
@@ -13,15 +14,18 @@ from medssl.engine import checkpoint
 from medssl.models import sizes, weights
 from medssl.patches import network_input
 from medssl.probing import baselines
-from medssl.recipe import FinetuneRecipe, PretrainRecipe, Recipe, validate
+from medssl.recipe import FRAMES, FinetuneRecipe, PretrainRecipe, Recipe, validate
+from medssl.runtime import init_weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy as np
     from torch import Tensor
+
+    Place = str | os.PathLike[str]
 
 
 class Frozen(NamedTuple):
@@ -46,38 +50,44 @@ class Frozen(NamedTuple):
         return functional.pad(x, [pad for n in reversed(short) for pad in (0, n)])
 
 
-def load(run: str | Path, *, untrained: bool = False, seed: int = 0, size: Sequence[int] | None = None) -> Frozen:
-    """The encoder of a pretraining or fine-tuning (run directory or .pt), in evaluation mode.
+def load(run: Place, *, untrained: bool = False, seed: int = 0, size: Sequence[int] | None = None) -> Frozen:
+    """The encoder of a pretraining or fine-tuning (run directory, .pt, or an export of it), in evaluation mode.
 
     `untrained` gives the network that a run of `seed` starts from. `size` replaces the size images are resized to,
     which is that of the first view of a pretraining, or of the images of a fine-tuning. Raises `InputError`.
     """
-    content = checkpoint.load(checkpoint.find(run))
-    recipe, own = _recipe(content, run)
-    about = {"verb": content["verb"], "step": content["state"]["step"]}
+    encoder, recipe, content = network(run)
+    about = {"verb": content["verb"], "step": (content.get("state") or {}).get("step")}
     if untrained:
         about = {"verb": "untrained", "seed": seed}
         [encoder] = baselines.untrained(lambda: parts.encoder(recipe), [seed]).values()
-    else:
-        encoder = parts.encoder(recipe)
-        weights.load(nn.ModuleDict({"encoder": encoder}), content["weights"], ["encoder"], source=str(run))
-    if size is not None:
-        own = _checked(size, encoder, recipe.spatial_dims)
+    own = _own_size(recipe) if size is None else _checked(size, encoder, recipe.spatial_dims)
     return Frozen(encoder.float().eval(), recipe.channels, own, content["preprocessing"], about)
 
 
-def _recipe(content: dict[str, Any], run: str | Path) -> tuple[Recipe, tuple[int, ...] | None]:
-    """The recipe of a checkpoint, and the size it resizes whole images to."""
-    where = f"the recipe in {run}"
-    if content.get("verb") == "pretrain":
-        recipe = validate(PretrainRecipe, content["recipe"], where)
-        return recipe, view_size(recipe)
-    if content.get("verb") == "finetune":
-        tuned = validate(FinetuneRecipe, content["recipe"], where)
-        dense = kinds.make("task", tuned.task, {"spatial_dims": tuned.spatial_dims}).dense
-        return tuned, None if dense else tuple(tuned.augment["size"])
-    made = content.get("verb", "another tool")
-    raise InputError(f"{run} was made by {made}: give a run of `medssl pretrain` or `medssl finetune`")
+def network(where: Place) -> tuple[Any, Recipe, dict[str, Any]]:
+    """The trained encoder of a run, a checkpoint or an export; its recipe, and all that is known of it.
+
+    Raises `InputError` for weights that come without the recipe of their network.
+    """
+    exported = Path(where) / "encoder.safetensors"
+    path = exported if exported.is_file() else checkpoint.find(Path(where))
+    content, tensors = init_weights.about(path), weights.read(path)
+    if "recipe" not in content:
+        raise InputError(f"{where} does not say what network it holds: give a run, or a folder of `medssl export`")
+    recipe: Recipe = validate(FRAMES[content["verb"]], content["recipe"], f"the recipe in {where}")
+    encoder = parts.encoder(recipe)
+    weights.load(nn.ModuleDict({"encoder": encoder}), tensors, ["encoder"], source=str(where))
+    return encoder, recipe, content
+
+
+def _own_size(recipe: Recipe) -> tuple[int, ...] | None:
+    """The size that a run resizes whole images to; None where they keep their scale."""
+    if isinstance(recipe, PretrainRecipe):
+        return view_size(recipe)
+    assert isinstance(recipe, FinetuneRecipe)
+    dense = kinds.make("task", recipe.task, {"spatial_dims": recipe.spatial_dims}).dense
+    return None if dense else tuple(recipe.augment["size"])
 
 
 def view_size(recipe: PretrainRecipe) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,7 +36,7 @@ class Item(NamedTuple):
 
 
 def find(
-    given: Iterable[str | Path], preprocessing: Mapping[str, Any], channels: int
+    given: Iterable[str | os.PathLike[str]], preprocessing: Mapping[str, Any], channels: int
 ) -> tuple[list[Item], dict[str, str]]:
     """Every image in `given` (files, folders, manifests, caches), and what is none, with the reason.
 

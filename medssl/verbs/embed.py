@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medssl.messages import progress
 from medssl.probing import embed as room
 from medssl.types import InputError
 
@@ -27,20 +26,18 @@ def embed(
     device: str,
 ) -> None:
     """Write features to `out`, and say how many and what was left out."""
-    with progress() as show:
-        found = room.embed(
-            run,
-            given,
-            out,
-            level=level,
-            pool=pool,
-            dense=dense,
-            untrained=untrained,
-            seed=seed,
-            size=None if size is None else _sides(size),
-            device=device,
-            progress=show,
-        )
+    found = room.embed(
+        run,
+        given,
+        out,
+        level=level,
+        pool=pool,
+        dense=dense,
+        untrained=untrained,
+        seed=seed,
+        size=None if size is None else _sides(size),
+        device=device,
+    )
     for file in found.files:
         if file.reason:
             print(f"left out: {file.source}: {file.reason}")

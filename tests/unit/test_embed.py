@@ -218,3 +218,13 @@ def test_bad_requests_are_refused_in_one_sentence(ct, films, tmp_path):
         embed(ct / "run", [tmp_path / "other"])
     with pytest.raises(InputError, match="does not exist"):
         embed(tmp_path / "nothing", [films / "cache"])
+
+
+def test_an_export_and_a_run_as_an_object_give_the_same(ct, tmp_path):
+    import medssl
+
+    medssl.export_weights(ct / "run", tmp_path / "exported")
+    before = embed(ct / "run", [ct / "cache"], device="cpu").features
+    after = medssl.embed(tmp_path / "exported", medssl.open_cache(ct / "cache"), device="cpu").features
+    np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(before, medssl.embed(medssl.Run(ct / "run"), ct / "cache", device="cpu").features)
