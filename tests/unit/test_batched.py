@@ -140,8 +140,8 @@ def both(array, values, **arguments):
     samples, drafts = [], []
     for seed in range(4):
         given = array, case(array, values), 0, random.build()
-        samples.append(views.Sample(maker(*given, rng(seed)), seed, 0))
-        drafts.append(views.Sample((), seed, 0, maker.drafts(*given, rng(seed))))
+        samples.append(view_dataset.Sample(maker(*given, rng(seed)), seed, 0))
+        drafts.append(view_dataset.Sample((), seed, 0, maker.drafts(*given, rng(seed))))
     cpu = torch.device("cpu")
     return maker.finish(view_dataset.collate(samples), cpu), maker.finish(view_dataset.collate(drafts), cpu)
 
