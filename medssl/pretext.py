@@ -120,7 +120,7 @@ class Pretext(nn.Module):
     def after_step(self, step: int = 0) -> None:
         """Call after every step of the optimizers, numbered from 0; also while discrimination is off."""
         if self.method is not None:
-            self.method.after_step(**named(self.method.after_step, {"encoder": self.encoder, "step": step}))
+            self.method.after_step(self.encoder, **named(self.method.after_step, {"step": step}))
 
     @property
     def diagnostics(self) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from torch import Tensor
@@ -81,6 +82,24 @@ class Maps(NamedTuple):
     sample: Tensor  # (B,) int64: index of the sample in the training set
     heat: Tensor  # (B,*S)
     inside: Tensor | None = None  # (B,*S) bool: cells that hold some of the body; None: all
+
+
+class Encoder(Protocol):
+    """A network from images to features: a torch module whose attributes say what its features are."""
+
+    channels: Sequence[int]  # of each level, fine to coarse
+    strides: Sequence[int | tuple[int, ...]]  # of each level: a feature map has the sides ceil(S / stride)
+    divisor: int | tuple[int, ...]  # what sides it takes: multiples of this; it raises InputError for others
+
+    def __call__(self, x_BC: Tensor) -> Features:
+        """Images (B,C,*S) -> one feature map (B,channels[i],*S_i) per level, fine to coarse."""
+
+
+class Exporter(Protocol):
+    """A module that writes weights in a format; it may also have `load(folder)`, the encoder's tensors by name."""
+
+    def export(self, run: Path, out: Path) -> Path:
+        """Write what `run` learned into the folder `out`; returns `out`. Raises InputError if that is not empty."""
 
 
 class CropPolicy(Protocol):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from medssl import __version__
 from medssl.data import atomic
@@ -63,6 +63,11 @@ def export(run: Path, out: Path) -> Path:
     except OSError as error:
         raise InputError(f"--out {out} cannot be written to ({error.strerror}): choose another folder") from error
     return out
+
+
+def load(folder: Path) -> dict[str, Tensor]:
+    """The tensors of an exported encoder, by name."""
+    return load_file(folder / "encoder.safetensors")
 
 
 def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import medssl
-from medssl.build.parts import kinds
+from medssl.kinds import kinds, named, resolve
+from medssl.models.encoder import tiny
 from medssl.pretraining.loop import train
 from medssl.recipe import load
+from medssl.testing import small
 from medssl.types import InputError
 
 torch.set_num_threads(1)
@@ -34,7 +36,8 @@ def combinations() -> list[tuple[str | None, str, str, int]]:
 
 
 def modules_with_build(folder: str) -> set[str]:
-    return {path.stem for path in (ROOT / folder).glob("*.py") if "\ndef build(" in path.read_text()}
+    found = ((path, path.read_text()) for path in (ROOT / folder).glob("*.py"))
+    return {path.stem for path, text in found if "\ndef build(" in text or "\nbuild = " in text}
 
 
 def test_the_kinds_are_those_on_disk():
@@ -42,6 +45,8 @@ def test_the_kinds_are_those_on_disk():
     assert set(kinds("crop")) == modules_with_build("crop") >= {"random", "contrastive"}
     assert set(kinds("encoder")) == modules_with_build("models/encoder") >= {"tiny", "resnet", "resenc"}
     assert set(kinds("decoder")) == modules_with_build("models/decoder") >= {"unet"}
+    assert set(kinds("intensity")) == modules_with_build("transforms/intensity") >= {"gamma", "window_jitter"}
+    assert set(kinds("corrupt")) == modules_with_build("transforms/corruption") >= {"dira", "mask"}
     assert set(kinds("task")) == modules_with_build("tasks") >= {"segment", "classify"}
 
 
@@ -61,12 +66,19 @@ def caches(tmp_path_factory) -> dict[int, Path]:
     return made
 
 
+def adversaries(base: str, settings: dict[str, int]) -> list[str]:
+    """The names of a method's adversaries, asked of the method."""
+    build, net = resolve("method", base).build, tiny.build(spatial_dims=2, in_channels=1)
+    return list(build(**settings, **named(build, {"encoder": net, "samples": 8, "batch": 2, "steps": 9})).adversaries())
+
+
 def recipe_text(base: str | None, branch: str, crop: str, dims: int, cache: Path) -> str:
     """One recipe for all: what a combination lacks is null."""
     restore, adversary = BRANCHES[branch]
+    settings = small(resolve("method", base).build) if base else {}
     players = {"main": {"kind": "sgd", "lr": 0.01, "momentum": 0.9}}
-    if base == "adco":
-        players["bank"] = {"kind": "sgd", "lr": 3.0, "momentum": 0.9, "schedule": "constant"}
+    for name in adversaries(base, settings) if base else ():
+        players[name] = {"kind": "sgd", "lr": 3.0, "momentum": 0.9, "schedule": "constant"}
     if adversary:
         players["discriminator"] = {"kind": "adam", "lr": 2e-4, "schedule": "constant"}
     start = 0 if base is None else 1
@@ -77,7 +89,7 @@ def recipe_text(base: str | None, branch: str, crop: str, dims: int, cache: Path
         "crop": {"kind": crop} | ({"start": 1, "every": 1} if crop == "contrastive" else {}),
         "encoder": {"kind": "tiny"},
         "decoder": {"kind": "unet", "norm": "group", "skips": "add", "final": "shuffle"} if restore else None,
-        "method": {"kind": base, "dim": 16, "hidden": 16} if base else None,
+        "method": {"kind": base, **settings} if base else None,
         "restore": {"start": start} if restore else None,
         "adversary": {"start": start + 1} if adversary else None,
         "optimizers": players,
@@ -102,7 +114,8 @@ def test_a_combination_runs(base, branch, crop, dims, caches, tmp_path):
     expected |= {"loss.restoration"} if restore else set()
     expected |= {"loss.adversarial", "loss.discriminator"} if adversary else set()
     logged = {name for name in lines[-1] if name.startswith("loss.")}
-    assert logged - {"loss.bank"} == expected
+    own = {f"loss.{name}" for name in recipe.optimizers if name not in ("main", "discriminator")}
+    assert logged - own == expected
     if adversary and base:
         assert "loss.adversarial" not in lines[1], "a stage that has not started must not be computed"
     weights = torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["weights"]

@@ -17,6 +17,7 @@ from medssl.data.phantom.cases import phantom_cache
 from medssl.finetuning import loop as finetuning
 from medssl.pretraining import loop as pretraining
 from medssl.recipe import load, parse, shipped
+from medssl.testing import small
 from medssl.types import Interrupted
 
 torch.set_num_threads(1)
@@ -152,7 +153,8 @@ def test_a_pretraining_recipe_runs_and_goes_on(name, cache_of, tmp_path, stop_af
     dims = recipe.spatial_dims
     cache = cache_of(parts.resolved(recipe)["views"]["preset"], dims)
     overrides = [*SMALL, f"views.size={[SIDE] * dims}", f"data.cache={cache}", "train.checkpoint_every=1"]
-    overrides += ["method.dim=8", "method.hidden=16"] if recipe.method else []
+    if recipe.method:
+        overrides += [f"method.{k}={v}" for k, v in small(parts.resolve("method", recipe.method["kind"]).build).items()]
     bank = ["method.negatives=2"] if "bank" in recipe.optimizers else []  # filled by one step, so that it plays as well
     overrides += bank
     overrides += ["adversary.start=1"] if recipe.adversary else []  # late shares of two steps round to their end
