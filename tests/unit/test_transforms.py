@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -85,3 +87,12 @@ def test_half_floats_that_are_no_numbers_are_refused(name, value) -> None:
 def test_what_is_no_image_is_said(name, image) -> None:
     with pytest.raises(InputError, match="give"):
         made(name)({"x": image})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_of_every_transform_gives_what_it_says(name) -> None:
+    transform = getattr(crop if name.endswith("Cropd") else transforms, name)
+    module = sys.modules[transform.__module__]
+    (example,) = doctest.DocTestFinder(recurse=False).find(transform, name, module)
+    assert example.examples, "no example"
+    assert doctest.DocTestRunner().run(example).failed == 0
