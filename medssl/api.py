@@ -157,7 +157,7 @@ def open_cache(path: Place) -> Cache:
 def preview(recipe: Source, overrides: Changes = (), *, out: Place = "views.png", init: Place | None = None) -> Path:
     """Save a figure of the training views that a recipe produces, with heat maps if `init` names a run."""
     from medssl.pretraining.preview import preview as run
-    from medssl.recipe import load
+    from medssl.runtime.known import load
 
     name = Path(recipe).stem if isinstance(recipe, str | os.PathLike) else "views"
     found, options = load("pretrain", recipe, _merged(overrides, {} if init is None else {"init": init}))
@@ -261,7 +261,7 @@ def list_recipes(verb: str | None = None) -> list[Listed]:
 def _run(
     verb: str, run: Callable[[Any, Any], Any], recipe: Source, overrides: Changes, given: Mapping[str, Any]
 ) -> Run:
-    from medssl.recipe import load
+    from medssl.runtime.known import load
 
     found, options = load(verb, recipe, _merged(overrides, given))
     run(found, options)

@@ -31,6 +31,8 @@ class RunOptions(TypedDict, total=False):
     devices: int
     num_nodes: int
     strategy: str
+    probe: Place
+    probe_every: int | float | str
 
 
 class Run:

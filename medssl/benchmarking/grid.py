@@ -11,9 +11,10 @@ import numpy as np
 from medssl.build import finetune_setup
 from medssl.data import split
 from medssl.engine import checkpoint
-from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options, load
+from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
 from medssl.runtime import subsets as subset_room
 from medssl.runtime.init_weights import SCRATCH
+from medssl.runtime.known import load
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -56,12 +57,19 @@ def settings(recipe: BenchmarkRecipe, cell: Cell, more: list[str]) -> FinetuneRe
     start = init(recipe, cell.init)
     name = str(recipe.tasks[cell.task]["recipe"])
     overrides = [*_flat(changes), *_flat(start.get("overrides", {})), *more, f"seed={cell.seed}"]
-    found, options = load("finetune", name, overrides)
+    found, options = load("finetune", name, overrides, like=_network_of(recipe, cell))
     if options != Options():
         raise InputError(f"tasks.{cell.task} sets run options, but they belong to the benchmark: remove them")
     assert isinstance(found, FinetuneRecipe)
     steps = found.train.steps * int(start.get("longer", 1))
     return found.model_copy(update={"train": found.train.model_copy(update={"steps": steps})})
+
+
+def _network_of(recipe: BenchmarkRecipe, cell: Cell) -> str | None:
+    """The run whose network a cell takes where its recipe leaves that to auto: its own; for scratch that of another."""
+    names = [cell.init, *recipe.inits]
+    paths = [str(init(recipe, name)["init"]).replace("{seed}", str(cell.seed)) for name in names]
+    return next((path for path in paths if path != SCRATCH), None)
 
 
 def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> None:
     """
     if options.dry_run:
         finetune_setup.check(recipe)
+        cases.check_given(recipe)
         say("the recipe fits together; nothing was run")
         return
     tune(recipe, options)
@@ -73,7 +74,7 @@ def _open(
 ) -> FinetuneState:
     """The run at step 0, or where its last checkpoint `content` was written."""
     out = run_directory.path(options)
-    cache = cases.open_cache(recipe, out)
+    cache = cases.open_cache(recipe, out, continued=content is not None)
     chosen = subsets(cache, recipe.data, made.module.labelled)
     task, resolved = finetune_setup.task(recipe, made, cache, chosen["train"])
     if content is not None:
@@ -122,8 +123,6 @@ def _introduce(run: FinetuneState) -> None:
     counts = ", ".join(f"{len(ids)} {part}" for part, ids in run.subsets.items())
     run.log.say(f"task {run.recipe.task['kind']} ({', '.join(run.task.classes)}), cases: {counts}")
     run.log.say(run.origin.sentence())
-    if said := cases.mismatch(run.cache, run.resolved["augment"]["preset"]):
-        run.log.say(said)
     for leak in leaks(run.subsets, run.cache):
         run.log.say(f"warning: {leak}")
     if run.origin.preprocessing not in (None, run.cache.preprocessing):

@@ -60,6 +60,7 @@ def _dry_run(recipe: PretrainRecipe, options: Options) -> None:
     build.validate(recipe, world=world)
     if any(source is not None for source in (data.cache, data.manifest, data.phantom)):
         build.validate(recipe, world=world, samples=cases.expected(data, Path(options.out or "")))
+    cases.check_given(recipe)
     say("the recipe fits together; nothing was run")
 
 
@@ -80,7 +81,7 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
         cases.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
     launch.start(fabric)
     fabric.barrier()
-    run = _open(recipe, fabric, out, few)
+    run = _open(recipe, fabric, out, few, continued=content is not None)
     if options.probe is not None and few is None and fabric.is_global_zero:
         run.probe = online.prepare(options.probe, options.probe_every, run.steps, run.maker.sizes, recipe.channels)
     if content is None:
@@ -93,8 +94,8 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
     return run
 
 
-def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None) -> PretrainState:
-    cache = cases.open_cache(recipe, out)
+def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None, *, continued: bool) -> PretrainState:
+    cache = cases.open_cache(recipe, out, continued=continued)
     ids = cases.training_ids(cache, recipe.data)
     torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
     parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
@@ -133,8 +134,6 @@ def _begin(run: PretrainState, options: Options) -> None:
             tensor.copy_(ranks.broadcast(tensor))
     if run.fabric.is_global_zero:
         run_directory.describe(run.out, run.resolved, run.cache, {"train": run.ids})
-    if said := cases.mismatch(run.cache, run.resolved["views"]["preset"]):
-        run.log.say(said)
     if idle := [f"data.{name}" for name in ("val", "test") if getattr(run.recipe.data, name) is not None]:
         run.log.say(
             f"{' and '.join(idle)} are of no use here: a pretraining learns from data.train, and judges nothing"

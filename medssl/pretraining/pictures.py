@@ -12,7 +12,6 @@ from medssl.crop.heat import heat_map
 from medssl.models.mode import evaluating
 from medssl.pretraining.crop_refresh import FullVolumes
 from medssl.report import figures, restored
-from medssl.runtime import cases
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +40,6 @@ def draw(run: PretrainState) -> None:
             heat=_heat(run, numbers),
             title="views and crops",
             about=described(run.recipe, run.policy),
-            warning=cases.mismatch(run.cache, run.resolved["views"]["preset"]),
         )
         sheet.savefig(folder / "views.png", dpi=110)
         if run.pretext.restore is not None:

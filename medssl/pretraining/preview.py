@@ -43,12 +43,9 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "vi
         data = _data(recipe, Path(scratch))
         numbers = np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)).tolist()
         heat = None if options.init is None else _heat(recipe, options, data, numbers)
-        warning = cases.mismatch(data.cache, parts.resolved(recipe)["views"]["preset"])
-        if warning:
-            say(warning)
         title = f"{name} on {cases.named(recipe.data)}"
         about = described(recipe, data.policy)
-        figure = contact_sheet(data, numbers, heat=heat, title=title, about=about, warning=warning)
+        figure = contact_sheet(data, numbers, heat=heat, title=title, about=about)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS)
     say(f"{len(numbers)} of {len(data)} training samples -> {out}")

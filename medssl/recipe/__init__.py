@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from medssl.messages import warn
+from medssl.recipe.auto import Known, settle
 from medssl.recipe.epochs import ambiguous_times, in_steps
 from medssl.recipe.frame import (
     FRAMES,
@@ -16,20 +17,20 @@ from medssl.recipe.frame import (
     Data,
     FinetuneRecipe,
     Optimizer,
-    Options,
     PretrainRecipe,
     Recipe,
     Train,
-    options_help,
     suggest,
     validate,
 )
+from medssl.recipe.options import Options, options_help
 from medssl.recipe.shipped import Listed, find, folder, listed, shipped
 from medssl.recipe.text import parse, plain_values, put, split
 from medssl.types import InputError
 
 Source = str | os.PathLike[str] | Mapping[str, Any]  # of a recipe
 Changes = Sequence[str] | Mapping[str, Any]  # to it
+Know = Callable[[str, dict[str, Any], Options], Known]  # of a verb's recipe as it is written, and the run options
 
 __all__ = [
     "FRAMES",
@@ -62,12 +63,16 @@ __all__ = [
 ]
 
 
-def load(verb: str, recipe: Source, overrides: Changes = ()) -> tuple[Any, Options]:
+def _nothing(verb: str, content: dict[str, Any], options: Options) -> Known:
+    return Known()
+
+
+def load(verb: str, recipe: Source, overrides: Changes = (), know: Know = _nothing) -> tuple[Any, Options]:
     """Read a recipe, apply overrides, and check both: the verb's recipe (see FRAMES) and run options.
 
     `recipe` is the name of a shipped recipe, a file, or the recipe's groups; `overrides` are words `key.sub=value`, or
-    the keys with their values. Raises `InputError` with one sentence that names the key, what was given and what would
-    fit.
+    the keys with their values; `know` tells what is known of keys that are left to auto. Raises `InputError` with one
+    sentence that names the key, what was given and what would fit.
     """
     where, content = read(verb, recipe)
     options: dict[str, Any] = {}
@@ -76,10 +81,13 @@ def load(verb: str, recipe: Source, overrides: Changes = ()) -> tuple[Any, Optio
             options[key] = value
         else:
             put(content, key, value)
-    found, asked = validate(FRAMES[verb], content, where), validate(Options, options, "run options")
+    asked = _told_apart(validate(Options, options, "run options"), verb)
+    if verb != "benchmark":
+        content = settle(verb, content, know(verb, content, asked))
+    found = validate(FRAMES[verb], content, where)
     for key in ambiguous_times(content) if verb != "benchmark" else ():
         _warn(f"{key}=1.0 means the whole run: write '100%' for that, and '1 step' (or 1) for one step")
-    return found, _told_apart(asked, verb)
+    return found, asked
 
 
 def read(verb: str, recipe: Source) -> tuple[str, dict[str, Any]]:

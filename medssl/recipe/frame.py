@@ -11,10 +11,10 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from medssl.recipe.epochs import plain_times
-from medssl.times import plain
+from medssl.recipe.options import Group, Options, Positive, Time
 from medssl.types import InputError
 
 
@@ -29,20 +29,12 @@ def _players(optimizers: Any) -> Any:
     return {k: v for k, v in optimizers.items() if v is not None} if isinstance(optimizers, dict) else optimizers
 
 
-Time = Annotated[int | float | str, AfterValidator(plain)]  # see medssl.times
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
 Timed = Annotated[dict[str, Any], AfterValidator(plain_times)]
 Precision = Annotated[
     Literal["32", "bf16", "64"], BeforeValidator(lambda value: str(value) if type(value) is int else value)
 ]
-Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Group(BaseModel):
-    """A group of a recipe: unknown keys and wrong types are refused, never coerced."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Phantom(Group):
@@ -73,7 +65,9 @@ class Optimizer(Group):
     lr: Annotated[float, Field(gt=0, le=1e30)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [0.9, 0.999]
+    )
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Time = 0
     final_lr: Annotated[float, Field(ge=0)] = 0.0
@@ -159,52 +153,6 @@ class BenchmarkRecipe(Group):
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain dictionaries."""
         return self.model_dump(mode="json")
-
-
-NOT_OF = {  # run options that a verb has no use for
-    "finetune": ("overfit_check", "probe", "probe_every"),
-    "benchmark": ("init", "init_parts", "overfit_check", "probe", "probe_every", "devices", "num_nodes", "strategy"),
-}
-
-
-class Options(Group):
-    """Run options: written `key=value` like the rest, but no part of the recipe nor of its hash.
-
-    Their descriptions are what --help says (`medssl.recipe.options_help`).
-    """
-
-    out: Annotated[str | None, Field(description="DIR|the run directory; required")] = None
-    init: Annotated[str | None, Field(description="RUN|FILE|weights to start from; scratch: none")] = None
-    init_parts: Annotated[
-        str | list[str] | None, Field(description="[encoder,...]|which parts of init to load; default: all that fit")
-    ] = None
-    resume: Annotated[bool, Field(description="true|continue the run in out exactly where it stopped")] = False
-    overwrite: Annotated[bool, Field(description="true|replace the run in out")] = False
-    overfit_check: Annotated[
-        bool, Field(description="true|learn a few samples by heart, say which losses learn, and keep nothing")
-    ] = False
-    dry_run: Annotated[bool, Field(description="true|check the recipe without running it")] = False
-    check: bool = False  # as these two were called before there were two
-    pictures: Annotated[
-        bool, Field(description="true|show real radiographs in report and figures (burned-in text may show)")
-    ] = False
-    probe: Annotated[
-        str | None, Field(description="CACHE|pretrain: how well a linear probe tells its labels, as a curve")
-    ] = None
-    probe_every: Annotated[Time, Field(description="TIME|how often; default: 10% of the run")] = 0.1
-    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto|cpu|cuda|where to compute")] = "auto"
-    devices: Annotated[Positive, Field(description="N|devices per node")] = 1
-    num_nodes: Annotated[Positive, Field(description="N|nodes, each started by torchrun or SLURM")] = 1
-    strategy: Annotated[str, Field(description="auto|ddp|how several devices work together")] = "auto"
-
-
-def options_help(verb: str) -> list[tuple[str, str]]:
-    """The run options of a verb, as they are written and what they do."""
-    fields = {name: field.description for name, field in Options.model_fields.items() if field.description}
-    for name in NOT_OF.get(verb, ()):
-        del fields[name]
-    parts = {name: text.rsplit("|", 1) for name, text in fields.items()}
-    return [(f"{name}={written}", meaning) for name, (written, meaning) in parts.items()]
 
 
 FRAMES: dict[str, type[Group]] = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe, "benchmark": BenchmarkRecipe}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from medssl.types import View
     from medssl.view_dataset import Sample, ViewsDataset
 
-INK, FAINT, ALARM = "#1c2733", "#5f6b77", "#c0261c"
+INK, FAINT = "#1c2733", "#5f6b77"
 CELL, GAP, GROUP = 1.5, 0.05, 0.2  # inches: a panel, between panels, between groups of panels
 LEFT, MARGIN, HEAD, LABEL, CAPTION = 0.34, 0.16, 1.72, 0.26, 0.50
 PLANES = {2: ("",), 3: ("axial", "coronal", "sagittal")}
@@ -86,13 +86,11 @@ def contact_sheet(
     heat: Mapping[int, Tensor] | None = None,
     title: str = "views",
     about: str = "",
-    warning: str | None = None,
 ) -> Figure:
     """Draw the samples `numbers` of `data`, with the views that training gets of them in `epoch`.
 
     `heat` holds low-resolution maps (*s) by sample number; boxes are those of the crop policy, once it has any.
-    `about` stands under the title, and under it, in red, `warning`. Of more than two views the others are shown as
-    input alone.
+    `about` stands under the title. Of more than two views the others are shown as input alone.
     """
     samples = [data[epoch, number] for number in numbers]
     views = samples[0].views
@@ -102,7 +100,6 @@ def contact_sheet(
     sheet = Sheet(max(columns[-1].x + CELL + MARGIN, 8.5), HEAD + band * len(samples))
     sheet.text(LEFT, 0.14, title, fontsize=13, fontweight="bold")
     sheet.text(LEFT, 0.43, about, fontsize=8, color=FAINT)
-    sheet.text(LEFT, 0.60, warning or "", fontsize=9, fontweight="bold", color=ALARM)
     _head(sheet, columns, views, data)
     for number, sample in enumerate(samples):
         map_ = None if heat is None else heat[sample.number]

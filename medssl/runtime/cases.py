@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from medssl.data import manifest
 from medssl.data.cache import Cache
 from medssl.messages import progress, say
+from medssl.recipe import PretrainRecipe
+from medssl.recipe.auto import PRESET
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -70,8 +72,11 @@ def expected(data: Data, out: Path) -> int | None:
     return sum(name == data.train if data.train is not None else name != "test" for name in splits) or None
 
 
-def open_cache(recipe: Recipe, out: Path) -> Cache:
-    """Open the cache of a run. Raises InputError if it does not fit the recipe."""
+def open_cache(recipe: Recipe, out: Path, *, continued: bool = False) -> Cache:
+    """Open the cache of a run. Raises InputError if it does not fit the recipe.
+
+    A run that is `continued` keeps the preset that it began with, be it another than that of its images.
+    """
     where = folder(recipe.data, out)
     cache = Cache(where)
     if not cache.cases:
@@ -85,8 +90,10 @@ def open_cache(recipe: Recipe, out: Path) -> Cache:
         if case.channels != recipe.channels:
             raise InputError(
                 f"case {case.id} of {where} has {case.channels} channel(s), the recipe {recipe.channels}: "
-                f"set channels={case.channels}"
+                f"set channels={case.channels}, or leave it to auto"
             )
+    if not continued:
+        _check_preset(recipe, cache)
     return cache
 
 
@@ -96,15 +103,21 @@ def named(data: Data) -> str:
     return "phantoms" if place is None else Path(place).absolute().name
 
 
-def mismatch(cache: Cache, preset: str) -> str | None:
-    """A sentence where images prepared as one modality are augmented as another."""
-    prepared = cache.preprocessing["preset"]
-    if prepared == preset:
-        return None
-    return (
-        f"warning: the cache was prepared as {prepared}, but its views are made as for {preset}: "
-        f"set views.preset={prepared}, and views.intensity=null views.warp=null where the recipe lists its own"
-    )
+def check_given(recipe: Recipe) -> None:
+    """Raises InputError if the cache that a recipe names, if any, does not fit it."""
+    if recipe.data.cache is not None:
+        open_cache(recipe, Path())
+
+
+def _check_preset(recipe: Recipe, cache: Cache) -> None:
+    """Raises InputError where images prepared as one modality would be seen as another."""
+    group = "views" if isinstance(recipe, PretrainRecipe) else "augment"
+    asked, prepared = getattr(recipe, group).get("preset", PRESET), cache.preprocessing["preset"]
+    if asked != prepared:
+        raise InputError(
+            f"{group}.preset is {asked}, but {cache.path} was prepared as {prepared}: set {group}.preset=auto, and "
+            f"{group}.intensity=null {group}.warp=null where the recipe lists its own"
+        )
 
 
 def training_ids(cache: Cache, data: Data) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LAST = "last.pt"
 PATHS = ("cache", "manifest", "splits")  # keys of the data group that no checkpoint holds
+SINCE = {"corrupt_for": "all"}  # keys of views that older runs lack, and what these did
 ELSEWHERE = tuple(f"data.{key}" for key in (*PATHS, "workers"))  # where data lies does not change a run
 
 
@@ -35,6 +36,8 @@ def last(out: Path, verb: str) -> dict[str, Any] | None:
             f"out={out} holds a {content.get('verb')} run, which {verb} cannot continue: choose another out=, "
             f"and init={out} to start from its weights"
         )
+    images = content["recipe"].get("views") or {}
+    images.update({key: value for key, value in SINCE.items() if key not in images})
     return content
 
 

@@ -80,7 +80,8 @@ def _devices() -> None:
 def _estimate(name: str) -> None:
     """Parameters, memory and time of one training step of a pretraining recipe, measured on random views."""
     from medssl.build.parts import pretrain_parts
-    from medssl.recipe import PretrainRecipe, load
+    from medssl.recipe import PretrainRecipe
+    from medssl.runtime.known import load
 
     recipe, _ = load("pretrain", name, [])
     if not isinstance(recipe, PretrainRecipe):

@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from medssl.recipe import FRAMES, find, listed, shipped, suggest
+from medssl.recipe.auto import allowed
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ COLUMN = 36  # where the sentences begin
 def recipes(action: str, name: str | None) -> None:
     """Print the list, one recipe as it is written, or the schema of every frame."""
     if action == "schema":
-        print(json.dumps({verb: frame.model_json_schema() for verb, frame in FRAMES.items()}, indent=2))
+        print(json.dumps({verb: allowed(verb, frame.model_json_schema()) for verb, frame in FRAMES.items()}, indent=2))
     elif action == "list":
         width = max(COLUMN + 20, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 10_000
         for recipe in listed():

@@ -11,7 +11,7 @@ import pytest
 import medssl as package
 from medssl.cli import app
 from medssl.recipe import Options, options_help
-from medssl.recipe.frame import NOT_OF
+from medssl.recipe.options import NOT_OF
 
 VERBS = ["doctor", "scan", "prepare", "convert", "preview", "pretrain", "finetune", "predict", "embed"]
 VERBS += ["benchmark", "report", "export", "recipes", "demo"]

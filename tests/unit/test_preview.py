@@ -263,10 +263,10 @@ def test_around_a_picture_is_neither_black_nor_white(caches):
     assert all(0.2 < min(axes.get_facecolor()[:3]) and max(axes.get_facecolor()[:3]) < 0.96 for axes in figure.axes)
 
 
-def test_the_head_gives_title_scale_and_warning(caches):
+def test_the_head_gives_title_and_scale(caches):
     found = data(caches["pathology"], "pathology", [32, 32])
-    said = words(contact_sheet(found, [0], title="mine", about="how", warning="other"))
-    assert {"mine", "how", "other"} <= set(said)
+    said = words(contact_sheet(found, [0], title="mine", about="how"))
+    assert {"mine", "how"} <= set(said)
     assert any("0.5 of an image's range of 0..1, of the channel that changed most" in text for text in said)
 
 
@@ -282,13 +282,12 @@ def test_the_verb_writes_the_sheet_of_a_recipe(tmp_path, said):
     assert "3 of 3 training samples" in said()
 
 
-def test_it_warns_of_data_of_another_kind_and_names_recipe_and_data(caches, tmp_path, said):
-    overrides = [f"data.cache={caches['ct'].path}", "views.size=[16, 16, 16]", "views.preset=mr"]
+def test_data_of_another_kind_is_refused_and_recipe_and_data_are_named(caches, tmp_path):
+    overrides = [f"data.cache={caches['ct'].path}", "views.size=[16, 16, 16]"]
+    with pytest.raises(InputError, match=r"views.preset is mr, but .* was prepared as ct: set views.preset=auto"):
+        preview(*load("pretrain", "phantom_tiny", [*overrides, "views.preset=mr"]), tmp_path / "views.svg")
     preview(*load("pretrain", "phantom_tiny", overrides), tmp_path / "views.svg", "phantom_tiny")
-    warning = "warning: the cache was prepared as ct, but its views are made as for mr: set views.preset=ct"
-    assert warning in said()
     drawn = (tmp_path / "views.svg").read_text()
-    assert warning in drawn
     assert "phantom_tiny on ct" in drawn
     assert str(caches["ct"].path.parent) not in drawn
 

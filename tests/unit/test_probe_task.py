@@ -129,6 +129,7 @@ def test_a_trained_encoder_is_taken_from_its_run_and_stays_as_it_is(films, tmp_p
 
 def test_dense_probes_tell_labels(scans, tmp_path):
     made = recipe(scans.path, of="labels", shots=[1], draws=2)
+    made = made.model_copy(update={"augment": {"size": [32, 32], "preset": "ct"}})
     results = tune(made, options(tmp_path / "out"))
     [net] = baselines.untrained(lambda: parts.encoder(made), [2]).values()
     net.eval()

@@ -1,0 +1,154 @@
+"""What the data, the initial weights and the run that is continued know of a recipe: see `medssl.recipe.auto`."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl import recipe as recipes
+from medssl.build import kinds, parts
+from medssl.data import manifest, presets
+from medssl.data.cache import Cache
+from medssl.engine import checkpoint
+from medssl.recipe.auto import AUTO, IMAGES, Known
+from medssl.runtime import init_weights, resume
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    from medssl.recipe import Changes, Options, Source
+
+BATCH = {"batch", "sync_batch"}  # norms with the same tensors
+
+
+def load(verb: str, recipe: Source, overrides: Changes = (), *, like: str | os.PathLike[str] | None = None) -> Any:
+    """A recipe and its run options, as `medssl.recipe.load`, with what the data and the weights know filled in.
+
+    `like` is a run whose network a fine-tuning from scratch takes. Raises `InputError` also where the recipe asks for
+    another network than that of the weights it loads.
+    """
+    return recipes.load(verb, recipe, overrides, partial(known, like=like))
+
+
+def known(verb: str, content: dict[str, Any], options: Options, like: str | os.PathLike[str] | None = None) -> Known:
+    """What is known of a recipe that is not checked yet."""
+    before = _continued(verb, options)
+    if before is not None:
+        return _of_run(verb, before)
+    data = content.get("data")
+    found = _of_data(data) if isinstance(data, dict) else Known()
+    start = options.init if options.init not in (None, init_weights.SCRATCH) else like
+    if verb != "finetune" or start is None:
+        return found
+    path = checkpoint.find(Path(start))
+    theirs = _recipe_in(path, path.stat().st_mtime_ns)
+    if theirs is None:
+        return found
+    dense = _dense(content)
+    asked = content.get("spatial_dims", AUTO)
+    dims = (found.spatial_dims if asked == AUTO else asked) or theirs["spatial_dims"]
+    if options.init == start:
+        _check_networks(content, theirs, options, dims, dense=dense)
+    decoder = theirs.get("decoder") if dense else None
+    return found._replace(spatial_dims=dims, encoder=theirs["encoder"], decoder=decoder)
+
+
+@lru_cache(maxsize=8)
+def _recipe_in(path: Path, changed: int) -> dict[str, Any] | None:
+    """The recipe that a checkpoint keeps; a benchmark asks for the same few again and again."""
+    return init_weights.about(path).get("recipe")
+
+
+def _continued(verb: str, options: Options) -> dict[str, Any] | None:
+    """The recipe of the run that resume=true continues."""
+    if not options.resume or options.out is None:
+        return None
+    content = resume.last(Path(options.out), verb)
+    return None if content is None else content["recipe"]
+
+
+def _of_run(verb: str, recipe: dict[str, Any]) -> Known:
+    images = recipe[IMAGES[verb]]
+    seeing = {key: images[key] for key in resume.SINCE if key in images}
+    return Known(
+        spatial_dims=recipe["spatial_dims"],
+        channels=recipe["channels"],
+        preset=images["preset"],
+        encoder=recipe["encoder"],
+        decoder=recipe["decoder"],
+        seeing=seeing,
+    )
+
+
+def _of_data(data: dict[str, Any]) -> Known:
+    """Of a cache, or of a manifest that is not prepared yet, or of phantoms."""
+    where, listed, phantom = (data.get(key) for key in ("cache", "manifest", "phantom"))
+    prepared = Path(where) if where else Path(listed).with_suffix(".cache") if listed else None
+    if prepared is not None and (prepared / "cache.json").is_file():
+        cache = Cache(prepared)
+        case = next(iter(cache.cases.values()), None)
+        shape, channels = (None, None) if case is None else (len(case.shape), case.channels)
+        return Known(shape, channels, cache.preprocessing["preset"])
+    if listed and Path(listed).is_file():
+        return Known(preset=_preset(Path(listed)))
+    if isinstance(phantom, dict) and isinstance(phantom.get("size"), list) and not where:
+        return Known(len(phantom["size"]))
+    return Known()
+
+
+def _preset(path: Path) -> str | None:
+    """The preset that fits every modality of a manifest, if there is one; OT, as in NIfTI, says nothing."""
+    found = {row.modality for row in manifest.read(path).rows} - {"OT"}
+    fitting = [name for name, preset in presets.PRESETS.items() if found <= set(preset.modalities)]
+    return fitting[0] if found and fitting else None
+
+
+def _dense(content: dict[str, Any]) -> bool:
+    """Whether the task wants a decoder; a task that cannot be made is judged later."""
+    task = content.get("task")
+    if not isinstance(task, dict) or not isinstance(task.get("kind"), str):
+        return False
+    try:
+        supplied = {"spatial_dims": 3, "channels": 1}
+        return bool(kinds.make("task", task, supplied).dense)
+    except InputError:
+        return False
+
+
+def _check_networks(
+    content: dict[str, Any], theirs: dict[str, Any], options: Options, dims: int, *, dense: bool
+) -> None:
+    """Refuse a recipe whose encoder or decoder is another than that of the weights that are to be loaded into it."""
+    if dims != theirs["spatial_dims"]:
+        raise InputError(
+            f"the images have {dims} dimensions, but init={options.init} holds a network for {theirs['spatial_dims']}: "
+            "give data and weights of the same dimension"
+        )
+    asked = options.init_parts or (["encoder", "decoder"] if dense else ["encoder"])
+    loaded = {asked} if isinstance(asked, str) else set(asked)
+    for group in ("encoder", "decoder"):
+        ours, other = content.get(group), theirs.get(group)
+        if not (isinstance(ours, dict) and isinstance(other, dict) and loaded & {group, "all"}):
+            continue
+        if (key := _difference(group, ours, other)) is not None:
+            raise InputError(
+                f"{group} has {key}={_filled(group, ours).get(key)}, but that of init={options.init} has "
+                f"{key}={_filled(group, other).get(key)}: set {group}=auto to take the network of init"
+            )
+
+
+def _difference(group: str, ours: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """The first key in which two networks differ, but for norms whose tensors are the same."""
+    if ours.get("kind") != other.get("kind"):
+        return "kind"
+    one, two = _filled(group, ours), _filled(group, other)
+    return next((key for key in one if one[key] != two.get(key) and {str(one[key]), str(two.get(key))} != BATCH), None)
+
+
+def _filled(group: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A network's settings with every default."""
+    if not isinstance(settings.get("kind"), str):
+        return settings
+    return kinds.filled(kinds.resolve(group, settings["kind"]).build, settings, parts.SUPPLIED[group])
