@@ -24,8 +24,6 @@ if TYPE_CHECKING:
         export_weights,
         finetune,
         list_recipes,
-        load_encoder,
-        load_model,
         open_cache,
         predict,
         prepare,
@@ -36,14 +34,13 @@ if TYPE_CHECKING:
     )
     from medssl.probing.embed import embed
     from medssl.runs import Run
-    from medssl.trained import Encoder, Model
+    from medssl.trained import Encoder, Model, load_encoder, load_model
     from medssl.types import InputError, Interrupted
 
 _WHERE = {  # each name's module; one that is a module itself stands for all of it
     **dict.fromkeys(["scan", "prepare", "convert", "open_cache", "preview", "pretrain", "finetune"], "medssl.api"),
     **dict.fromkeys(["benchmark", "predict", "write_report", "export_weights", "list_recipes"], "medssl.api"),
-    **dict.fromkeys(["load_encoder", "load_model"], "medssl.api"),
-    **dict.fromkeys(["Encoder", "Model"], "medssl.trained"),
+    **dict.fromkeys(["load_encoder", "load_model", "Encoder", "Model"], "medssl.trained"),
     **dict.fromkeys(["InputError", "Interrupted"], "medssl.types"),
     "embed": "medssl.probing.embed",
     "Run": "medssl.runs",

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from medssl.data.cache import Cache
     from medssl.data.scan.scan import ScanResult
     from medssl.recipe import Changes, Listed, Source
-    from medssl.trained import Encoder, Model
 
 
 def scan(
@@ -235,20 +234,6 @@ def export_weights(run: Place, out: Place, *, to: str = "safetensors") -> Path:
 
     exported: Path = resolve("export", to).export(Path(run), Path(out))
     return exported
-
-
-def load_encoder(where: Place) -> Encoder:
-    """The encoder of a run, a checkpoint or exported weights, in evaluation mode. Raises `InputError`."""
-    from medssl.trained import load_encoder as load
-
-    return load(where)
-
-
-def load_model(where: Place) -> Model:
-    """The fine-tuned network of a run, with its best weights, in evaluation mode. Raises `InputError`."""
-    from medssl.trained import load_model as load
-
-    return load(where)
 
 
 def list_recipes(verb: str | None = None) -> list[Listed]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from medssl import __version__
-from medssl.terminal import RunCommand, fault, listening
+from medssl.terminal import Manifest, Modality, Out, Overrides, Recipe, RunCommand, fault, listening
 
 app = typer.Typer(
     name="medssl",
@@ -17,17 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[key=value]...", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
-Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
-Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
 
 
 def _version(asked: bool) -> None:

@@ -7,8 +7,10 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import typer
 from typer.core import TyperCommand
 
 from medssl import messages
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value]...", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
+Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
 UNWRITABLE = {
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOSPC", "EDQUOT", "ENAMETOOLONG")

@@ -76,7 +76,7 @@ class Model(nn.Module):
 
 
 def load_encoder(where: str | os.PathLike[str]) -> Encoder:
-    """The encoder in a run directory, a checkpoint, exported .safetensors or the folder that holds them.
+    """The encoder of a run, a checkpoint, exported .safetensors or the folder that holds them, in evaluation mode.
 
     Raises `InputError` for weights that come without the recipe of their network.
     """
@@ -85,5 +85,5 @@ def load_encoder(where: str | os.PathLike[str]) -> Encoder:
 
 
 def load_model(where: str | os.PathLike[str]) -> Model:
-    """The network of a fine-tuning, from its run directory or a checkpoint. Raises `InputError` if it is none."""
+    """The network of a fine-tuning with its best weights, in evaluation mode. Raises `InputError` if it is none."""
     return Model(predict.load(Path(where))).eval()
