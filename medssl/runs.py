@@ -31,8 +31,6 @@ class RunOptions(TypedDict, total=False):
     devices: int
     num_nodes: int
     strategy: str
-    probe: Place
-    probe_every: int | float | str
 
 
 class Run:
