@@ -154,10 +154,7 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
         run.log.say(f"continuing at step {run.step} of {run.steps}")
         stages.enter(run, run.step - 1)  # the stage that the checkpoint was written in
         restore_optimizers(run, content)
-    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step or -1)
-    if run.step == 0 and run.probe is not None:
-        run.log.say(run.probe.describe())
-        metrics.write({"step": 0, "samples": 0, **stages.probed(run)})
+    metrics = _metrics(run)
     every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
     with stop_requests() as stop_asked, progress() as show:
         for start, stop in pairwise(stages.boundaries(run)):
@@ -189,6 +186,15 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                     finite.leave(run.fabric, Interrupted(said))
                 show("pretrain", run.step, run.steps)
     metrics.close()
+
+
+def _metrics(run: PretrainState) -> MetricsLog:
+    """The log of the run, which starts with the network before training where an online probe asks for it."""
+    metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step or -1)
+    if run.step == 0 and run.probe is not None:
+        run.log.say(run.probe.describe())
+        metrics.write({"step": 0, "samples": 0, **stages.probed(run)})
+    return metrics
 
 
 def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:

@@ -1,19 +1,25 @@
-"""`medssl embed`: features of images from the encoder of a run, prepared as that run's own images were."""
+"""`medssl embed`: features of images from the encoder of a run, prepared as that run's own images were.
+
+Scans are oriented, cropped, resampled and scaled as the checkpoint says. Whole images are resized to the size of the
+run's largest view, or of its fine-tuning; a segmentation network sees images at their own scale.
+
+    >>> found = embed("runs/pretrain", "scans", "features.npz", pool="all_levels")  # doctest: +SKIP
+    >>> len(found.ids) == len(found.features)  # doctest: +SKIP
+    True
+"""
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from medssl.data import atomic
 from medssl.messages import progress
 from medssl.probing import features, frozen, inputs
+from medssl.probing.embedding import Embedding, File, check_ending
 from medssl.recipe import Options, validate
 from medssl.runtime import launch
 from medssl.types import InputError
@@ -28,62 +34,6 @@ if TYPE_CHECKING:
     from medssl.probing.inputs import Item
 
     Place = str | os.PathLike[str]
-
-ENDINGS = (".npz", ".csv")
-
-
-class File(NamedTuple):
-    """Which image a row of features is of; or why an input has none (then `id` is empty)."""
-
-    id: str
-    source: str
-    reason: str = ""
-
-
-class Embedding(NamedTuple):
-    """Features of N images.
-
-    `features` is (N,D), or (N,C,*S) if dense; a list of N maps (C,*S) where images keep sizes of their own. `names`
-    says what each of the D numbers is.
-    """
-
-    ids: list[str]
-    features: np.ndarray | list[np.ndarray]
-    names: list[str]
-    files: list[File]
-    about: dict[str, Any]
-
-    def save(self, out: Place) -> Path:
-        """Write `out` (.npz or .csv), and beside it which id is which input; returns the latter's path.
-
-        The features hold ids alone; paths, which may name patients, are in the file beside them.
-        """
-        out = Path(out)
-        check_ending(out, dense=not self.names)
-        with atomic.writing(out) as beside:
-            (self._npz if out.suffix == ".npz" else self._csv)(beside)
-        listing = out.with_name(f"{out.stem}.files.csv")
-        with atomic.writing(listing) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([File._fields, *self.files])
-        return listing
-
-    def _npz(self, path: Path) -> None:
-        ragged = isinstance(self.features, list)
-        arrays = dict(zip(self.ids, self.features, strict=True)) if ragged else {"features": self.features}
-        with path.open("wb") as file:
-            np.savez(
-                file,
-                ids=np.array(self.ids),
-                names=np.array(self.names, dtype=str),
-                about=np.array(json.dumps(self.about)),
-                **arrays,  # type: ignore[arg-type]
-            )
-
-    def _csv(self, path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file)
-            lines.writerow(["id", *self.names])
-            lines.writerows([name, *map(repr, row.tolist())] for name, row in zip(self.ids, self.features, strict=True))
 
 
 def embed(
@@ -100,47 +50,46 @@ def embed(
     batch: int = features.BATCH,
     device: str = "auto",
 ) -> Embedding:
-    """The features of images by the encoder of `run`: a pretraining, a fine-tuning or a checkpoint of one.
+    """The features of images by the encoder of a run; an input that cannot be used is listed with its reason.
 
     Args:
-        run: run directory, .pt file, or folder of `medssl export`.
-        given: image files, folders of them or of DICOM, manifests of `scan`, caches of `prepare`; one or several. Scans
-            are oriented, cropped, resampled and scaled as the checkpoint says.
+        run: a pretraining or fine-tuning: run directory, .pt file, or folder of `medssl export`.
+        given: images, folders of them or of DICOM, manifests of `scan`, caches of `prepare`; one or several.
         out: where to write them (.npz or .csv); None: nowhere.
         level: which level of the encoder, 0 the finest, -1 the deepest.
         pool: `mean` of the level over the image, `mean_std` (deviation too), or `all_levels` (both, of every level).
         dense: the level's maps instead.
         untrained: the network that a run of `seed` starts from, to compare with.
         seed: of the untrained network.
-        size: resize images to this size; default: that of the run's first views, or of its images. A segmentation
-            network sees images at their own scale.
+        size: resize images to this size; default: as the run does.
         batch: images that are computed together; the result does not depend on it.
         device: auto, cpu or cuda.
 
-    Returns:
-        An `Embedding`. An input that cannot be used costs itself and is in its `files` with the reason.
-
     Raises:
         InputError: no such run, level or ending, a cache prepared otherwise, or no image that could be used.
-
-    Example:
-        >>> found = embed("runs/pretrain", "scans", "features.npz", pool="all_levels")  # doctest: +SKIP
-        >>> len(found.ids) == len(found.features)  # doctest: +SKIP
-        True
     """
     if out is not None:
         check_ending(Path(out), dense=dense)
     network = frozen.load(run, untrained=untrained, seed=seed, size=size)
+    made = _embedded(network, given, "dense" if dense else pool, level, batch, device)
+    if out is not None:
+        made.save(out)
+    return made
+
+
+def _embedded(
+    network: Frozen, given: Place | Sequence[Place], pool: Pool | Literal["dense"], level: int, batch: int, device: str
+) -> Embedding:
     features.check_level(level, len(network.encoder.channels))
     where = launch.fabric(validate(Options, {"device": device}, "embed"), "32").device
+    network.encoder.to(where)
     given = [given] if isinstance(given, (str, os.PathLike)) else given
     items, left_out = inputs.find(given, network.preprocessing, network.channels)
     files = [File("", source, reason) for source, reason in left_out.items()]
     batches = features.batched(_images(network, items, files), batch)
-    network.encoder.to(where)
     found: np.ndarray | list[np.ndarray]
     names: list[str] = []
-    if dense:
+    if pool == "dense":
         found = _dense(network.encoder, batches, level, where)
     else:
         found, names = _pooled(network.encoder, batches, pool, level, where)
@@ -149,19 +98,7 @@ def embed(
         reasons = "; ".join(f"{file.source}: {file.reason}" for file in files[:3])
         raise InputError(f"none of the inputs could be embedded ({reasons or 'the folders are empty'})")
     shape = list(network.size) if network.size is not None else "native"
-    about = {**network.about, "level": level, "pool": "dense" if dense else pool, "size": shape}
-    made = Embedding(ids, found, names, files, about)
-    if out is not None:
-        made.save(out)
-    return made
-
-
-def check_ending(out: Path, *, dense: bool) -> None:
-    """Raise `InputError` for a file that features cannot be written to."""
-    if out.suffix not in ENDINGS:
-        raise InputError(f"--out {out} must end in .npz or .csv")
-    if dense and out.suffix == ".csv":
-        raise InputError(f"--out {out}: dense maps are no table, so give a name that ends in .npz")
+    return Embedding(ids, found, names, files, {**network.about, "level": level, "pool": pool, "size": shape})
 
 
 def _images(network: Frozen, items: Sequence[Item], files: list[File]) -> Iterator[Tensor]:

@@ -79,23 +79,18 @@ def build(
     shots: list[int] | None = None,
     draws: int = 10,
 ) -> Probe:
-    """Probe a frozen encoder.
+    """Probe a frozen encoder. Raises `InputError`.
 
     Args:
         spatial_dims: 2 or 3.
         of: probe the `classes` of images, or the `labels` of their voxels (a dense probe on all levels).
         classes: names, as `classify` or `segment` take them; null: those of the training cases.
-        multilabel: an image may have several classes.
-        positive: the class whose AUC is the score, of two.
+        multilabel: an image may have several classes. `positive` is the class whose AUC is the score, of two.
         method: `logistic` regression or nearest `neighbours`; what the other gives stands beside it.
         pool: which features give the score: the `mean` of a level over the image, `mean_std`, or `all_levels`.
         level: the level, 0 the finest, -1 the deepest.
         untrained: how many untrained networks stand beside it.
-        shots: also probe with only so many training images (of each class), for example [1, 5, 25].
-        draws: how many times these are drawn.
-
-    Raises:
-        InputError: settings that no probe can have.
+        shots: also probe with only so many training images (of each class), `draws` times: for example [1, 5, 25].
     """
     if untrained < 0 or draws < 1 or any(n < 1 for n in shots or []):
         raise InputError(
