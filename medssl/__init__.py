@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from medssl import transforms
+    from medssl import testing, transforms
     from medssl.api import (
         benchmark,
         convert,

@@ -193,7 +193,7 @@ FINE = {
     "task.kind=detect": ("task.kind=detect", "segment"),
     "augment.size=[16,16]": ("[16, 16]", "spatial_dims is 3"),
     "augment.size=[17,16,16]": ("not divisible",),
-    "encoder.channels=[4,8,16,32]": ("encoder.", "same channels"),
+    "encoder.channels=[4,8,16,32]": ("[4, 8, 16, 32]", "[16, 32, 64, 128]", "set encoder=auto"),
     "init=/nowhere": ("/nowhere does not exist",),
     "init={strange}/noise.pt": ("damaged",),
     "init={strange}/empty": ("no checkpoint",),
