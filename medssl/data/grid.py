@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MARGIN_MM = 5.0
+BYTE = 255
 MOST_VOXELS = 2**30
 WHOLE_LEVELS = 100  # integers with fewer levels between low and high become float when resampled
 SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
@@ -152,6 +153,8 @@ def _range(
     """The stored values that views map to 0 and 1."""
     if preprocessing["window"] is not None:
         low, high = preprocessing["window"]
+        if channel.dtype == np.uint16 and high == BYTE and low == 0:  # the window of 8 bits, an image of 16
+            high = np.iinfo(np.uint16).max
         return float(low), float(high)
     return foreground.value_range(channel, present, inner)
 

@@ -6,6 +6,8 @@ import re
 
 from medssl.types import InputError
 
+LARGEST = 2**32  # bytes of one image
+UNPACKED, RATIO = 2**28, 100  # bytes, and how much more than packed: real images shrink less
 NO_IMAGE_FORMAT = "no DICOM, and no name of an image format"
 
 

@@ -12,7 +12,7 @@ from medssl.data.reject import Rejected
 from medssl.data.split import stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -35,27 +35,31 @@ class Source(NamedTuple):
         return reader.read(self.files[0])
 
 
-def sources(inputs: Iterable[Path]) -> tuple[list[Source], dict[str, str]]:
+def sources(inputs: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:
     """The images in files and folders, each with a name of its own; and the files that are none, with the reason.
 
-    A file gives its stem as name, a DICOM image its folder's name, numbered where a folder holds several.
+    A file in a folder that was given is named by its path below that folder, without its ending, a DICOM image by the
+    path of its folder; a file given by itself by its stem. Equal names of several inputs get the input's name before
+    them, and what is equal still, such as two images of one DICOM folder, a number.
     """
-    pictures: list[Source] = []
-    headers: list[Path] = []
+    pictures: list[tuple[Path, Source]] = []
+    headers: dict[Path, Path] = {}
     rejected: dict[str, str] = {}
-    for path in inputs:
-        if not path.exists():
-            rejected[str(path)] = "does not exist"
-        for file in _files(path):
+    for given in inputs:
+        if not given.exists():
+            rejected[str(given)] = "does not exist"
+        for file in _files(given):
             if reader.kind(file) == "dicom":
-                headers.append(file)
+                headers.setdefault(file, given)
             else:
-                pictures.append(Source(stem_of(file.name), [file], None))
-    series, refused = dicom.group(headers)
+                pictures.append((given, Source(_below(file, given), [file], None)))
+    series, refused = dicom.group(list(headers))
     rejected |= {str(file): f"{reason} ({detail})" if detail else reason for file, reason, detail in refused}
-    alone = {file.resolve() for file in inputs if file.is_file()}
-    pictures += [Source(_series_name(one.files, alone), one.files, one.frames) for one in series]
-    return _numbered(pictures), rejected
+    for one in series:
+        given = headers[one.files[0]]
+        place = given if given.is_file() else one.files[0].parent
+        pictures.append((given, Source(_below(place, given), one.files, one.frames)))
+    return _named_apart(pictures), rejected
 
 
 def prepared(volume: Volume, preprocessing: Mapping[str, Any], channels: int) -> tuple[np.ndarray, dict[str, Any]]:
@@ -80,16 +84,31 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else []
 
 
-def _series_name(files: list[Path], alone: set[Path]) -> str:
-    """The folder's name, or the stem of a file that was given by itself."""
-    return stem_of(files[0].name) if files[0].resolve() in alone else files[0].resolve().parent.name
+def _below(place: Path, given: Path) -> str:
+    """The path of a file or folder below the input that holds it, without an ending; of the input itself its name."""
+    path = place.resolve() if place == given else place.relative_to(given)
+    stem = stem_of(path.name) if place.is_file() else path.name
+    return stem if place == given else (path.parent / stem).as_posix()
 
 
-def _numbered(found: list[Source]) -> list[Source]:
-    counts, seen = Counter(source.name for source in found), Counter[str]()
-    named = []
-    for source in found:
-        seen[source.name] += 1
-        several = counts[source.name] > 1
-        named.append(source._replace(name=f"{source.name}_{seen[source.name]}") if several else source)
-    return named
+def _named_apart(found: Sequence[tuple[Path, Source]]) -> list[Source]:
+    counts = Counter(source.name for _, source in found)
+    of_inputs = {source.name: set[Path]() for _, source in found}
+    for given, source in found:
+        of_inputs[source.name].add(given)
+    names = [
+        f"{given.resolve().name if given.is_dir() else given.resolve().parent.name}/{source.name}"
+        if counts[source.name] > 1 and len(of_inputs[source.name]) > 1
+        else source.name
+        for given, source in found
+    ]
+    counts, taken = Counter(names), set(names)
+    numbered = []
+    for name, (_, source) in zip(names, found, strict=True):
+        number, own = 0, name
+        while counts[name] > 1 and (own in taken):
+            number += 1
+            own = f"{name}_{number}"
+        taken.add(own)
+        numbered.append(source._replace(name=own))
+    return numbered

@@ -9,6 +9,13 @@ from medssl.data.read import dicom, dicom_pixels
 from medssl.data.read.volume import orient
 from medssl.data.reject import Rejected
 
+
+def beside(number):
+    """The tags of slice `number` of one stack."""
+    place = [-10, -20, 30 + 2.5 * number]
+    return {"ImagePositionPatient": place, "ImageOrientationPatient": AXIAL, "InstanceNumber": number}
+
+
 CUBE = np.random.default_rng(0).integers(0, 2000, (6, 4, 5)).astype(np.uint16)
 
 
@@ -69,16 +76,84 @@ class TestStack:
 
     def test_uneven_spacing(self, tmp_path):
         places = [[0, 0, z] for z in (0, 2, 4, 6, 7, 8)]
-        assert reasons(series(tmp_path, CUBE, each={"ImagePositionPatient": places})) == (0, {"uneven slice spacing"})
+        volume = dicom.read(series(tmp_path, CUBE, each={"ImagePositionPatient": places}))
+        assert volume.notes == ("uneven, gaps of 1 to 2 mm",)
+        assert volume.spacing == pytest.approx((1, 0.5, 0.8))
+        by_hand = np.empty((9, *CUBE.shape[1:]))
+        by_hand[[0, 2, 4, 6, 7, 8]] = CUBE
+        by_hand[[1, 3, 5]] = (CUBE[:3].astype(float) + CUBE[1:4]) / 2
+        np.testing.assert_array_equal(volume.array[0], np.rint(by_hand))
+
+    @pytest.mark.parametrize("step", [0.0, 0.05, 0.099])
+    def test_gaps_that_differ_by_a_tenth_of_a_millimetre_are_even(self, tmp_path, step):
+        places = [[0, 0, 3 * n + step * (n == 3)] for n in range(6)]
+        assert dicom.read(series(tmp_path, CUBE, each={"ImagePositionPatient": places})).notes == ()
+
+    @pytest.mark.parametrize("gap", [5.4, 5.15])
+    def test_gaps_that_differ_by_more_are_never_passed_as_even(self, tmp_path, gap):
+        heights = np.cumsum([0, 5, 5, gap, gap, gap])
+        volume = dicom.read(series(tmp_path, CUBE, each={"ImagePositionPatient": [[0, 0, z] for z in heights]}))
+        assert volume.notes == (f"uneven, gaps of 5 to {gap:.3g} mm",)
+        assert volume.spacing[0] * (volume.array.shape[1] - 1) == pytest.approx(heights[-1])
 
     def test_positions_rounded_to_a_decimal_are_even(self, tmp_path):
         places = [[0, 0, round(0.625 * n, 1)] for n in range(6)]
         assert reasons(series(tmp_path, CUBE, each={"ImagePositionPatient": places})) == (1, set())
 
-    def test_gantry_tilt(self, tmp_path):
-        paths = series(tmp_path, CUBE, shear=np.tan(np.radians(15)))
-        assert reasons(paths) == (0, {"gantry tilt"})
-        assert detail(paths) == "the stack is sheared by 15.0 degrees"
+    @pytest.mark.parametrize("degrees", [15, -18.5])
+    def test_a_tilted_stack_is_straightened(self, tmp_path, degrees):
+        ramp = np.arange(24.0)[:, None] * 10 + np.arange(10.0) * 3 + np.zeros((6, 1, 1))  # the same in each slice
+        depth = np.tan(np.radians(degrees)) * 2.5 * np.arange(6)  # mm that each slice lies further along its columns
+        volume = dicom.read(series(tmp_path, ramp.astype(np.uint16), shear=np.tan(np.radians(degrees))))
+        assert volume.notes == (f"tilt {abs(degrees):.1f}",)
+        assert volume.spacing == pytest.approx((2.5, 0.5, 0.8))
+        axes = volume.affine[:3, :3] / volume.spacing
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+        for z in range(6):
+            for y in (8, 12, 14):
+                lps = np.diag([-1, -1, 1, 1]) @ volume.affine @ [z, y, 4, 1]
+                row = (lps[1] + 20 - depth[z]) / 0.5  # where in its slice this place is
+                if 1 < row < 22:
+                    assert volume.array[0, z, y, 4] == pytest.approx(10 * row + 12, abs=0.51)
+        assert volume.array.shape[2] == 24 + int(np.ceil(np.abs(depth).max() / 0.5))
+
+    def test_a_stray_slice_costs_itself(self, tmp_path):
+        paths = series(tmp_path, CUBE)
+        far = write(
+            tmp_path / "zfar", CUBE[0], SeriesInstanceUID="1.2.3.4", PixelSpacing=[0.5, 0.8], InstanceNumber=9,
+            ImagePositionPatient=[-10, -20, 542.5], ImageOrientationPatient=AXIAL,
+        )  # fmt: skip
+        (image,), rejected = dicom.group([*paths, far])
+        assert image.files == paths
+        assert rejected == [(far, "stray slice", "500 mm from the 6 others")]
+
+    @pytest.mark.parametrize("jitter", [1e-7, 1e-6])
+    def test_spacing_with_other_last_digits_is_the_same_spacing(self, tmp_path, jitter):
+        paths = series(tmp_path, CUBE)
+        for number, path in enumerate(paths):
+            write(path, CUBE[number], **beside(number), PixelSpacing=[0.5 + jitter * (number % 2), 0.8])
+        (image,), rejected = dicom.group(paths)
+        assert (len(image.files), rejected) == (6, [])
+
+    def test_a_frame_of_reference_that_some_slices_lack_parts_nothing(self, tmp_path):
+        paths = series(tmp_path, CUBE, each={"FrameOfReferenceUID": ["1.9", "", "1.9", "", "1.9", "1.9"]})
+        assert reasons(paths) == (1, set())
+        paths = series(tmp_path / "b", CUBE, each={"FrameOfReferenceUID": ["1.8"] * 3 + ["1.9"] * 3})
+        assert reasons(paths) == (2, set())
+
+    @pytest.mark.parametrize("tag", ["ConvolutionKernel", "SeriesNumber"])
+    def test_kernels_and_series_numbers_make_volumes(self, tmp_path, tag):
+        kinds = ["B30f", "B60f"] if tag == "ConvolutionKernel" else [3, 4]
+        assert reasons(series(tmp_path, CUBE, each={tag: [kinds[n % 2] for n in range(6)]})) == (2, set())
+
+    @pytest.mark.parametrize("tags", [{"NumberOfFrames": -1}, {"ImagePositionPatient": [0, 0, 1e308]}])
+    def test_absurd_numbers_cost_their_file(self, tmp_path, tags):
+        paths = series(tmp_path, CUBE)
+        place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL, "PixelSpacing": [1, 1]}
+        odd = write(tmp_path / "odd", CUBE[0], **{**place, "SeriesInstanceUID": "1.9", **tags})
+        (image,), ((path, reason, _),) = dicom.group([odd, *paths])
+        assert (len(image.files), path) == (6, odd)
+        assert reason in ("broken header", "broken geometry")
 
     def test_single_slice(self, tmp_path):
         assert reasons(series(tmp_path, CUBE[:1])) == (0, {"single slice"})
@@ -125,6 +200,19 @@ class TestParts:
         copy = tmp_path / "zcopy"
         copy.write_bytes(paths[2].read_bytes())
         assert reasons([*paths, copy]) == (1, {"duplicate file"})
+
+    def test_of_two_copies_the_one_that_can_be_decoded_is_kept(self, tmp_path):
+        paths = series(tmp_path, CUBE)
+        copy = tmp_path / "000copy"
+        copy.write_bytes(paths[2].read_bytes()[:-20])
+        (image,), ((path, reason, _),) = dicom.group([copy, *paths])
+        assert image.files == paths
+        assert (path, reason) == (copy, "pixels cannot be decoded")
+
+    @pytest.mark.parametrize("slope", [0, "nan"])
+    def test_a_slope_that_destroys_the_values_is_refused(self, tmp_path, slope):
+        with pytest.raises(Rejected, match="broken rescaling: slope"):
+            dicom.read(series(tmp_path, CUBE, RescaleSlope=slope, RescaleIntercept=0))
 
 
 class TestMultiFrame:

@@ -76,3 +76,22 @@ def test_several_pages_are_refused(tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(Rejected, match="3 pages"):
         image.read(tmp_path / "a.tif")
+
+
+def test_a_picture_is_read_upright(tmp_path):
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(image.read(tmp_path / "a.png").array[0], np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_colours_of_16_bits_keep_them(tmp_path, name):
+    import SimpleITK
+
+    colours = np.random.default_rng(0).integers(0, 2**16, (5, 7, 3)).astype(np.uint16)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(colours, isVector=True), str(tmp_path / name))
+    found = image.read(tmp_path / name).array
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, colours.transpose(2, 0, 1))

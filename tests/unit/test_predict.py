@@ -71,13 +71,64 @@ def test_a_mask_is_the_thresholded_image(run, scans, tmp_path, monkeypatch):
     assert (inside == expected).mean() > 0.999
 
 
-def test_names_are_stems_and_folders_and_unique(scans, tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        shutil.copy(scans / "case_000.nii.gz", tmp_path / name / "scan.nii.gz")
-    found, rejected = sources([tmp_path, scans / "case_001"])
-    assert sorted(source.name for source in found) == ["case_001", "scan_1", "scan_2"]
+def test_names_are_paths_below_what_was_given(scans, tmp_path):
+    for name in ("a/scan", "b/scan", "c/scan_1"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(scans / "case_000.nii.gz", tmp_path / f"{name}.nii.gz")
+    shutil.copytree(scans / "case_001", tmp_path / "d" / "dcm")
+    found, rejected = sources([tmp_path, scans / "case_000.nii.gz"])
+    assert sorted(source.name for source in found) == ["a/scan", "b/scan", "c/scan_1", "case_000", "d/dcm"]
+    assert [source.name for source in sources([scans / "case_001"])[0]] == ["case_001"]
     assert rejected == {}
+
+
+def test_equal_names_of_several_inputs_are_told_apart(scans, tmp_path):
+    for name in ("a/scan", "b/scan", "b/scan_1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(scans / "case_000.nii.gz", tmp_path / f"{name}.nii.gz")
+    found, _ = sources([tmp_path / "a", tmp_path / "b"])
+    assert sorted(source.name for source in found) == ["a/scan", "b/scan", "scan_1"]
+    found, _ = sources([tmp_path / "a/scan.nii.gz", tmp_path / "b/scan.nii.gz"])
+    assert sorted(source.name for source in found) == ["a/scan", "b/scan"]
+    found, _ = sources([tmp_path / "b", tmp_path / "b/scan.nii.gz"])
+    assert len({source.name for source in found}) == 3
+
+
+def test_each_input_has_its_mask_a_table_says_whose_and_nothing_is_overwritten(run, scans, tmp_path):
+    for name in ("p1/scan", "p2/scan", "p3/scan_1"):
+        (tmp_path / "new" / name).parent.mkdir(parents=True)
+        shutil.copy(scans / "case_000.nii.gz", tmp_path / "new" / f"{name}.nii.gz")
+    predict(run, [tmp_path / "new"], tmp_path / "masks", device="cpu")
+    masks = sorted(path.relative_to(tmp_path / "masks").as_posix() for path in (tmp_path / "masks").rglob("*.gz"))
+    assert masks == ["p1/scan.nii.gz", "p2/scan.nii.gz", "p3/scan_1.nii.gz"]
+    with (tmp_path / "masks/sources.csv").open() as file:
+        assert {row["id"]: row["source"] for row in csv.DictReader(file)} == {
+            name.removesuffix(".nii.gz"): str(tmp_path / "new" / name) for name in masks
+        }
+    before = {path: path.read_bytes() for path in (tmp_path / "masks").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="overwrites nothing"):
+        predict(run, [tmp_path / "new"], tmp_path / "masks", device="cpu")
+    assert {path: path.read_bytes() for path in (tmp_path / "masks").rglob("*") if path.is_file()} == before
+
+
+def test_a_mask_of_a_picture_has_its_shape(tmp_path):
+    from PIL import Image
+
+    phantom_cache(tmp_path / "cache", 4, (32, 32), 0, "mr")
+    data = {"cache": str(tmp_path / "cache")}
+    flat = {"spatial_dims": 2, "augment": {"size": [16, 16], "preset": "mr"}}
+    made = recipe(SEGMENT, **flat, data=data, train={"steps": 1})
+    tune(made, options(tmp_path / "run"))
+    picture = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture).save(tmp_path / "in/film.png")
+    flat = nibabel.Nifti1Image(picture.T[:, None].astype(np.int16), np.diag([2.0, 5.0, 3.0, 1.0]))
+    nibabel.save(flat, tmp_path / "in/slice.nii.gz")
+    predict(tmp_path / "run", [tmp_path / "in"], tmp_path / "out", device="cpu")
+    assert np.asarray(Image.open(tmp_path / "out/film.png")).shape == (40, 30)
+    mask = nibabel.load(tmp_path / "out/slice.nii.gz")
+    assert mask.shape == (30, 1, 40)
+    np.testing.assert_array_equal(mask.affine, flat.affine)
 
 
 def test_only_bad_inputs_is_an_error(run, tmp_path):

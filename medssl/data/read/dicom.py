@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medssl.data.read import dicom_pixels, dicom_stack
-from medssl.data.read.dicom_header import STACKED, Slice, read_header, slices
+from medssl.data.read import dicom_pixels, dicom_stack, dicom_uih
+from medssl.data.read.dicom_header import STACKED, Slice, read_header, slices, uih_tiles
+from medssl.data.read.dicom_straight import straighten
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief
 
@@ -50,23 +51,24 @@ def group(
     files: Sequence[Path], progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[list[Series], list[Refused]]:
     """Part files into images. Returns the images, and for each file that is in none the reason and its detail."""
-    found: dict[str, list[Slice]] = {}
     rejected: list[Refused] = []
-    seen: dict[tuple, Path] = {}
+    copies: dict[tuple, list[tuple[Path, list[Slice]]]] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for number, (path, result) in enumerate(zip(files, pool.map(_slices, files), strict=True)):
             if progress:
                 progress("headers", number + 1, len(files))
             if isinstance(result, Rejected):
                 rejected.append((path, result.reason, result.detail))
-            elif (twin := seen.setdefault(_identity(result[0]), path)) != path:
-                rejected.append((path, "duplicate file", f"the same DICOM instance as {twin.name}"))
             else:
-                found.setdefault(result[0].series, []).extend(result)
+                copies.setdefault(_identity(result[0]), []).append((path, result))
+    found: dict[str, list[Slice]] = {}
+    for same in copies.values():
+        _, kept = _one_of(same, rejected)
+        found.setdefault(kept[0].series, []).extend(kept)
     images: list[Series] = []
     for members in found.values():
-        kept, refused = _images(members)
-        images += kept
+        whole, refused = _images(members)
+        images += whole
         rejected += refused
     return images, rejected
 
@@ -104,6 +106,19 @@ def _slices(path: Path) -> list[Slice] | Rejected:
         return Rejected("cannot be read", brief(error))
 
 
+def _one_of(same: list[tuple[Path, list[Slice]]], rejected: list[Refused]) -> tuple[Path, list[Slice]]:
+    """Of copies of one instance the first that can be decoded; the others are refused."""
+    if len(same) == 1:
+        return same[0]
+    problems = {path: broken(path) for path, _ in same}
+    kept = next((pair for pair in same if problems[pair[0]] is None), same[0])
+    for path, _ in same:
+        if path != kept[0]:
+            copy = (path, "duplicate file", f"the same DICOM instance as {kept[0].name}")
+            rejected.append(problems[path] or copy)
+    return kept
+
+
 def _identity(item: Slice) -> tuple:
     """Equal for copies of one instance only: careless anonymisers give many instances one UID."""
     return (item.series, item.instance, item.position, item.number, item.marks)
@@ -115,16 +130,25 @@ def _images(members: list[Slice]) -> tuple[list[Series], list[Refused]]:
     refused: list[Refused] = []
     for part in _parted([item for item in members if item.modality in STACKED], refused):
         try:
-            ordered = part if part[0].mosaic else dicom_stack.order(part)
-            if not part[0].mosaic:
-                dicom_stack.affine(ordered)
-            stacks.append(ordered)
+            stacks.append(_checked(part, refused))
         except Rejected as verdict:
             refused += [(path, verdict.reason, verdict.detail) for path in dict.fromkeys(item.path for item in part)]
+        except Exception as error:  # numbers in headers may be anything: they cost their files, never the scan
+            refused += [(path, "broken geometry", brief(error)) for path in dict.fromkeys(item.path for item in part)]
     whole = pictures + stacks
     used = {item.path for part in whole for item in part}
     images = [Series(part, number, len(whole)) for number, part in enumerate(whole)]
     return images, list({entry[0]: entry for entry in refused if entry[0] not in used}.values())
+
+
+def _checked(part: list[Slice], refused: list[Refused]) -> list[Slice]:
+    """The slices of one volume in order, without strays. Raises `Rejected`."""
+    if part[0].mosaic:
+        return part
+    ordered, strays = dicom_stack.without_strays(part)
+    dicom_stack.place(ordered)
+    refused += [(item.path, "stray slice", f"{away:.4g} mm from the {len(ordered)} others") for item, away in strays]
+    return ordered
 
 
 def _parted(members: list[Slice], refused: list[Refused]) -> Iterable[list[Slice]]:
@@ -132,19 +156,24 @@ def _parted(members: list[Slice], refused: list[Refused]) -> Iterable[list[Slice
         return dicom_stack.volumes(members) if members else []
     except Rejected as verdict:
         refused += [(item.path, verdict.reason, verdict.detail) for item in members]
-        return []
+    except Exception as error:
+        refused += [(item.path, "broken geometry", brief(error)) for item in members]
+    return []
 
 
 def _mosaic(source: Dataset, path: Path) -> Volume:
-    array, affine = dicom_pixels.mosaic(source, path)
+    array, affine = (dicom_uih.grid if uih_tiles(source) else dicom_pixels.mosaic)(source, path)
     return make(dicom_pixels.narrow(array)[None], affine, str(source.get("Modality") or "MR"))
 
 
 def _stack(sources: Mapping[Path, Dataset], ordered: Sequence[Slice]) -> Volume:
-    affine = dicom_stack.affine(ordered)
+    stack = dicom_stack.place(ordered)
     pixels = {path: dicom_pixels.frames(source, path) for path, source in sources.items()}
     planes = [dicom_pixels.rescale(pixels[item.path][item.frame], sources[item.path], item.frame) for item in ordered]
-    return make(dicom_pixels.narrow(np.stack(planes))[None], affine, ordered[0].modality)
+    array, affine = np.stack(planes), stack.affine
+    if stack.even or stack.shifts.any():
+        array, affine = straighten(array, stack)
+    return make(dicom_pixels.narrow(array)[None], affine, ordered[0].modality)._replace(notes=stack.notes)
 
 
 def _picture(source: Dataset, item: Slice) -> Volume:

@@ -18,6 +18,8 @@ BARE = (b"\x08\x00", b"\x02\x00")  # first group of a DICOM file written without
 STACKED = ("CT", "MR", "PT")  # modalities whose values and positions make volumes; all others are pictures
 NO_PIXELS = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC", "AU", "ECG", "PLAN")
 PICTURES = ("CR", "DX", "MG", "US", "XA", "RF", "ES", "GM", "XC", "OP", "IO", "PX", "SM", "NM", "OPT", "IVUS")
+UIH_COUNT, UIH_FRAMES = (0x0065, 0x1050), (0x0065, 0x1051)  # private: tiles of a grid, one item each
+FARTHEST = 1e6  # mm: no position in a scanner is farther from its centre
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -39,6 +41,7 @@ class Slice(NamedTuple):
     position: tuple[float, ...]  # centre of the first pixel
     reference: str  # frame of reference UID
     number: int  # instance number
+    kinds: tuple[str, ...]  # kernel, stack, series number: a volume has one of each
     marks: tuple[str, ...]  # what may tell volumes of one series apart, most telling first
     description: str  # of the series
     mosaic: bool
@@ -70,12 +73,26 @@ def slices(header: Dataset, path: Path) -> list[Slice]:
     """The slices that a file holds, in stored order. Raises `Rejected` if they can be no part of an image."""
     _check(header, path)
     count = int(header.get("NumberOfFrames") or 1)
+    if count < 1:
+        raise Rejected("broken header", f"{count} frames", path)
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if count > 1 and not groups:
         raise Rejected("multi-frame without positions", f"{count} frames", path)
     if groups and len(groups) != count:
         raise Rejected("cannot be read", f"{count} frames, positions for {len(groups)}", path)
     return [_slice(header, path, number, count) for number in range(count)]
+
+
+def uih_tiles(source: Dataset) -> int | None:
+    """How many tiles a UIH grid holds, or None where it is none, or does not say where they lie."""
+    kind = [str(word).upper() for word in source.get("ImageType") or []]
+    if "VFRAME" not in kind or UIH_COUNT not in source or UIH_FRAMES not in source:
+        return None
+    try:
+        count = int(source[UIH_COUNT].value)
+    except (TypeError, ValueError):
+        return None
+    return count if count == len(source[UIH_FRAMES].value) > 1 else None
 
 
 def frame_item(header: Dataset, frame: int, sequence: str) -> Any:
@@ -100,7 +117,7 @@ def _check(header: Dataset, path: Path) -> None:
         raise Rejected("secondary capture", f"modality {modality}, image type {'/'.join(kind)}", path)
     if modality in STACKED and int(header.get("SamplesPerPixel") or 1) > 1:
         raise Rejected("colour picture", f"modality {modality}, {header.get('PhotometricInterpretation')}", path)
-    if "VFRAME" in kind and "ImagePositionPatient" not in header:
+    if "VFRAME" in kind and "ImagePositionPatient" not in header and uih_tiles(header) is None:
         raise Rejected("vendor mosaic", "UIH grid image: export it as one file a slice", path)
 
 
@@ -109,7 +126,8 @@ def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
     orientation = _numbers(plane, 6, path)
     modality = str(header.get("Modality") or "OT")
     position = _numbers(frame_item(header, frame, "PlanePositionSequence").get("ImagePositionPatient"), 3, path)
-    if modality in STACKED and not (orientation and position):
+    grid = uih_tiles(header) is not None
+    if modality in STACKED and not grid and not (orientation and position):
         raise Rejected("no slice position", "no image position or orientation", path)
     return Slice(
         path=path,
@@ -127,9 +145,10 @@ def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
         position=position,
         reference=str(header.get("FrameOfReferenceUID") or ""),
         number=int(header.get("InstanceNumber") or 0),
+        kinds=_kinds(header, frame),
         marks=_marks(header, frame),
         description=str(header.get("SeriesDescription") or ""),
-        mosaic="MOSAIC" in [str(word).upper() for word in header.get("ImageType") or []],
+        mosaic=grid or "MOSAIC" in [str(word).upper() for word in header.get("ImageType") or []],
         burned_in=str(header.get("BurnedInAnnotation") or "").upper() == "YES",
     )
 
@@ -140,6 +159,17 @@ def _spacing(header: Dataset, frame: int, path: Path) -> tuple[float, float] | N
     if not found or min(found) > 0:
         return (found[0], found[1]) if found else None
     raise Rejected("broken geometry", f"pixel spacing {found}", path)
+
+
+def _kinds(header: Dataset, frame: int) -> tuple[str, ...]:
+    content = frame_item(header, frame, "FrameContentSequence")
+    reconstruction = frame_item(header, frame, "CTReconstructionSequence")
+    found = (
+        reconstruction.get("ConvolutionKernel", header.get("ConvolutionKernel")),
+        content.get("StackID"),
+        header.get("SeriesNumber"),
+    )
+    return tuple("" if value is None else str(value) for value in found)
 
 
 def _marks(header: Dataset, frame: int) -> tuple[str, ...]:
@@ -169,6 +199,6 @@ def _numbers(value: Any, count: int, path: Path) -> tuple[float, ...]:
         found = tuple(float(number) for number in value)
     except (TypeError, ValueError):
         found = ()
-    if len(found) != count or not np.isfinite(found).all():
+    if len(found) != count or not np.isfinite(found).all() or max(map(abs, found)) > FARTHEST:
         raise Rejected("broken geometry", f"{count} numbers expected, found {str(value)[:60]}", path)
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medssl.data.read.dicom_header import STACKED, frame_item
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,7 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
     """All frames (F,Y,X) or (F,Y,X,3) as stored, decompressed, colours as RGB. Raises `Rejected`."""
     from pydicom.pixels.processing import apply_color_lut
 
+    _check_size(source, path)
     try:
         array = np.asarray(source.pixel_array)
         if source.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -41,6 +43,14 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
     return array if many else array[None]
 
 
+def _check_size(source: Dataset, path: Path) -> None:
+    """Refuse a header that promises far more pixels than its file can hold, before memory is taken for them."""
+    sides = [int(source.get(name) or 1) for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
+    wanted, held = math.prod(sides) * int(source.get("BitsAllocated") or 16) // 8, path.stat().st_size
+    if wanted > LARGEST or (wanted > UNPACKED and wanted > RATIO * held):
+        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
+
+
 def rescale(array: np.ndarray, source: Dataset, frame: int) -> np.ndarray:
     """Stored values (Y,X) times the slope plus the intercept of their frame; whole numbers stay whole numbers."""
     from pydicom.pixels.processing import apply_modality_lut
@@ -48,10 +58,21 @@ def rescale(array: np.ndarray, source: Dataset, frame: int) -> np.ndarray:
     if "ModalityLUTSequence" in source:
         return np.asarray(apply_modality_lut(array, source))
     item = frame_item(source, frame, "PixelValueTransformationSequence")
-    slope, intercept = float(item.get("RescaleSlope") or 1), float(item.get("RescaleIntercept") or 0)
+    slope, intercept = (
+        _number(item.get(name), usual) for name, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+    )
+    if not slope or not np.isfinite([slope, intercept]).all():
+        raise Rejected("broken rescaling", f"slope {slope:g}, intercept {intercept:g}")
     if slope == 1 and intercept == int(intercept) and array.dtype.kind in "iu":
         return array if intercept == 0 else array.astype(np.int32) + int(intercept)
     return array.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _number(value: Any, usual: float) -> float:
+    try:
+        return usual if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        raise Rejected("broken rescaling", f"{str(value)[:40]} is no number") from None
 
 
 def upright(array: np.ndarray, source: Dataset) -> np.ndarray:

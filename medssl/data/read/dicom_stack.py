@@ -1,21 +1,25 @@
-"""Which slices make one volume, and whether they are an even stack."""
+"""Which slices make one volume, and where they lie: even, uneven or sheared by a tilted gantry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from medssl.data.reject import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
     from medssl.data.read.dicom_header import Slice
 
 TILT_DEGREES = 0.5  # shear of the stack up to which its axes count as orthogonal
-UNEVEN = 0.1  # share of the slice distance by which a gap may differ from the others
-ROUNDING = 0.051  # mm: positions are often stored with one decimal
+UNEVEN = 0.01  # share of the slice distance, or
+ROUNDING = 0.1  # mm, by which a gap may differ from the others: positions are often stored with one decimal
+WHOLE = 0.1  # how far a gap may be from a whole multiple of the slice distance to mean missing slices
+FAR = 5.0  # slice distances after which slices are strays,
+FEW = 0.2  # if they are at most this share of all
+SAME_SPACING = 1e-4  # relative: scanners write the same spacing with different last digits
 SAME_DIRECTION = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -36,36 +40,80 @@ def order(slices: Sequence[Slice]) -> list[Slice]:
     return [slices[place] for place in np.argsort(_heights(slices), kind="stable")]
 
 
-def affine(slices: Sequence[Slice]) -> np.ndarray:
-    """The (4,4) affine, index (z,y,x) -> RAS mm, of ordered slices. Raises `Rejected` if they are no even stack."""
+class Stack(NamedTuple):
+    """Where ordered slices lie. Distances are in mm, from the first slice."""
+
+    affine: np.ndarray  # (4,4), index (z,y,x) -> RAS mm, of slices as they are or as `dicom_straight` makes them
+    heights: np.ndarray  # along the normal, one a slice
+    shifts: np.ndarray  # (slices,2) along columns and rows, where they are to be undone
+    spacing: tuple[float, float]  # of pixels
+    even: int  # slices of the even stack to interpolate, 0: they are even
+    notes: tuple[str, ...]
+
+
+def place(slices: Sequence[Slice]) -> Stack:
+    """Where ordered slices lie. Raises `Rejected` if they are no volume: a single slice, gaps, several at one place."""
     first = slices[0]
     if first.spacing is None:
         raise Rejected("no pixel spacing", f"{len(slices)} slices", first.path)
     if len(slices) < 2:
         raise Rejected("single slice", "a volume needs at least 2 slices", first.path)
-    positions = np.array([item.position for item in slices])
-    step = (positions[-1] - positions[0]) / (len(slices) - 1)
-    _check_shear(step, first)
-    _check_gaps(slices)
-    _check_line(positions, step, first)
+    heights = _heights(slices)
+    heights = heights - heights[0]
+    even, uneven = _evenness(heights, first)
+    shifts, tilt = _shifts(slices, heights)
+    notes = [f"tilt {tilt:.1f}"] if tilt else []
+    origin = np.array(first.position)
+    if tilt or even:
+        step = heights[-1] / ((even or len(slices)) - 1) * _normal(first)
+    else:
+        step = (np.array(slices[-1].position) - origin) / (len(slices) - 1)
     matrix = np.eye(4)
     columns = [step, np.multiply(first.column, first.spacing[0]), np.multiply(first.row, first.spacing[1])]
     matrix[:3, :3] = LPS_TO_RAS @ np.stack(columns, axis=1)
-    matrix[:3, 3] = LPS_TO_RAS @ positions[0]
-    return matrix
+    matrix[:3, 3] = LPS_TO_RAS @ origin
+    return Stack(matrix, heights, shifts if tilt else np.zeros_like(shifts), first.spacing, even, (*notes, *uneven))
+
+
+def without_strays(slices: Sequence[Slice]) -> tuple[list[Slice], list[tuple[Slice, float]]]:
+    """The slices that lie together, and a few far from them with their distance: a scout among the series."""
+    ordered = order(slices)
+    heights = _heights(ordered)
+    gaps = np.diff(heights)
+    if len(ordered) < 4 or np.median(gaps) <= 0:
+        return list(ordered), []
+    cuts = np.flatnonzero(gaps > FAR * np.median(gaps)) + 1
+    parts = np.split(np.arange(len(ordered)), cuts)
+    main = max(parts, key=len)
+    others = [number for part in parts if part is not main for number in part]
+    if not others or len(others) > max(1, FEW * len(ordered)) or len(main) < 3:
+        return list(ordered), []
+    low, high = heights[main[0]], heights[main[-1]]
+    away = [(ordered[n], float(max(low - heights[n], heights[n] - high))) for n in others]
+    return [ordered[n] for n in main], away
 
 
 def _by_direction(slices: Sequence[Slice]) -> list[list[Slice]]:
-    groups: list[tuple[Hashable, np.ndarray, list[Slice]]] = []
+    groups: list[list[Slice]] = []
     for item in slices:
-        key, direction = (item.size, item.spacing, item.reference), np.array([*item.row, *item.column])
-        for other, towards, members in groups:
-            if other == key and np.abs(towards - direction).max() < SAME_DIRECTION:
+        for members in groups:
+            if any(_alike(item, other) for other in (members[0], members[-1])):
                 members.append(item)
                 break
         else:
-            groups.append((key, direction, [item]))
-    return [members for _, _, members in groups]
+            groups.append([item])
+    return groups
+
+
+def _alike(one: Slice, other: Slice) -> bool:
+    """Whether two slices may be of one volume; what one of them does not say keeps them not apart."""
+    directions = np.abs(np.subtract((*one.row, *one.column), (*other.row, *other.column))).max()
+    if one.size != other.size or directions >= SAME_DIRECTION or (one.spacing is None) != (other.spacing is None):
+        return False
+    if one.spacing and other.spacing and not np.allclose(one.spacing, other.spacing, rtol=SAME_SPACING, atol=0):
+        return False
+    told = zip((one.reference, *one.kinds), (other.reference, *other.kinds), strict=True)
+    return all(a == b or not a or not b for a, b in told)
 
 
 def _one_a_position(slices: list[Slice]) -> list[list[Slice]]:
@@ -121,30 +169,39 @@ def _normal(item: Slice) -> np.ndarray:
     return normal / length
 
 
-def _check_gaps(slices: Sequence[Slice]) -> None:
-    gaps, path = np.diff(_heights(slices)), slices[0].path
+def _evenness(heights: np.ndarray, first: Slice) -> tuple[int, list[str]]:
+    """How many slices an even stack in their place has (0: they are even), and what to note of it.
+
+    As many as the smallest gap wants, but at most twice as many as there are. Raises `Rejected`.
+    """
+    gaps = np.diff(heights)
     if gaps.min() < 0.005:
-        raise Rejected("several slices at one position", f"{len(slices)} slices, gap {gaps.min():.3f} mm", path)
+        raise Rejected("several slices at one position", f"{len(heights)} slices, gap {gaps.min():.3f} mm", first.path)
     usual = float(np.median(gaps)) if len(gaps) > 2 else float(gaps.min())
-    off = np.abs(gaps - usual) > UNEVEN * usual + ROUNDING
-    if not off.any():
-        return
+    off = np.abs(gaps - usual) > max(UNEVEN * usual, ROUNDING)
+    drift = np.abs(heights - np.linspace(0, heights[-1], len(heights))).max()
+    if not off.any() and drift <= max(usual / 4, ROUNDING):
+        return 0, []
     multiples = gaps[off] / usual
-    if (np.abs(multiples - np.round(multiples)) < UNEVEN + ROUNDING / usual).all() and multiples.min() > 1.5:
+    if off.any() and (np.abs(multiples - np.round(multiples)) < WHOLE).all() and multiples.min() > 1.5:
         missing = int(np.round(multiples).sum() - len(multiples))
-        raise Rejected("missing slices", f"{missing} of {len(slices) + missing}, {usual:.4g} mm apart", path)
-    raise Rejected("uneven slice spacing", f"gaps from {gaps.min():.4g} to {gaps.max():.4g} mm", path)
+        whole = len(heights) + missing
+        raise Rejected("missing slices", f"{missing} of {whole}, {usual:.4g} mm apart", first.path)
+    count = min(2 * len(heights), 1 + round(heights[-1] / gaps.min()))
+    return count, [f"uneven, gaps of {gaps.min():.3g} to {gaps.max():.3g} mm"]
 
 
-def _check_shear(step: np.ndarray, first: Slice) -> None:
-    length = float(np.linalg.norm(step))
-    angle = float(np.degrees(np.arccos(np.clip(step @ _normal(first) / max(length, 1e-9), -1, 1))))
-    if length > ROUNDING and angle > TILT_DEGREES:
-        raise Rejected("gantry tilt", f"the stack is sheared by {angle:.1f} degrees", first.path)
+def _shifts(slices: Sequence[Slice], heights: np.ndarray) -> tuple[np.ndarray, float]:
+    """How far slices lie beside the normal through the first, along columns and rows, and the tilt in degrees.
 
-
-def _check_line(positions: np.ndarray, step: np.ndarray, first: Slice) -> None:
-    straight = positions[0] + step * np.arange(len(positions))[:, None]
-    shift = float(np.linalg.norm(positions - straight, axis=1).max())
-    if shift > np.linalg.norm(step) / 2:
-        raise Rejected("slices out of line", f"shifted by up to {shift:.3g} mm", first.path)
+    A tilt too small to matter is 0. Raises `Rejected` where slices lie on no straight line.
+    """
+    first = slices[0]
+    away = np.array([item.position for item in slices]) - first.position
+    shifts = away @ np.stack([first.column, first.row], axis=1)
+    slope = shifts[-1] / heights[-1]
+    off = float(np.linalg.norm(shifts - np.outer(heights, slope), axis=1).max())
+    if off > np.diff(heights).min() / 2 and off > ROUNDING:
+        raise Rejected("slices out of line", f"shifted by up to {off:.3g} mm", first.path)
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(slope))))
+    return shifts, tilt if tilt > TILT_DEGREES and np.linalg.norm(shifts[-1]) > ROUNDING else 0.0

@@ -19,14 +19,14 @@ MM_PER_INCH = 25.4
 
 
 def read(path: Path, *, label: bool = False) -> Volume:
-    """Read a picture as (1,Y,X) gray or (3,Y,X) RGB, 8 or 16 bit; alpha is dropped, palettes are looked up.
+    """Read a picture as (1,Y,X) gray or (3,Y,X) RGB, 8 or 16 bit, upright; alpha is dropped, palettes looked up.
 
     A label keeps its stored numbers (a palette image its indices) and must have one channel. Pixel size is 1 mm and
     not `spacing_known`, for these formats do not hold it reliably. Raises `Rejected`.
     """
     with _open(path) as picture:
         try:
-            array = _array(picture, label)
+            array = _deep_colour(path) if not label and _is_deep_colour(picture) else _array(_upright(picture), label)
         except (OSError, ValueError, SyntaxError) as error:
             raise Rejected("cannot be read", brief(error), path) from None
     if label and array.shape[0] == 3:
@@ -54,6 +54,28 @@ def _open(path: Path) -> Any:
         picture.close()
         raise Rejected("more than one page", f"{picture.n_frames} pages; save them as separate files", path)
     return picture
+
+
+def _upright(picture: Any) -> Any:
+    """The picture turned as its EXIF tag says that it is to be looked at."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(picture)
+
+
+def _is_deep_colour(picture: Any) -> bool:
+    """Whether a picture has colours of 16 bits, of which Pillow would keep 8."""
+    if picture.format == "PNG":
+        return "16B" in str(picture.tile[0][3] if picture.tile else "")[-3:] and picture.mode in ("RGB", "RGBA")
+    bits = getattr(picture, "tag_v2", {}).get(258, ())
+    return picture.format == "TIFF" and len(bits) >= 3 and set(bits) == {16}
+
+
+def _deep_colour(path: Path) -> np.ndarray:
+    import SimpleITK
+
+    array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    return np.ascontiguousarray(array.reshape(-1, *array.shape[-2:])[..., :3].transpose(2, 0, 1))
 
 
 def _array(picture: Any, label: bool) -> np.ndarray:

@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medssl.data.read.volume import Volume, make, plane
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".hdr.gz")
 BROKEN = (OSError, EOFError, ValueError, zlib.error)  # what nibabel and gzip raise on files cut short or overwritten
 SHEAR_DEGREES = 1.0
-LARGEST = 2**32  # bytes of one image
-UNPACKED, RATIO = 2**28, 100  # bytes, and how much more than packed: real images shrink less
 TRANSPOSE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # index (z,y,x) -> (x,y,z)
 
 
@@ -66,6 +64,15 @@ def write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
         flat[1:3, 1:3], flat[1:3, 3] = affine[:2, :2], affine[:2, 2]
         array, affine = array[None], _rows_to_world(flat)
     nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), affine @ TRANSPOSE), path)
+
+
+def write_slice_like(path: Path, array: np.ndarray, source: Path) -> None:
+    """Write array (Y,X), read from the NIfTI `source` of one slice, with the shape and the affine of that file."""
+    import nibabel
+
+    like: Any = nibabel.load(source)
+    shape = (*like.shape, 1, 1)[:3]
+    nibabel.save(nibabel.Nifti1Image(array.reshape(shape[::-1]).transpose(2, 1, 0), like.affine), path)
 
 
 def integers(array: np.ndarray, path: object) -> np.ndarray:
