@@ -72,6 +72,7 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
     parts = build.validate(recipe, world=fabric.world_size, samples=(samples := cases.expected(recipe.data, out)))
     content = resume.last(out, "pretrain") if options.resume else None
     if content is not None:
+        recipe, content = _as_begun(recipe, content)
         resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
     elif few is None and recipe.data.manifest is None and samples and options.init in (None, init_weights.SCRATCH):
         # Of a manifest only a bound is known yet, and `negatives: auto` goes by the number itself: `_begin` asks again.
@@ -92,6 +93,15 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
         restore(run, content)
     _loop(run, content)
     return run
+
+
+def _as_begun(recipe: PretrainRecipe, content: dict[str, Any]) -> tuple[PretrainRecipe, dict[str, Any]]:
+    """Let a run of before `views.corrupt_for` go on as it began: every view corrupted."""
+    views = content["recipe"]["views"]
+    if "corrupt_for" in views or "corrupt_for" in recipe.views:
+        return recipe, content
+    content = {**content, "recipe": {**content["recipe"], "views": {**views, "corrupt_for": "all"}}}
+    return recipe.model_copy(update={"views": {**recipe.views, "corrupt_for": "all"}}), content
 
 
 def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None, *, continued: bool) -> PretrainState:

@@ -20,7 +20,7 @@ from medssl import cli
 FILE = Path(__file__).with_name("losses.json")
 STEPS, CASES = 5, 8
 COMMON = [f"train.steps={STEPS}", "train.batch=4", "train.precision=64", "train.log_every=1", "device=cpu"]
-COMMON += ["train.checkpoint_every=5", "data.workers=0"]
+COMMON += ["train.checkpoint_every=5", "data.workers=0", "views.corrupt_for=all"]
 SMALL_3D = ["views.size=[16,24,16]", f"data.phantom={{cases: {CASES}, size: [20,28,24]}}"]
 SMALL_2D = ["views.size=[32,32]", f"data.phantom={{cases: {CASES}, size: [48,48]}}"]
 SGD = ["optimizers.main.kind=sgd", "optimizers.main.lr=1e-2"]
