@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from medssl.kinds import named
+from medssl.models import norm
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Pretext(nn.Module):
             main |= found.main
             adversaries |= found.adversaries
         if self.restore is not None and self.decoder is not None and self._active & {"restoration", "adversarial"}:
-            features = encode(0) if views.corrupted is None else self.encoder(views.corrupted)
+            features = encode(0) if views.corrupted is None else self._corrupted(views.corrupted)
             decoded = self.decoder(features, views.x[0].shape[2:])
             reconstruction, loss = self.restore(decoded, views)
             if "restoration" in self._active:
@@ -129,6 +130,18 @@ class Pretext(nn.Module):
 
     def _encode(self, views: Views, view: int) -> Features:
         return self.encoder(views.x[view])
+
+    def _corrupted(self, x_BC: Tensor) -> Features:
+        """Features of what is to be restored; batch norms remember the views that the method sees, where it sees any.
+
+        An encoder that is used later meets whole images, and statistics of masked ones would not be theirs.
+        """
+        if "discrimination" not in self._active:
+            found: Features = self.encoder(x_BC)
+        else:
+            with norm.frozen_statistics(self.encoder):
+                found = self.encoder(x_BC)
+        return found
 
     def _parts(self) -> dict[str, list[nn.Parameter]]:
         """What each main loss can move; parameters frozen beforehand (the key encoder) stay so."""

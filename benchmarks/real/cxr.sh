@@ -11,7 +11,8 @@ if [ ! -f "$OUT/manifest.csv" ]; then
 fi
 python "$(dirname "$0")/cxr_splits.py" "$DATA/metadata.csv" "$OUT/splits.json"
 data="data.cache=$OUT/cache data.splits=$OUT/splits.json"
-medssl pretrain dira_mocov2_tiny_2d $data data.train=pretrain out="$OUT/pretrain" train.steps=625 resume=true
+medssl pretrain dira_tiny_2d $data data.train=pretrain out="$OUT/pretrain" "views.size=[128,128]" encoder.norm=group decoder.norm=group \
+  train.batch=16 train.steps=625 resume=true
 for seed in 0 1 2; do
   for init in scratch "$OUT/pretrain"; do
     out="$OUT/ft_$(basename "$init")_s$seed"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from math import gcd
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 
 from medssl import ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NormKind = Literal["batch", "sync_batch", "instance", "group"]
 
@@ -80,3 +84,17 @@ def replace_batch_norm(module: nn.Module, kind: NormKind, spatial_dims: int) -> 
             setattr(module, name, build(kind, spatial_dims, child.num_features))
         else:
             replace_batch_norm(child, kind, spatial_dims)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Let the batch norms of `module` normalise by their batch, as in training, and keep their running statistics."""
+    norms = [child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
+    momenta = [child.momentum for child in norms]
+    for child in norms:
+        child.momentum = 0.0
+    try:
+        yield
+    finally:
+        for child, momentum in zip(norms, momenta, strict=True):
+            child.momentum = momentum

@@ -20,18 +20,19 @@ from medssl import cli
 FILE = Path(__file__).with_name("losses.json")
 STEPS, CASES = 5, 8
 COMMON = [f"train.steps={STEPS}", "train.batch=4", "train.precision=64", "train.log_every=1", "device=cpu"]
-COMMON += ["train.checkpoint_every=5", "data.workers=0", "views.corrupt_for=all"]
+COMMON += ["train.checkpoint_every=5", "data.workers=0"]
 SMALL_3D = ["views.size=[16,24,16]", f"data.phantom={{cases: {CASES}, size: [20,28,24]}}"]
 SMALL_2D = ["views.size=[32,32]", f"data.phantom={{cases: {CASES}, size: [48,48]}}"]
 SGD = ["optimizers.main.kind=sgd", "optimizers.main.lr=1e-2"]
 SMALL_STEPS = ["optimizers.main.lr=1e-4"]
 STAGES = ["restore.start=1", "adversary.start=3"]
+GROUP_NORM = ["encoder.norm=group", "decoder.norm=group", "views.corrupt=dira", "restore.weight=10"]
 BOXES = ["crop.start=2", "crop.every=2"]
 ALONE = ["moco_v2", "adco", "simsiam", "barlow_twins", "mae", "models_genesis"]
 RUNS = {
     "phantom_tiny": [*SMALL_3D, *SMALL_STEPS, *STAGES, *BOXES],
     "dira_adco_ccrop_tiny_3d": [*SMALL_3D, *SGD, *STAGES, *BOXES],
-    "dira_mocov2_tiny_2d": [*SMALL_2D, *SGD, *STAGES],
+    "dira_tiny_2d": [*SMALL_2D, *SGD, *STAGES, *GROUP_NORM],
 } | {f"{name}_tiny_3d": [*SMALL_3D, *SGD] for name in ALONE}
 
 

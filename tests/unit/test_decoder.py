@@ -10,7 +10,7 @@ from medssl.types import InputError
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("skips", ["concat", "add"])
+@pytest.mark.parametrize("skips", ["concat", "add", "none"])
 @pytest.mark.parametrize("final", ["conv", "shuffle"])
 def test_output_has_full_resolution_also_at_odd_levels(spatial_dims: int, skips: unet.Skips, final: str) -> None:
     encoder = tiny.build(spatial_dims=spatial_dims, in_channels=1)
@@ -55,6 +55,13 @@ def test_every_level_reaches_the_output() -> None:
         features = tuple(torch.rand(2, c, n, n, requires_grad=True) for c, n in ((8, 16), (16, 8), (32, 4)))
         decoder(features, (32, 32)).square().sum().backward()
         assert all(f.grad is not None and f.grad.abs().sum() > 0 for f in features)
+
+
+def test_without_skips_the_deepest_level_alone_reaches_the_output() -> None:
+    decoder = unet.build(spatial_dims=2, channels=(8, 16, 32), strides=(2, 4, 8), skips="none")
+    features = tuple(torch.rand(2, c, n, n, requires_grad=True) for c, n in ((8, 16), (16, 8), (32, 4)))
+    decoder(features, (32, 32)).square().sum().backward()
+    assert [f.grad is not None for f in features] == [False, False, True]
 
 
 def test_widths_of_another_number_are_refused() -> None:

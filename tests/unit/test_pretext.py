@@ -27,11 +27,17 @@ def make_method(name: str | None, net: nn.Module, **settings: Any) -> Any:
 
 
 def make(
-    name: str | None = "adco", *, spatial_dims: int = 2, parts: int = 2, seed: int = 0, **settings: Any
+    name: str | None = "adco",
+    *,
+    spatial_dims: int = 2,
+    parts: int = 2,
+    seed: int = 0,
+    norm: Any = "group",
+    **settings: Any,
 ) -> Pretext:
     """A pretext in float64: `parts` 0 method alone, 1 with restore, 2 with adversary too."""
     torch.manual_seed(0)
-    net = tiny.build(spatial_dims=spatial_dims, in_channels=1, channels=(4, 8))
+    net = tiny.build(spatial_dims=spatial_dims, in_channels=1, channels=(4, 8), norm=norm)
     branches: dict[str, Any] = {}
     if parts:
         decoder = unet.build(spatial_dims=spatial_dims, channels=net.channels, strides=net.strides, norm="group")
@@ -78,6 +84,27 @@ def test_restoration_starts_from_the_corrupted_view_and_the_method_compares_the_
         assert torch.equal(found.main["discrimination"], both.main["discrimination"])
     assert torch.equal(found.main["restoration"], alone.main["restoration"])
     assert not torch.equal(found.main["restoration"], both.main["restoration"])
+
+
+@pytest.mark.parametrize("name", ["moco_v2", None])
+@pytest.mark.parametrize("norm", ["batch", "sync_batch"])
+def test_batch_norms_remember_what_the_method_sees_and_not_what_is_masked(name: str | None, norm: str) -> None:
+    """With a method the encoder's statistics are those of a run without restoration; without, they are all there is."""
+
+    def statistics(parts: int, views: Views) -> dict[str, torch.Tensor]:
+        pretext = make(name, parts=parts, norm=norm).train()
+        pretext(views)
+        return {key: value for key, value in pretext.encoder.state_dict().items() if "running" in key}
+
+    clean = batch()
+    apart = clean._replace(corrupted=clean.x[0] * (1 - clean.mask.double()))
+    found = statistics(1, apart)
+    assert len(found) > 0
+    if name is None:
+        expected = statistics(1, clean._replace(x=(apart.corrupted,)))
+    else:
+        expected = statistics(0, clean)
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 WEIGHTS = {"discrimination": 1.0, "restoration": 10.0, "adversarial": 0.001}

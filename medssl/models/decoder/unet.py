@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from medssl.types import Features
 
-Skips = Literal["concat", "add"]
+Skips = Literal["concat", "add", "none"]
 
 
 class DecoderBlock(nn.Module):
@@ -75,8 +75,9 @@ class SubVoxel(nn.Module):
 class UNetDecoder(nn.Module):
     """Decoder with skips from every level but the deepest, and a last step without skip to full resolution."""
 
-    def __init__(self, blocks: list[nn.Module], out_channels: int) -> None:
+    def __init__(self, blocks: list[nn.Module], out_channels: int, *, joins: bool = True) -> None:
         super().__init__()
+        self.joins = joins
         self.blocks = nn.ModuleList(blocks)
         self.out_channels = out_channels
         for module in self.modules():
@@ -89,7 +90,7 @@ class UNetDecoder(nn.Module):
         """Features (B,C_i,*S_i), fine to coarse -> (B,out_channels,*size)."""
         x, skips = features[-1], [*reversed(features[:-1]), None]
         for block, skip in zip(self.blocks, skips, strict=False):
-            x = block(x, skip, size if skip is None else skip.shape[2:])
+            x = block(x, skip if self.joins else None, size if skip is None else skip.shape[2:])
         return x
 
 
@@ -112,6 +113,7 @@ def build(
 ) -> UNetDecoder:
     """The U-Net decoder of DiRA (its release, 2D, restated): five blocks on a ResNet, `widths` one a block.
 
+    skips=none joins no level but the deepest, which then has to hold where things are: no fine level can answer for it.
     An encoder whose finest level is at full resolution needs no last step; else `final` makes it: "conv" is one more
     block without skip, "shuffle" goes from the finest level to voxels by depth-to-space and costs little on a CPU.
     Raises InputError.
@@ -124,7 +126,7 @@ def build(
         widths[-1] = 8 if shuffled else widths[-1]  # at full resolution a channel costs more than at the finest level
     if len(widths) != blocks:
         raise InputError(f"decoder widths {widths} are {len(widths)}, the encoder needs {blocks}: give one per block")
-    skip_channels = [*reversed(channels[:-1]), 0]
+    skip_channels = [0] * blocks if skips == "none" else [*reversed(channels[:-1]), 0]
     inputs = [channels[-1], *widths[:-1]]
     made: list[nn.Module] = [
         DecoderBlock(spatial_dims, i, s, o, skips, convs, norm)
@@ -134,4 +136,4 @@ def build(
         if len(factor) != 1:
             raise InputError(f"final: shuffle needs one stride for all axes, not {strides[0]}: use final: conv")
         made[-1] = SubVoxel(spatial_dims, inputs[-1], widths[-1], factor.pop())
-    return UNetDecoder(made, widths[-1])
+    return UNetDecoder(made, widths[-1], joins=skips != "none")
