@@ -21,6 +21,7 @@ PACKAGES = {
     "intensity": "medssl.transforms.intensity",
     "corrupt": "medssl.transforms.corruption",
     "task": "medssl.tasks",
+    "tuning": "medssl.engine.tuning",
     "export": "medssl.export",
 }
 ENTRY = {"export": "export"}  # the function that a module of the group must have, where it is not `build`

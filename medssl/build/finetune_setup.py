@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 from medssl import patches
 from medssl.build import compatibility, kinds, parts
+from medssl.engine.phases import ENCODER, Group, Phase, merged
+from medssl.models import levels
 from medssl.recipe import in_steps
+from medssl.times import steps_of
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from medssl.tasks.task import Task
 
 SUPPLIED = ("spatial_dims", "channels")  # to the `build` of a task and of the augment group
+TUNING = ("groups", "steps", "optimizer_warmup")  # to the `build` of a tuning
 
 
 class Plan(NamedTuple):
@@ -58,9 +65,40 @@ def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
     if not any(weight.requires_grad for weight in made.network.parameters()):
         return made  # nothing is trained: batch and optimizers have no part in it
     compatibility.batch(recipe, world)
-    compatibility.batch_norm(made.network, recipe, world)
-    compatibility.optimizers(in_steps(recipe, None), {"main"})
+    timed = in_steps(recipe, None)
+    compatibility.optimizers(timed, {"main"})
+    resting = {name for group in phases(timed, made)[1] if not any(group.weights) for name in group.parameters}
+    network = copy.deepcopy(made.network)  # as it trains: a batch norm that rests needs no batch
+    for name in resting:
+        network.get_parameter(name).requires_grad_(False)
+    compatibility.batch_norm(network, recipe, world)
     return made
+
+
+def phases(recipe: FinetuneRecipe, made: Plan) -> tuple[list[Phase], list[Group]]:
+    """When each part of the network learns, and the optimizer's parameter groups; times of `recipe` are no epochs.
+
+    Raises `InputError` for a tuning that cannot be.
+    """
+    settings = recipe.tuning or {"kind": "full"}
+    group_of = _groups(recipe, made, by_level=settings["kind"] != "full")
+    names, steps = list(dict.fromkeys(group_of.values())), recipe.train.steps
+    supplied = {"groups": names, "steps": steps, "optimizer_warmup": steps_of(recipe.optimizers["main"].warmup, steps)}
+    found: list[Phase] = kinds.make("tuning", settings, supplied)
+    return found, merged(group_of, found)
+
+
+def _groups(recipe: FinetuneRecipe, made: Plan, *, by_level: bool) -> dict[str, str]:
+    """The parameter group of each parameter: its part, with the level where that is the encoder."""
+    trained = [name for name, parameter in made.network.named_parameters() if parameter.requires_grad]
+    group_of = {name: name.split(".")[0] for name in trained}
+    if by_level and ENCODER in group_of.values():
+        with compatibility.without_weights():
+            x = torch.empty(2, recipe.channels, *made.augment.size)
+            found = levels.of_parameters(made.network.get_submodule(ENCODER), x)
+        of_encoder = {f"{ENCODER}.{name}": f"{ENCODER}.{level}" for name, level in found.items()}
+        group_of |= {name: of_encoder[name] for name in trained if name in of_encoder}
+    return group_of
 
 
 def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> tuple[Task, dict[str, Any]]:
@@ -71,6 +109,8 @@ def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> 
     content = recipe.resolved()
     content["task"] = kinds.filled(made.module.build, settings, SUPPLIED)
     content["augment"] = kinds.filled(patches.build, recipe.augment, SUPPLIED)
+    if recipe.tuning is not None:
+        content["tuning"] = kinds.filled(kinds.resolve("tuning", recipe.tuning["kind"]).build, recipe.tuning, TUNING)
     for group in ("encoder", "decoder"):
         if content[group] is not None:
             module = kinds.resolve(group, content[group]["kind"])

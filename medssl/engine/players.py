@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from medssl.engine.schedule import OptimizerSpec, learning_rate, optimizer
+from medssl.engine.schedule import OptimizerSpec, optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
     from torch.nn import Parameter
@@ -28,16 +28,16 @@ def rebuild(
     return optimizers
 
 
-def set_rates(optimizers: Mapping[str, Optimizer], specs: Mapping[str, OptimizerSpec], step: int, total: int) -> None:
-    """Give each player the learning rate of `step`."""
+def set_rates(optimizers: Mapping[str, Optimizer], rates: Mapping[str, Sequence[float]]) -> None:
+    """Give each parameter group of each player its learning rate."""
     for name, player in optimizers.items():
-        for group in player.param_groups:
-            group["lr"] = learning_rate(specs[name], step, total)
+        for group, rate in zip(player.param_groups, rates[name], strict=True):
+            group["lr"] = rate
 
 
 def rates(optimizers: Mapping[str, Optimizer]) -> dict[str, float]:
-    """The learning rate of each player."""
-    return {name: player.param_groups[0]["lr"] for name, player in optimizers.items()}
+    """The learning rate of each player, the highest where it has several parameter groups."""
+    return {name: max(group["lr"] for group in player.param_groups) for name, player in optimizers.items()}
 
 
 def norms(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:

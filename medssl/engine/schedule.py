@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
+POWER = 0.9  # of poly
+
+
 class OptimizerSpec(NamedTuple):
     """What one player's optimizer is made of."""
 
     kind: Literal["sgd", "adam", "adamw"]
     lr: float
     momentum: float  # of sgd
+    nesterov: bool
     weight_decay: float
     betas: Sequence[float]  # of adam and adamw
-    schedule: Literal["cosine", "constant"]
+    schedule: Literal["cosine", "constant", "poly"]
     warmup: int | float | str  # a time, as `medssl.times` reads it
     final_lr: float
     clip: float | None  # the largest norm of this player's gradient
@@ -50,19 +54,27 @@ class Weight(NamedTuple):
 
 
 def learning_rate(spec: OptimizerSpec, step: int, total: int) -> float:
-    """The rate at `step` of `total`: linear warm-up, then constant, or f + (lr - f) (1 + cos(pi t)) / 2 down to f."""
+    """The rate at `step` of `total`: a linear warm-up, then lr, or f + (lr - f) g(t) down to f = `final_lr`.
+
+    t is the share done of what the warm-up left; g is (1 + cos(pi t)) / 2 for cosine, and (1 - t)^0.9 for poly, as
+    nnU-Net has it (Isensee et al. 2021, online methods).
+    """
     warmup = steps_of(spec.warmup, total)
     if step < warmup:
         return spec.lr * (step + 1) / warmup
     if spec.schedule == "constant":
         return spec.lr
     t = (step - warmup) / max(1, total - warmup)
+    if spec.schedule == "poly":
+        return spec.final_lr + (spec.lr - spec.final_lr) * (1 - t) ** POWER
     return spec.final_lr + (spec.lr - spec.final_lr) * 0.5 * (1 + math.cos(math.pi * t))
 
 
-def optimizer(spec: OptimizerSpec, parameters: Sequence[Tensor]) -> Optimizer:
-    """The optimizer of one player over its parameters."""
+def optimizer(spec: OptimizerSpec, *groups: Sequence[Tensor]) -> Optimizer:
+    """The optimizer of one player over its parameters, in one or more groups."""
+    each = [{"params": list(parameters)} for parameters in groups]
+    decay = spec.weight_decay
     if spec.kind == "sgd":
-        return torch.optim.SGD(parameters, spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return torch.optim.SGD(each, spec.lr, momentum=spec.momentum, weight_decay=decay, nesterov=spec.nesterov)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[spec.kind]
-    return kind(parameters, spec.lr, betas=(spec.betas[0], spec.betas[1]), weight_decay=spec.weight_decay)
+    return kind(each, spec.lr, betas=(spec.betas[0], spec.betas[1]), weight_decay=decay)

@@ -13,6 +13,7 @@ import torch
 from medssl import ranks
 from medssl.data import atomic
 from medssl.metrics.statistics import grouped_interval
+from medssl.models.mode import evaluating
 from medssl.patches import network_input
 
 if TYPE_CHECKING:
@@ -32,9 +33,8 @@ def rows(
     task: Task, model: nn.Module, held: CaseCache, ids: Sequence[str], size: tuple[int, ...], device: Any
 ) -> list[Row]:
     """One row of scores a case, in the order of `ids`; each rank predicts its share."""
-    model.eval()
-    own = [_row(task, model, held, name, size, device) for name in ids[ranks.rank() :: ranks.world()]]
-    model.train()
+    with evaluating(model):
+        own = [_row(task, model, held, name, size, device) for name in ids[ranks.rank() :: ranks.world()]]
     if ranks.world() == 1:
         return own
     shares: list[Any] = [None] * ranks.world()

@@ -8,29 +8,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medssl import patches, ranks, report
-from medssl.build import compatibility, finetune_setup, parts
-from medssl.engine import checkpoint, loader, players
-from medssl.engine.log import MetricsLog, TrainLog
+from medssl.build import finetune_setup
+from medssl.engine import checkpoint, loader, phases
+from medssl.engine.log import MetricsLog
 from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
-from medssl.finetuning import evaluate
+from medssl.finetuning import evaluate, start
 from medssl.finetuning.probe import probe
-from medssl.finetuning.state import BEST, LAST, FinetuneState, restore, save
+from medssl.finetuning.state import BEST, LAST, begin, save
 from medssl.messages import progress, say
-from medssl.patches import CaseCache, PatchDataset
-from medssl.recipe import in_steps
+from medssl.patches import PatchDataset
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
-from medssl.runtime.subsets import leaks, subsets
+from medssl.runtime.subsets import leaks
 from medssl.times import steps_of
 from medssl.types import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
     from torch import Tensor, nn
 
+    from medssl.finetuning.state import FinetuneState
     from medssl.recipe import FinetuneRecipe, Options
 
 
@@ -64,72 +63,9 @@ def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
             cases.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
         launch.start(fabric)
         fabric.barrier()
-        run = _open(recipe, options, made, fabric, content)
+        run = start.opened(recipe, options, made, fabric, content)
     _loop(run)
     return _finish(run)
-
-
-def _open(
-    recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, fabric: Fabric, content: dict[str, Any] | None
-) -> FinetuneState:
-    """The run at step 0, or where its last checkpoint `content` was written."""
-    out = run_directory.path(options)
-    cache = cases.open_cache(recipe, out, continued=content is not None)
-    chosen = subsets(cache, recipe.data, made.module.labelled)
-    task, resolved = finetune_setup.task(recipe, made, cache, chosen["train"])
-    if content is not None:
-        resume.check_recipe(content, resolved, fabric.world_size)
-        resume.check_data(content, resume.data(cache, chosen))
-    torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
-    model = finetune_setup.network(recipe, task)
-    if content is None:
-        start = init_weights.start(model, options, task.parts)
-    else:
-        start = init_weights.continued(content, model, options, task.parts)
-    fabric.to_device(model)
-    log = TrainLog(out if fabric.is_global_zero else None)
-    held = CaseCache(cache, task, patches.HELD // (1 + recipe.data.workers))  # each worker keeps its own
-    recipe = in_steps(recipe, len(chosen["train"]))
-    compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
-    specs = parts.optimizers(recipe)
-    run = FinetuneState(
-        recipe=recipe,
-        resolved=resolved,
-        out=out,
-        fabric=fabric,
-        cache=cache,
-        log=log,
-        specs=specs,
-        optimizers=players.rebuild({"main": list(model.parameters())}, specs, {}),
-        origin=start,
-        subsets=chosen,
-        task=task,
-        augment=made.augment,
-        model=model,
-        held=held,
-    )
-    for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test
-        held.check(name)
-    if content is not None:
-        restore(run, content)
-        log.say(f"continuing at step {run.step} of {run.steps}")
-    elif fabric.is_global_zero:
-        run_directory.describe(out, resolved, cache, chosen)
-        _introduce(run)
-    return run
-
-
-def _introduce(run: FinetuneState) -> None:
-    counts = ", ".join(f"{len(ids)} {part}" for part, ids in run.subsets.items())
-    run.log.say(f"task {run.recipe.task['kind']} ({', '.join(run.task.classes)}), cases: {counts}")
-    run.log.say(run.origin.sentence())
-    for leak in leaks(run.subsets, run.cache):
-        run.log.say(f"warning: {leak}")
-    if run.origin.preprocessing not in (None, run.cache.preprocessing):
-        lines = run_directory.differences(run.origin.preprocessing, run.cache.preprocessing)
-        run.log.say(f"note: the cache was prepared differently than that of the weights: {'; '.join(lines[:3])}")
-    if not run.subsets["val"]:
-        run.log.say("no validation cases: the last weights count as the best")
 
 
 def _loop(run: FinetuneState) -> None:
@@ -139,11 +75,12 @@ def _loop(run: FinetuneState) -> None:
     train = run.recipe.train
     every, validate = (max(1, steps_of(t, run.steps)) for t in (train.checkpoint_every, train.validate_every))
     metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
-    module = run.fabric.setup_module(run.model)
-    run.model.train()
+    module = begin(run)
     with stop_requests() as stop_asked, progress() as show:
         meter = Meter(run.fabric.device, _batches(run))
         while run.step < run.steps:
+            if phases.begins(run.phases, run.step):
+                module = begin(run)
             values = _step(run, module, meter, asked=stop_asked())
             interrupted = values.pop("stop") > 0
             run.step += 1
@@ -189,7 +126,7 @@ def _step(
         return training.Part(total, {f"loss.{name}": loss for name, loss in losses.items()})
 
     values = training.step(run, module, forward, asked=asked)
-    return {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()} | values
+    return run.shown_rates() | values
 
 
 def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:

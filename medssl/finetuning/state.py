@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medssl.engine import checkpoint
+from medssl.engine import checkpoint, phases
 from medssl.runtime import finite, resume
 from medssl.runtime.training import TrainState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lightning_fabric.wrappers import _FabricModule
     from torch import nn
 
+    from medssl.engine.phases import Group, Phase
     from medssl.patches import Augment, CaseCache
     from medssl.recipe import FinetuneRecipe
     from medssl.tasks.task import Task
@@ -31,12 +33,44 @@ class FinetuneState(TrainState):
     augment: Augment
     model: nn.Module
     held: CaseCache
+    phases: list[Phase]
+    groups: list[Group]  # in the order of the optimizer's
     best: float | None = None  # validation score of best.pt
     best_step: int = 0
 
     def file(self, name: str) -> Path:
         """A checkpoint of this run."""
         return self.out / "checkpoints" / name
+
+    def learning_rates(self) -> dict[str, list[float]]:
+        """Of each parameter group, in this phase."""
+        return {"main": phases.rates(self.specs["main"], self.phases, self.groups, self.step)}
+
+    def shown_rates(self) -> dict[str, float]:
+        """`lr.main`, the highest rate; beside it that of each group where there are several."""
+        (found,) = self.learning_rates().values()
+        several = {f"lr.{group.name}": rate for group, rate in zip(self.groups, found, strict=True)}
+        return {"lr.main": max(found)} | (several if len(found) > 1 else {})
+
+
+def begin(run: FinetuneState) -> _FabricModule:
+    """Enter the phase of this step; returns the network as it is to be called.
+
+    What has weight 0 gets no gradient and is in evaluation mode: nothing of it moves, not even batch-norm statistics.
+    """
+    now = phases.number(run.phases, run.step)
+    resting = set()
+    for group in run.groups:
+        for parameter in group.of(run.model):
+            parameter.requires_grad_(group.weights[now] > 0)
+            resting |= set() if group.weights[now] > 0 else {parameter}
+    run.model.train()
+    for part in run.model.modules():
+        if resting.issuperset(own := list(part.parameters())) and own:
+            part.eval()
+    if len(run.phases) > 1:
+        run.log.say(f"from step {run.step}: {', '.join(g.name for g in run.groups if g.weights[now])} learn")
+    return run.fabric.setup_module(run.model)
 
 
 def save(run: FinetuneState, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
@@ -81,14 +82,18 @@ class SegmentationHead(nn.Sequential):
 
 
 class ClassificationHead(nn.Module):
-    """Global average pooling of the deepest level and one Linear drawn from N(0, 0.01); logits (B,classes)."""
+    """Global average pooling and one Linear drawn from N(0, 0.01), on the deepest level or on all; logits (B,classes).
 
-    def __init__(self, channels: Sequence[int], classes: int) -> None:
+    What self-supervision learned is spread over the levels: a linear probe of all of them beats one of the deepest.
+    """
+
+    def __init__(self, channels: Sequence[int], classes: int, levels: Literal["deepest", "all"] = "deepest") -> None:
         super().__init__()
-        self.linear = nn.Linear(channels[-1], classes)
+        self.chosen = slice(None) if levels == "all" else slice(-1, None)
+        self.linear = nn.Linear(sum(channels[self.chosen]), classes)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Features) -> Tensor:
         """Features (B,C_i,*S_i), fine to coarse -> (B,classes)."""
-        return self.linear(pool(features[-1]))
+        return self.linear(torch.cat([pool(x) for x in features[self.chosen]], 1))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", bound=BaseModel)
 
-GROUPS = ("method", "restore", "adversary", "crop", "train")
-KEYS = ("start", "end", "warmup", "every", "checkpoint_every", "validate_every")
+GROUPS = ("method", "restore", "adversary", "crop", "tuning", "train")
+KEYS = ("start", "end", "warmup", "every", "alone", "checkpoint_every", "validate_every")
 
 
 def plain_times(group: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from medssl.recipe import later
 from medssl.recipe.epochs import plain_times
 from medssl.recipe.options import Group, Options, Positive, Time
 from medssl.types import InputError
@@ -27,6 +28,11 @@ def _kind(group: dict[str, Any]) -> dict[str, Any]:
 def _players(optimizers: Any) -> Any:
     """An optimizer set to null is none, so that an override can take one out of a shipped recipe."""
     return {k: v for k, v in optimizers.items() if v is not None} if isinstance(optimizers, dict) else optimizers
+
+
+def _short(tuning: Any) -> Any:
+    """`tuning: frozen` is `tuning: {kind: frozen}`."""
+    return {"kind": tuning} if isinstance(tuning, str) else tuning
 
 
 Kind = Annotated[dict[str, Any], AfterValidator(_kind)]
@@ -64,11 +70,12 @@ class Optimizer(Group):
     kind: Literal["sgd", "adam", "adamw"]
     lr: Annotated[float, Field(gt=0, le=1e30)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = Field(
         default_factory=lambda: [0.9, 0.999]
     )
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "poly"] = "cosine"
     warmup: Time = 0
     final_lr: Annotated[float, Field(ge=0)] = 0.0
     clip: Annotated[float, Field(gt=0)] | None = None
@@ -77,6 +84,14 @@ class Optimizer(Group):
     def _falls(self) -> Self:
         if self.final_lr > self.lr:
             raise ValueError(f"has final_lr {self.final_lr} above lr {self.lr}, but a rate falls: lower final_lr")
+        return self
+
+    @model_validator(mode="after")
+    def _looks_ahead(self) -> Self:
+        if self.nesterov and (self.kind != "sgd" or self.momentum == 0):
+            raise ValueError(
+                "has nesterov=true, which is a form of momentum of sgd: set kind=sgd and momentum, or drop it"
+            )
         return self
 
 
@@ -110,7 +125,7 @@ class Recipe(Group):
 
     def hash(self) -> str:
         """A fingerprint of all that decides what the run computes, not of where its data lies."""
-        content = self.resolved()
+        content = later.without(self.resolved())
         for key in ("cache", "manifest", "splits", "workers"):  # manifest.lock watches over the data itself
             content["data"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -131,6 +146,7 @@ class FinetuneRecipe(Recipe):
 
     task: Kind
     augment: dict[str, Any]
+    tuning: Annotated[Kind, BeforeValidator(_short), AfterValidator(plain_times)] | None = None
 
     @model_validator(mode="before")
     @classmethod

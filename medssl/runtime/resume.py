@@ -10,6 +10,7 @@ from torch import nn
 
 from medssl import ranks
 from medssl.engine import checkpoint
+from medssl.recipe import later
 from medssl.runtime import run_directory
 from medssl.types import InputError
 
@@ -43,7 +44,7 @@ def last(out: Path, verb: str) -> dict[str, Any] | None:
 
 def check_recipe(content: Mapping[str, Any], recipe: Mapping[str, Any], world: int) -> None:
     """Refuse to continue with another recipe or on another number of ranks: `InputError` naming what differs."""
-    lines = run_directory.differences(content["recipe"], dict(recipe))
+    lines = run_directory.differences(later.without(content["recipe"]), later.without(recipe))
     lines = [line for line in lines if not line.startswith(ELSEWHERE)]
     if (before := len(content["state"]["ranks"])) != world:
         lines.append(f"the number of devices is {world}, was {before}")

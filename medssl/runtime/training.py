@@ -9,6 +9,7 @@ import torch
 
 from medssl import ranks
 from medssl.engine import players
+from medssl.engine.schedule import learning_rate
 from medssl.runtime import finite
 from medssl.runtime.init_weights import FRESH, Origin
 from medssl.types import InputError
@@ -47,6 +48,10 @@ class TrainState:
         """Steps of the whole run."""
         return self.recipe.train.steps
 
+    def learning_rates(self) -> dict[str, list[float]]:
+        """Of each player now, one for each of its parameter groups."""
+        return {name: [learning_rate(self.specs[name], self.step, self.steps)] for name in self.optimizers}
+
 
 class Part(NamedTuple):
     """What one forward found; scalars."""
@@ -63,7 +68,7 @@ def step(run: TrainState, module: Any, forward: Callable[[], Part], *, asked: bo
     Raises InputError, on the first rank, for what is not finite; the step is then not made.
     """
     parts = run.recipe.train.accumulate
-    players.set_rates(run.optimizers, run.specs, run.step, run.steps)
+    players.set_rates(run.optimizers, run.learning_rates())
     values: list[Tensor] = []
     samples: list[str] = []
     for number in range(parts):

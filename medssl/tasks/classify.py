@@ -5,7 +5,7 @@ Multi-class (one class a case, softmax and cross-entropy) or multi-label (`a;b`,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -42,14 +42,16 @@ class Classify:
     dense = False
     parts = ("encoder",)
 
-    def __init__(self, *, classes: Sequence[str], multilabel: bool, positive: str | None) -> None:
-        self.classes, self.multilabel = tuple(classes), multilabel
+    def __init__(
+        self, *, classes: Sequence[str], multilabel: bool, positive: str | None, levels: Literal["deepest", "all"]
+    ) -> None:
+        self.classes, self.multilabel, self.levels = tuple(classes), multilabel, levels
         self.positive = positive or (self.classes[-1] if len(self.classes) == 2 and not multilabel else None)
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
         """A `Classifier`; a decoder has no part in it."""
         channels = cast("Sequence[int]", encoder.channels)
-        return Classifier(encoder, ClassificationHead(channels, len(self.classes)))
+        return Classifier(encoder, ClassificationHead(channels, len(self.classes), self.levels))
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
         """The classes of a case as zeros and ones (K,) float32; raises `InputError` where a name is unknown."""
@@ -135,11 +137,18 @@ class Classify:
         return np.array([[row[f"{kind}.{name}"] for name in self.classes] for row in rows], dtype=float)
 
 
-def build(*, classes: list[str] | None = None, multilabel: bool = False, positive: str | None = None) -> Classify:
+def build(
+    *,
+    classes: list[str] | None = None,
+    multilabel: bool = False,
+    positive: str | None = None,
+    levels: Literal["deepest", "all"] = "deepest",
+) -> Classify:
     """Classify whole images.
 
     `classes`: their names, or None for the sorted names in the training labels; until those are read, two stand for
-    them. `positive` is the class whose AUC is reported in a two-class task: by default the last. Raises `InputError`.
+    them. `positive` is the class whose AUC is reported in a two-class task: by default the last. `levels`: those of the
+    encoder that the head sees, the deepest or all, each averaged over the image. Raises `InputError`.
     """
     known = ["", positive or "positive"] if classes is None else classes
     if len(known) < 2 and not (multilabel and known):
@@ -148,7 +157,7 @@ def build(*, classes: list[str] | None = None, multilabel: bool = False, positiv
         )
     if positive is not None and positive not in known:
         raise InputError(f"task.positive '{positive}' is none of the classes {', '.join(known)}")
-    return Classify(classes=known, multilabel=multilabel, positive=positive)
+    return Classify(classes=known, multilabel=multilabel, positive=positive, levels=levels)
 
 
 def labelled(case: Case) -> bool:

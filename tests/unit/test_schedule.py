@@ -72,5 +72,5 @@ def test_each_player_is_clipped_by_its_own_norm():
 def test_rates_are_set_by_player():
     specs = {"main": spec(), "bank": spec(lr=3.0, schedule="constant")}
     both = players.rebuild({name: [torch.nn.Parameter(torch.zeros(1))] for name in specs}, specs, {})
-    players.set_rates(both, specs, 100, 200)
+    players.set_rates(both, {name: [learning_rate(spec, 100, 200)] for name, spec in specs.items()})
     assert players.rates(both) == pytest.approx({"main": 0.015, "bank": 3.0})

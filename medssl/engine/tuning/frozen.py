@@ -1,0 +1,18 @@
+"""The encoder stays as it is, batch-norm statistics too; what sits on it learns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medssl.engine.phases import ENCODER, Phase
+from medssl.engine.tuning import rest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def build(
+    *, groups: Sequence[str], steps: int, optimizer_warmup: int, parts: tuple[str, ...] = (ENCODER,)
+) -> list[Phase]:
+    """One phase in which `parts` rest: `[encoder, decoder]` leaves the head alone to learn. Raises `InputError`."""
+    return [Phase(steps, optimizer_warmup, rest.weights(groups, parts))]

@@ -1,0 +1,28 @@
+"""The finer a level of the encoder, the slower it learns: what is nearest to the image is most general.
+
+Layer-wise decay of the learning rate as in the fine-tuning of BEiT (Bao et al. 2022, appendix) and MAE (He et al.
+2022, appendix A.1), with the encoder's levels as layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medssl.engine.phases import ENCODER, Phase
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def build(*, groups: Sequence[str], steps: int, optimizer_warmup: int, decay: float = 0.75) -> list[Phase]:
+    """Level l of L learns at decay^(L - l) of the rate, the deepest (l = L - 1) at `decay`, other parts at all of it.
+
+    Raises `InputError` for a decay that is not above 0 and up to 1.
+    """
+    if not 0 < decay <= 1:
+        raise InputError(f"tuning.decay={decay} is the share of the rate from a level to the next: give above 0 to 1")
+    levels = [name for name in groups if name.startswith(f"{ENCODER}.")]
+    deepest = max((int(name.split(".")[1]) for name in levels), default=0)
+    weights = {name: decay ** (deepest + 1 - int(name.split(".")[1])) for name in levels}
+    return [Phase(steps, optimizer_warmup, {name: weights.get(name, 1.0) for name in groups})]

@@ -1,0 +1,40 @@
+"""First what sits on the encoder learns alone, up and down; then everything does, up and down again.
+
+nnssl's schedule of this name (MIC-DKFZ/nnssl; Wald et al. 2024, OpenMind), of 150 epochs: 7.5 up and 7.5 down for the
+decoder alone, then 15 up and 120 down for all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medssl.engine.phases import ENCODER, Phase
+from medssl.engine.tuning import rest
+from medssl.times import Time, steps_of
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def build(
+    *,
+    groups: Sequence[str],
+    steps: int,
+    alone: Time = 0.1,
+    warmup: Time = 0.1,
+    parts: tuple[str, ...] = (ENCODER,),
+) -> list[Phase]:
+    """Two phases: `parts` rest for the time `alone`, whose first half is its warm-up; then all learn.
+
+    `warmup` is that of the second phase. Both take the place of the optimizer's. Raises `InputError` for times that
+    leave no step.
+    """
+    first, up = steps_of(alone, steps, "tuning.alone"), steps_of(warmup, steps, "tuning.warmup")
+    if first == 0 or first + max(up, 1) > steps:
+        raise InputError(
+            f"tuning.alone={alone} and tuning.warmup={warmup} are {first} and {up} steps, which a run of {steps} steps "
+            "has no room for: both phases need a step and their warm-up"
+        )
+    resting = rest.weights(groups, parts)
+    return [Phase(first, steps_of(0.5, first), resting), Phase(steps, up, dict.fromkeys(groups, 1.0))]

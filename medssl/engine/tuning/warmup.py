@@ -1,0 +1,23 @@
+"""Everything learns; the rate rises slowly from 0 at first, so that a head not yet trained spoils nothing.
+
+nnssl's schedule of this name (MIC-DKFZ/nnssl; Wald et al. 2024, OpenMind): 15 of 150 epochs up, then poly down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medssl.engine.phases import Phase
+from medssl.times import Time, steps_of
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def build(*, groups: Sequence[str], steps: int, warmup: Time = 0.1) -> list[Phase]:
+    """`warmup`, a time, takes the place of the optimizer's. Raises `InputError` where it is longer than the run."""
+    up = steps_of(warmup, steps, "tuning.warmup")
+    if up > steps:
+        raise InputError(f"tuning.warmup={warmup} is longer than the run of {steps} steps: shorten it, or train longer")
+    return [Phase(steps, up, dict.fromkeys(groups, 1.0))]

@@ -1,0 +1,36 @@
+"""Keys that recipes had not from the start: left at what they then stood for, they change neither hash nor run."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LATER: dict[tuple[str, ...], tuple[Any, ...]] = {  # where `*` is any key: the values that say nothing
+    ("tuning",): (None, {"kind": "full"}),
+    ("optimizers", "*", "nesterov"): (False,),
+    ("task", "levels"): ("deepest",),
+}
+
+
+def without(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without the keys of LATER whose values say nothing.
+
+    >>> without({"tuning": None, "optimizers": {"main": {"lr": 0.1, "nesterov": False}}})
+    {'optimizers': {'main': {'lr': 0.1}}}
+    """
+    found = copy.deepcopy(dict(content))
+    for path, values in LATER.items():
+        _drop(found, path, values)
+    return found
+
+
+def _drop(group: dict[str, Any], path: Sequence[str], values: Sequence[Any]) -> None:
+    first, *rest = path
+    for key in list(group) if first == "*" else [first]:
+        if rest and isinstance(group.get(key), dict):
+            _drop(group[key], rest, values)
+        elif not rest and key in group and group[key] in values:
+            del group[key]
