@@ -13,7 +13,6 @@ from medssl.engine.phases import ENCODER, Group, Phase, merged
 from medssl.models import levels
 from medssl.recipe import in_steps
 from medssl.times import steps_of
-from medssl.types import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,9 +42,6 @@ def task_module(recipe: FinetuneRecipe) -> Any:
 
 def plan(recipe: FinetuneRecipe) -> Plan:
     """What a recipe is made of, its networks tried without weights. Raises `InputError` for what does not fit."""
-    kind = recipe.task["kind"]
-    if kind == "localize":
-        raise InputError("task localize is not built yet: use task.kind=segment or task.kind=classify")
     module = task_module(recipe)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
     augment = kinds.call(patches.build, recipe.augment, "augment", supplied)

@@ -351,7 +351,7 @@ def test_classification_writes_predictions(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": {"kind": "localize"}}, "not built yet"),
+        ({"task": {"kind": "localize"}}, "task.kind=localize does not exist; there are: classify"),
         ({"task": {"pooled": "all"}}, "pooled"),
         ({"task": {"smoth": 1.0}}, "did you mean 'smooth'"),
         ({"augment": {"size": [16, 16]}}, "2 axes"),
