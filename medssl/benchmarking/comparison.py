@@ -7,67 +7,64 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medssl.build import kinds
-from medssl.metrics.statistics import permutation_test, two_level_interval
+from medssl.benchmarking import labels, readers
+from medssl.metrics.statistics import holm, ranking, share_won, sign_flip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    Statistic = Callable[[np.ndarray], float]  # of the indices of test cases
+    from medssl.benchmarking.readers import Line
+    from medssl.recipe import BenchmarkRecipe
 
-Line = dict[str, Any]  # of results.jsonl
-RESAMPLES = 1000
+Runs = dict[int, "Line"]  # by seed
+Entry = dict[str, Any]  # of summary.json
 
 
-def summarise(lines: Sequence[Line], baseline: str | None) -> list[dict[str, Any]]:
+def summarise(lines: Sequence[Line], baseline: str | None, primary: BenchmarkRecipe | None = None) -> list[Entry]:
     """One entry for each task, fraction and init: mean, sd and number of seeds, and the difference to `baseline`.
 
-    Intervals (95%) resample seeds and patients. The difference is paired by seed and case; `p` is a sign-flip test
-    over seeds (with n seeds it cannot be below 2 / 2**n). One seed shows no noise between runs: limits and p are None.
+    Intervals (95%) and `p` are of `medssl.metrics.statistics.mrmc`: seeds and patients both random. The difference is
+    paired by seed and patient. `p_seeds` is an exact sign flip over seeds, `p_seeds_least` the least that so many can
+    give. What the recipe fixed as `primary` has `p_holm`, corrected for all of it, and a rank over tasks; all else is
+    exploratory. One seed shows no noise between runs: limits and p are None.
     """
-    groups: dict[tuple[str, str, str], dict[int, Line]] = defaultdict(dict)
+    groups: dict[tuple[str, str, str], Runs] = defaultdict(dict)
     for line in lines:
         groups[line["task"], line["fraction"], line["init"]][line["seed"]] = line
     table = []
     for (task, fraction, init), runs in groups.items():
         scratch = groups.get((task, fraction, baseline or ""), {})
-        entry = {"task": task, "fraction": fraction, "init": init, **_mean(list(runs.values()))}
+        entry = {"task": task, "fraction": fraction, "init": init, **_mean(runs)}
         table.append(entry | (_difference(runs, scratch) if init != baseline and scratch else {}))
+    curves = {(task, fraction): runs for (task, fraction, init), runs in groups.items() if init == baseline}
+    for entry in table:
+        if "difference" in entry:
+            entry |= labels.saved(groups[entry["task"], entry["fraction"], entry["init"]], curves, entry["task"])
+    if primary is not None and primary.primary is not None:
+        _correct(table, str(primary.primary.fraction), primary.primary.inits)
+        _rank(table, groups, str(primary.primary.fraction))
     return table
 
 
-def text(table: Sequence[dict[str, Any]]) -> str:
-    """The table as lines of text."""
-    lines = []
-    for e in table:
-        spread = f" ± {e['sd']:.4f}" if e["sd"] is not None else ""
-        line = f"{e['task']:12} {e['fraction']:8} {e['init']:16} {e['score']} {e['mean']:.4f}{spread} (n={e['n']})"
-        if "difference" in e:
-            line += f"  to {e['to']} {e['difference']:+.4f} {_limits(e['low'], e['high'])}, p {_shown(e['p'], '.3f')}"
-        lines.append(line)
-        lines += [f"{'':38}beside it: {name} {value:.4f}" for name, value in e["beside"].items()]
-    floors = {(e["task"], e["fraction"]): e["floor"] for e in table if e["floor"] is not None}
-    lines += [
-        f"{task:12} {fraction:8} floor, no image at all: {value:.4f}" for (task, fraction), value in floors.items()
-    ]
-    return "\n".join(lines)
-
-
-def _mean(runs: Sequence[Line]) -> dict[str, Any]:
-    values = np.array([_number(line["value"]) for line in runs])
-    floors = [line["floor"] for line in runs if line["floor"] is not None]
-    low, high = _interval([_resampled(line) for line in runs], runs)
+def _mean(runs: Runs) -> Entry:
+    lines = list(runs.values())
+    scores = np.array([readers.number(line["value"]) for line in lines])
+    floors = [line["floor"] for line in lines if line["floor"] is not None]
+    low, high = float("nan"), float("nan")
+    if len(lines) > 1 and readers.same_cases(lines):
+        _, low, high, *_ = readers.analysed(readers.of_seeds(runs, sorted(runs)))
     return {
-        "score": runs[0]["score"],
-        "mean": float(values.mean()),
-        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-        "n": len(values),
-        "cases": float(np.mean([line["cases"] for line in runs])),
-        "draws": len({line["subset"] for line in runs}),  # of labelled cases
-        "mean_low": low,
-        "mean_high": high,
+        "score": lines[0]["score"],
+        "mean": float(scores.mean()),
+        "sd": float(scores.std(ddof=1)) if len(scores) > 1 else None,
+        "n": len(scores),
+        "cases": float(np.mean([line["cases"] for line in lines])),
+        "draws": len({line["subset"] for line in lines}),  # of labelled cases
+        "patients": len({row["patient"] for row in lines[0]["rows"]}),  # of the test
+        "mean_low": readers.known(low),
+        "mean_high": readers.known(high),
         "floor": float(np.mean(floors)) if floors else None,
-        "beside": _beside(runs),
+        "beside": _beside(lines),
     }
 
 
@@ -77,57 +74,57 @@ def _beside(runs: Sequence[Line]) -> dict[str, float]:
     for first, *others in (line["beside"] for line in runs if line.get("beside")):
         for row in others:
             if row["probe"] == first["probe"] and row["features"] in (first["features"], "pixels"):
-                found[row["network"]].append(_number(row["value"]))
+                found[row["network"]].append(readers.number(row["value"]))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _difference(runs: dict[int, Line], scratch: dict[int, Line]) -> dict[str, Any]:
-    pairs = [(runs[seed], scratch[seed]) for seed in sorted(set(runs) & set(scratch))]
-    both = [line for pair in pairs for line in pair]
-    if not pairs or not _same_cases(both):  # nothing to pair
-        return {}
-    statistics = [_minus(_resampled(a), _resampled(b)) for a, b in pairs]
-    everyone = np.arange(len(both[0]["rows"]))
-    low, high = _interval(statistics, both)
-    by_seed = np.array([_number(a["value"]) - _number(b["value"]) for a, b in pairs])
-    p = permutation_test(by_seed, np.random.default_rng(0)) if len(pairs) > 1 else None
-    difference = float(np.mean([statistic(everyone) for statistic in statistics]))
-    return {"difference": difference, "to": pairs[0][1]["init"], "low": low, "high": high, "p": p}
+def _difference(runs: Runs, scratch: Runs) -> Entry:
+    seeds = sorted(set(runs) & set(scratch))
+    if not seeds or not readers.same_cases([one[seed] for one in (runs, scratch) for seed in seeds]):
+        return {}  # nothing to pair
+    found = readers.analysed(readers.of_seeds(runs, seeds) - readers.of_seeds(scratch, seeds))
+    by_seed = np.array([readers.number(runs[s]["value"]) - readers.number(scratch[s]["value"]) for s in seeds])
+    over_seeds = sign_flip(by_seed)
+    return {
+        "difference": float(by_seed.mean()) if np.isnan(found.estimate) else found.estimate,
+        "to": scratch[seeds[0]]["init"],
+        "low": readers.known(found.low),
+        "high": readers.known(found.high),
+        "p": readers.known(found.p),
+        "p_seeds": over_seeds.p if len(seeds) > 1 else None,
+        "p_seeds_least": over_seeds.least if len(seeds) > 1 else None,
+        "won": share_won(by_seed),
+        "pairs": len(seeds),
+    }
 
 
-def _interval(statistics: Sequence[Statistic], runs: Sequence[Line]) -> tuple[float | None, float | None]:
-    """The limits of the mean of `statistics`, one a seed; none for one seed, or where runs have other test cases."""
-    if len(statistics) < 2 or not _same_cases(runs):
-        return None, None
-    patients = [row["patient"] for row in runs[0]["rows"]]
-    found = two_level_interval(statistics, patients, np.random.default_rng(0), resamples=RESAMPLES)
-    return found.low, found.high
+def _correct(table: Sequence[Entry], fraction: str, inits: Sequence[str] | None) -> None:
+    """Give the differences of the primary family their corrected p; one without a p counts as a member."""
+    family = [
+        e for e in table if e["fraction"] == fraction and "difference" in e and e["init"] in (inits or [e["init"]])
+    ]
+    for entry, p in zip(family, holm([readers.number(entry["p"]) for entry in family]), strict=True):
+        entry |= {"p_holm": readers.known(p), "family": len(family)}
 
 
-def _same_cases(runs: Sequence[Line]) -> bool:
-    ids = [[row["id"] for row in line["rows"]] for line in runs]
-    return bool(ids[0]) and all(one == ids[0] for one in ids)
-
-
-def _resampled(line: Line) -> Statistic:
-    task = kinds.make("task", line["settings"], {"spatial_dims": line["spatial_dims"]})
-    rows = [{name: _number(value) for name, value in row.items()} for row in line["rows"]]
-    statistic: Statistic = task.resampled(rows)
-    return statistic
-
-
-def _minus(a: Statistic, b: Statistic) -> Statistic:
-    return lambda indices: a(indices) - b(indices)
-
-
-def _number(value: Any) -> Any:
-    """JSON's null is NaN."""
-    return float("nan") if value is None else value
-
-
-def _limits(low: float | None, high: float | None) -> str:
-    return "-" if low is None else f"[{_shown(low, '+.4f')}, {_shown(high, '+.4f')}]"
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None or np.isnan(value) else format(value, form)
+def _rank(table: Sequence[Entry], groups: Mapping[tuple[str, str, str], Runs], fraction: str) -> None:
+    """Give the entries of `fraction` the mean rank of their init over the tasks, where every init has the same runs."""
+    tasks = list(dict.fromkeys(entry["task"] for entry in table))
+    inits = list(dict.fromkeys(entry["init"] for entry in table))
+    arrays = []
+    for task in tasks:
+        runs = [groups.get((task, fraction, init), {}) for init in inits]
+        if len({tuple(sorted(one)) for one in runs}) != 1 or not readers.same_cases(
+            [line for one in runs for line in one.values()]
+        ):
+            return
+        arrays.append(np.stack([readers.of_seeds(one, sorted(one)) for one in runs]))
+    try:
+        found = ranking(arrays, np.random.default_rng(0))
+    except ValueError:  # a score is missing for some runs alone
+        return
+    for number, init in enumerate(inits):
+        own = {"rank": found.mean, "rank_low": found.low, "rank_high": found.high, "rank_first": found.first}
+        for entry in table:
+            if (entry["init"], entry["fraction"]) == (init, fraction):
+                entry |= {key: float(value[number]) for key, value in own.items()} | {"ranked_tasks": len(tasks)}

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from medssl import report
-from medssl.benchmarking import fingerprint, grid
-from medssl.benchmarking.comparison import summarise, text
+from medssl.benchmarking import fingerprint, grid, text
+from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.build import finetune_setup
 from medssl.engine import log
 from medssl.finetuning.evaluate import plain
 from medssl.finetuning.loop import tune
 from medssl.messages import say
+from medssl.report.verdict import verdict
 from medssl.runtime import cases, run_directory
 from medssl.types import InputError
 
@@ -71,9 +72,10 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         if job.cell not in done:
             say(f"[{number} of {len(jobs)}] {job.cell.name}")
             done[job.cell] = _run(job, options, out)
-    table = summarise([done[cell] for cell in cells], grid.baseline(recipe))
+    table = summarise([done[cell] for cell in cells], grid.baseline(recipe), recipe)
     (out / SUMMARY).write_text(json.dumps(plain(table), indent=1) + "\n")
-    say(text(table))
+    say(verdict(table))
+    say(text.table(table))
     say(str(report.build([out], out / "report.html", pictures=options.pictures)))
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from medssl.tasks.task import Row, Task
 
 RESAMPLES = 2000
+FEW = 30  # test patients
+FEW_SAID = f"under {FEW} test patients: the interval of a skewed score is too narrow, and no ranking can come from it"
 
 
 @torch.no_grad()
@@ -69,6 +71,7 @@ def table(task: Task, found: Sequence[Row], seed: int) -> dict[str, Any]:
         "patients": len(set(patients)),
         task.score: interval.estimate,
         "interval": _interval(interval.low, interval.high),
+        "caution": FEW_SAID if len(set(patients)) < FEW else None,
         "summary": task.summary(plain),
         "rows": list(found),
     }
@@ -97,6 +100,7 @@ def sentences(results: dict[str, Any]) -> list[str]:
     low, high = test["interval"]["low"], test["interval"]["high"]
     limits = f", 95% interval over patients {low:.4f} to {high:.4f}" if low is not None else ""
     lines.append(f"test {name} {_shown(test[name])} on {test['cases']} cases of {test['patients']} patients{limits}")
+    lines += [test["caution"]] if test["caution"] else []
     lines += [f"  {key} {_shown(value)}" for key, value in test["summary"].items() if key != name]
     if results["floor"] is not None:
         lines.append(f"floor: {name} {_shown(results['floor'][name])} by the mean training label, with no image at all")

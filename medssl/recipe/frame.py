@@ -158,6 +158,13 @@ class FinetuneRecipe(Recipe):
         return content
 
 
+class Primary(Group):
+    """The comparisons to plain scratch that a benchmark is run for, fixed before any test: corrected by Holm."""
+
+    fraction: str | float
+    inits: Annotated[list[str], Field(min_length=1)] | None = None  # None: all but scratch
+
+
 class BenchmarkRecipe(Group):
     """The grid of a benchmark: inits x tasks x fractions x seeds."""
 
@@ -165,6 +172,16 @@ class BenchmarkRecipe(Group):
     tasks: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     fractions: Annotated[list[str | float], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    primary: Primary | None = None
+
+    @model_validator(mode="after")
+    def _primary_is_run(self) -> Self:
+        if self.primary is not None and str(self.primary.fraction) not in map(str, self.fractions):
+            raise ValueError(f"primary.fraction {self.primary.fraction} is none of the fractions {self.fractions}")
+        unknown = set(self.primary.inits or []) - set(self.inits) if self.primary is not None else set()
+        if unknown:
+            raise ValueError(f"primary.inits has {sorted(unknown)}, which inits does not have")
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain dictionaries."""

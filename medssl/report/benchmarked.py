@@ -11,7 +11,7 @@ import numpy as np
 from medssl.report.parts import Picture, Table, encoded, limits, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from matplotlib.axes import Axes
 
@@ -21,15 +21,17 @@ SCRATCH, FLOOR = "#6b7785", "#a9b4bf"
 DODGE = 0.08  # between inits at one amount of labels, of the distance between amounts
 RUNS = ("task", "init", "fraction", "seed", "score", "value", "validation", "cases", "floor", "overlap", "seconds")
 HELD = (
-    "n: seeds. draws: different sets of labelled cases among them. Intervals are 95% bootstraps over seeds and test "
-    "patients together. A seed sets the course of a run and, where draws is above 1, whose labels it has; so an "
-    "interval holds the noise of runs, of the draw of labels, and of the choice of test patients. It does not hold "
-    "another split into training and test, nor another pretraining, unless the init has one for each seed. One "
-    "seed has no interval (-). "
+    "n: seeds. draws: different sets of labelled cases among them. Intervals are 95% and take both seeds and test "
+    "patients as drawn at random (multi-reader multi-case analysis, seeds as readers). A seed sets the course of a run "
+    "and, where draws is above 1, whose labels it has; so an interval holds the noise of runs, of the draw of labels, "
+    "and of the choice of test patients. It does not hold another split into training and test, nor another "
+    "pretraining, unless the init has one for each seed. One seed has no interval (-). "
 )
 PAIRED = (
-    "Differences are paired by seed and test case; p is a sign-flip test over seeds, which n seeds cannot bring below "
-    "2 / 2^n."
+    "Differences are paired by seed and test patient, and so is their p. Holm: p corrected for the primary comparisons "
+    "of the recipe; all others are exploratory. Over seeds: an exact sign flip, with the least p that n seeds can "
+    "give, 2 / 2^n. Won: share of the seeds. Labels of scratch: how many it needs to score as well, with 95% limits. "
+    "Rank: mean over tasks, 95% limits, and how often it is the best."
 )
 CAPTION = (
     "Mean over seeds; bars: 95% interval over seeds and test patients. Inits whose bars overlap may still differ: the "
@@ -63,10 +65,12 @@ def _table(task: str, entries: Sequence[Entry]) -> Table:
     to = next((entry["to"] for entry in entries if "to" in entry), None)
     head = ["labels", "cases", "init", entries[0]["score"], "sd", "95% interval", "n", "draws"]
     head += [f"difference to {to}", "95% interval", "p"] if to else []
+    more = [name for name, shown in MORE.items() if any(shown(entry) for entry in entries)]
+    head += more
     rows = []
     for fraction in fractions(entries):
         here = [entry for entry in entries if entry["fraction"] == fraction]
-        rows += [_row(entry, difference=to is not None) for entry in here]
+        rows += [_row(entry, difference=to is not None) + [MORE[name](entry) for name in more] for entry in here]
         beside: dict[str, float] = next((entry["beside"] for entry in here if entry.get("beside")), {})
         rows += [[fraction, "", name, number(value, ".4f"), *[""] * (len(head) - 4)] for name, value in beside.items()]
         floor = next((entry["floor"] for entry in here if entry.get("floor") is not None), None)
@@ -85,6 +89,37 @@ def _row(entry: Entry, *, difference: bool) -> list[str]:
     elif difference:
         row += ["", "", ""]
     return row
+
+
+def _holm(entry: Entry) -> str:
+    return number(entry.get("p_holm"), ".3f") if entry.get("family") else ""
+
+
+def _over_seeds(entry: Entry) -> str:
+    p = entry.get("p_seeds")
+    return "" if p is None else f"{p:.3f} (least {entry['p_seeds_least']:.3f})"
+
+
+def _labels(entry: Entry) -> str:
+    if "labels_reached" not in entry:
+        return ""
+    limits = f" ({entry['labels_low']} to {entry['labels_high']})" if "labels_low" in entry else ""
+    return f"{entry['labels_reached']}{limits}"
+
+
+def _rank(entry: Entry) -> str:
+    if "rank" not in entry:
+        return ""
+    return f"{entry['rank']:.2f} ({entry['rank_low']:.2f} to {entry['rank_high']:.2f}), first {entry['rank_first']:.0%}"
+
+
+MORE: dict[str, Callable[[Entry], str]] = {  # columns that only some benchmarks can fill
+    "p, Holm": _holm,
+    "p over seeds": _over_seeds,
+    "won": lambda entry: f"{entry['won']:.0%}" if entry.get("p_seeds") is not None else "",
+    "labels of scratch": _labels,
+    "mean rank": _rank,
+}
 
 
 def fractions(entries: Iterable[Entry]) -> list[str]:

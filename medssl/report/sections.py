@@ -10,6 +10,7 @@ import yaml
 from medssl.report import benchmarked
 from medssl.report.curves import curves, names
 from medssl.report.parts import Picture, Table, encoded, limits, number
+from medssl.report.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ PATH = re.compile(r"[/\\]|\.(yaml|yml|json|csv|pt|safetensors)$")
 def section(run: Run, *, pictures: bool) -> dict[str, Any]:
     """What the page says about one run."""
     warnings: list[str] = []
-    shown = benchmarked.figures(run.summary) + _pictures(run, pictures, warnings)
+    shown = _pictures(run, pictures, warnings)
     for title, prefixes in (("Loss curves", ["loss."]), ("Measures", ["metric."]), ("Learning rates", ["lr."])):
         png = curves(run.metrics, prefixes)
         if png is not None:
@@ -50,6 +51,8 @@ def section(run: Run, *, pictures: bool) -> dict[str, Any]:
     return {
         "name": run.path.name,
         "verb": run.verb,
+        "verdict": verdict(run.summary) if run.summary else "",
+        "first": benchmarked.figures(run.summary),
         "tables": benchmarked.tables(run.summary) + [table for table in said if table],
         "figures": shown,
         "folded": benchmarked.runs(run.cells),

@@ -9,15 +9,16 @@ import pytest
 import yaml
 from finetuning import SEGMENT, options
 
-from medssl.benchmarking import fingerprint, grid
+from medssl.benchmarking import fingerprint, grid, text
 from medssl.benchmarking import loop as benchmark_loop
-from medssl.benchmarking.comparison import summarise, text
+from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.benchmarking.loop import benchmark
 from medssl.data.cache import Cache
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import log
 from medssl.recipe import BenchmarkRecipe, validate
+from medssl.report.verdict import verdict
 from medssl.types import InputError
 
 ROWS = {"settings": {"kind": "segment", "classes": ["lesion"]}, "spatial_dims": 3, "score": "dice", "floor": None}
@@ -51,13 +52,94 @@ def test_a_known_difference_is_found_with_its_limits():
     assert "difference" not in scratch
     assert better["difference"] == pytest.approx(0.02, abs=0.003)
     assert 0.015 < better["low"] < better["difference"] < better["high"] < 0.025
-    assert better["p"] == pytest.approx(2 / 2**6)
+    assert better["p_seeds"] == better["p_seeds_least"] == pytest.approx(2 / 2**6)
+    assert better["p"] < 0.001
+    assert (better["won"], better["patients"]) == (1.0, 30)
     assert better["n"] == 6
     assert better["sd"] == pytest.approx(np.std([x["value"] for x in lines[1::2]], ddof=1))
-    assert "to scratch +0.0" in text([better])
+    assert "to scratch +0.0" in text.table([better])
     assert better["mean_low"] < better["mean"] < better["mean_high"]
     assert better["high"] - better["low"] < better["mean_high"] - better["mean_low"], "what both share cancels"
     assert (better["cases"], better["draws"], better["to"]) == (4, 6, "scratch")
+
+
+def patients_of(init, seed, scores, fraction="n4", cases=4, task="t"):
+    return line(init, seed, scores) | {"fraction": fraction, "cases": cases, "task": task}
+
+
+def test_interval_and_p_are_those_of_the_reader_study():
+    """localization.md, case MR1: differences of three seeds in four patients."""
+    d = np.array([[0.02, 0.05, -0.01, 0.04], [0.01, 0.03, 0.0, 0.06], [0.04, 0.05, 0.01, 0.08]])
+    lines = [line("scratch", seed, [0.5] * 4) for seed in range(3)]
+    lines += [line("pre", seed, 0.5 + d[seed]) for seed in range(3)]
+    (pre,) = [entry for entry in summarise(lines, "scratch") if entry["init"] == "pre"]
+    assert pre["difference"] == pytest.approx(0.031667, abs=1e-6)
+    assert (pre["low"], pre["high"], pre["p"]) == pytest.approx((0.002922, 0.060412, 0.031645), abs=1e-6)
+
+
+def test_holm_is_over_the_primary_family_alone():
+    """Two tasks at the primary amount of labels; the third comparison is exploratory."""
+    rng, lines = np.random.default_rng(1), []
+    for task, fraction, gain in (("a", "0.1", 0.03), ("b", "0.1", 0.02), ("a", "1.0", 0.03)):
+        for seed in range(8):
+            base = rng.uniform(0.5, 0.9, 30)
+            cases = 10 if fraction == "1.0" else 1
+            lines.append(patients_of("scratch", seed, base, fraction, cases, task))
+            lines.append(patients_of("pre", seed, base + gain + rng.normal(0, 0.08, 30), fraction, cases, task))
+    asked = validate(
+        BenchmarkRecipe,
+        {
+            "inits": {"scratch": "scratch", "pre": "run"},
+            "tasks": {"a": {}, "b": {}},
+            "fractions": [0.1, 1.0],
+            "seeds": [0],
+            "primary": {"fraction": 0.1},
+        },
+        "benchmark",
+    )
+    table = summarise(lines, "scratch", asked)
+    a, b, other = (entry for entry in table if entry["init"] == "pre")
+    low, high = sorted([a, b], key=lambda entry: entry["p"])
+    assert low["p_holm"] == pytest.approx(min(1, 2 * low["p"]))
+    assert high["p_holm"] == pytest.approx(min(1, max(2 * low["p"], high["p"])))
+    assert "p_holm" not in other
+    ranks = {entry["init"]: entry for entry in table if entry["fraction"] == "0.1"}
+    assert (ranks["pre"]["rank"], ranks["scratch"]["rank"], ranks["pre"]["ranked_tasks"]) == (1.0, 2.0, 2)
+    assert ranks["pre"]["rank_first"] + ranks["scratch"]["rank_first"] == pytest.approx(1)
+    said = verdict(table)
+    assert said.startswith("Of 2 primary comparisons to scratch (labels: 0.1), ")
+    assert f"pre on a {a['difference']:+.4f} dice" in said
+    assert f"p {a['p_holm']:.3f}" in said
+
+
+def test_without_a_primary_family_all_is_exploratory_and_few_patients_are_said():
+    lines = [
+        line(init, seed, [0.5, 0.6 + shift]) for seed in range(2) for init, shift in (("scratch", 0), ("pre", 0.1))
+    ]
+    said = verdict(summarise(lines, "scratch"))
+    assert "every difference is exploratory: pre on t +0.0500 dice" in said
+    assert "t has 2 test patients only" in said
+    assert "Nothing was compared" in verdict(summarise(lines[::2], "scratch"))
+
+
+def test_labels_saved_are_read_off_the_scratch_curve():
+    """localization.md, case LS1: .74 with 8 labels is what scratch reaches with 12.7."""
+    lines = []
+    for seed in range(2):
+        for cases, score in ((4, 0.60), (8, 0.70), (16, 0.76), (32, 0.80)):
+            lines.append(patients_of("scratch", seed, [score, score], f"n{cases}", cases))
+        lines.append(patients_of("pre", seed, [0.74, 0.74], "n8", 8))
+        lines.append(patients_of("best", seed, [0.82, 0.82], "n8", 8))
+    found = {entry["init"]: entry for entry in summarise(lines, "scratch") if entry["init"] != "scratch"}
+    assert found["pre"]["labels_reached"] == found["pre"]["labels_low"] == found["pre"]["labels_high"] == "12.7"
+    assert found["best"]["labels_reached"] == "> 32"
+
+
+def test_a_primary_family_is_of_what_is_run():
+    for primary, message in (({"fraction": 0.3}, "none of the fractions"), ({"fraction": 1, "inits": ["x"]}, "'x'")):
+        content = {"inits": {"scratch": "scratch"}, "tasks": {"a": {}}, "fractions": [1], "seeds": [0]}
+        with pytest.raises(InputError, match=message):
+            validate(BenchmarkRecipe, content | {"primary": primary}, "benchmark")
 
 
 def test_run_noise_widens_the_interval():
@@ -90,7 +172,7 @@ def test_one_seed_has_no_interval_and_no_p():
     (better,) = [entry for entry in table if entry["init"] == "better"]
     assert better["difference"] == pytest.approx(0.1)
     assert [better[key] for key in ("sd", "low", "high", "p", "mean_low", "mean_high")] == [None] * 6
-    assert text(table).splitlines()[1].endswith("better           dice 0.7000 (n=1)  to scratch +0.1000 -, p -")
+    assert text.table(table).splitlines()[1].endswith("better           dice 0.7000 (n=1)  to scratch +0.1000 -, p -")
 
 
 def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):

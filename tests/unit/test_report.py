@@ -164,7 +164,17 @@ def test_a_benchmark_shows_its_differences_first_and_its_runs_last(tmp_path):
         ["1.0", "9", "pre", "0.5500", "0.0100", "0.4500 to 0.7500", "3", "3", "+0.0500", "-0.0100 to +0.1100", "0.250"],
     ]
     assert rows[6:] == [["task", "init", "seed", "value"], *(["ct", "pre", str(seed), "0.5000"] for seed in range(3))]
-    order = [page.index(word) for word in ("Scores: ct", "draw of labels", "Label efficiency: ct", "<img", "Every run")]
+    order = [
+        page.index(word)
+        for word in (
+            "every difference is exploratory",
+            "Label efficiency: ct",
+            "<img",
+            "Scores: ct",
+            "draw of labels",
+            "Every run",
+        )
+    ]
     assert order == sorted(order)
     assert re.search(r"<details><summary>Every run \(3\)</summary>.*0\.5.*</details>", page, re.S)
 

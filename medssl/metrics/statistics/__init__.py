@@ -9,12 +9,11 @@ from medssl.metrics.statistics.bootstrap import (
     expanded_interval,
     grouped_interval,
     patient_weights,
-    two_level_interval,
 )
 from medssl.metrics.statistics.label_efficiency import LabelsSaved, labels_reaching, labels_saved, labels_saved_interval
 from medssl.metrics.statistics.mrmc import MRMC, jackknife, mrmc, patient_means, pseudo_values
 from medssl.metrics.statistics.ranking import Ranking, mean_ranks, ranking
-from medssl.metrics.statistics.signflip import SignFlip, holm, permutation_test, share_won, sign_flip
+from medssl.metrics.statistics.signflip import SignFlip, holm, share_won, sign_flip
 
 __all__ = [
     "MRMC",
@@ -33,10 +32,8 @@ __all__ = [
     "mrmc",
     "patient_means",
     "patient_weights",
-    "permutation_test",
     "pseudo_values",
     "ranking",
     "share_won",
     "sign_flip",
-    "two_level_interval",
 ]

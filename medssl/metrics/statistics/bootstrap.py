@@ -1,4 +1,4 @@
-"""Bootstrap intervals over patients, for one network on one test set, and over seeds and patients together.
+"""Bootstrap intervals over patients, for one network on one test set.
 
 The plain percentile interval is too narrow for few patients: it lacks the factor sqrt(n / (n-1)) and takes the normal
 for the t distribution. The expanded percentile interval (Hesterberg 2015, The American Statistician 69(4), section 4.3)
@@ -8,7 +8,6 @@ values are skewed (Dice with missed lesions).
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -70,32 +69,6 @@ def patient_weights(patients: int, resamples: int, rng: np.random.Generator) -> 
     A score that is a ratio of sums over patients (sensitivity, FROC) needs no more than these.
     """
     return rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples).astype(float)
-
-
-def two_level_interval(
-    statistics: Sequence[Callable[[np.ndarray], float]],
-    groups: Sequence[Any],
-    rng: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Percentile bootstrap of the mean over seeds of `statistics[seed](indices)`: seeds and patients are resampled.
-
-    It covers .83 to .98 where it says .95, depending on what varies (docs/metrics.md; `mrmc` holds its level): for
-    statistics without pseudo-values, never for a verdict. With one seed only the patients are resampled.
-    """
-    cases, seeds = members(groups), len(statistics)
-    full = np.array([statistic(np.arange(len(groups))) for statistic in statistics], dtype=float)
-    known = full[~np.isnan(full)]
-    values = []
-    for _ in range(resamples):
-        drawn_cases = np.concatenate([cases[i] for i in rng.integers(len(cases), size=len(cases))])
-        drawn = Counter(rng.integers(seeds, size=seeds).tolist())
-        found = np.array([statistics[seed](drawn_cases) for seed in drawn])
-        values.append(float(np.average(found, weights=list(drawn.values()))))
-    estimate = float(known.mean()) if known.size else float("nan")
-    return Interval(estimate, *_percentiles(np.asarray(values), 0.5 * (1 - level)))
 
 
 def _percentiles(values: np.ndarray, tail: float) -> tuple[float, float]:

@@ -62,11 +62,6 @@ def _reached(signs: np.ndarray, difference: np.ndarray) -> int:
     return int((np.abs(signs @ difference) >= observed - margin).sum())
 
 
-def permutation_test(difference_N: np.ndarray, rng: np.random.Generator, *, resamples: int = 10_000) -> float:
-    """The p of `sign_flip`; all flips where they are at most `resamples`."""
-    return sign_flip(difference_N, rng, flips=resamples, exact=int(np.log2(resamples))).p
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p values for the size of their family (Holm 1979).
 
