@@ -18,7 +18,7 @@ from medssl import patches
 from medssl.data.cache import Cache
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint, log
-from medssl.finetuning import loop
+from medssl.finetuning import evaluate, loop
 from medssl.finetuning.loop import tune
 from medssl.patches import CaseCache, PatchDataset, part_window, patch_window
 from medssl.runtime import init_weights
@@ -334,6 +334,19 @@ def test_leaks_are_said():
     assert leaks({"train": ["a"], "val": [], "test": ["b", "c"]}, fake) == [
         "1 of 2 test patients are also in train: split by patient"
     ]
+
+
+def test_intervals_resample_patients():
+    """Cases of one patient are no independent evidence: the same five times over, they tell no more than once."""
+    task = segment.build(spatial_dims=2, classes=2)
+    once = [{"id": str(i), "patient": f"p{i}", "dice": value} for i, value in enumerate((0.1, 0.4, 0.6, 0.9))]
+    often = [{**row, "id": f"{row['id']}.{i}"} for row in once for i in range(5)]
+    alone = [{**row, "patient": "p"} for row in once]
+    five, one, none = (evaluate.table(task, rows, 0) for rows in (often, once, alone))
+    for end in ("low", "high"):
+        assert five["interval"][end] == pytest.approx(one["interval"][end])
+        assert np.isnan(none["interval"][end]), "one patient shows no spread between patients"
+    assert [found["patients"] for found in (five, one, none)] == [4, 4, 1]
 
 
 def test_classification_writes_predictions(tmp_path):
