@@ -48,9 +48,9 @@ def plan(recipe: FinetuneRecipe) -> Plan:
     with compatibility.without_weights():
         net = parts.encoder(recipe)
         compatibility.sizes(net, [augment.size], "augment.size")
-        if recipe.decoder is not None:
-            parts.decoder(recipe, net)
-        model = network(recipe, kinds.make("task", recipe.task, supplied))
+        on_top = parts.decoder(recipe, net) if recipe.decoder is not None else None
+        task: Task = kinds.make("task", recipe.task, supplied)
+        model = task.model(net, on_top if task.dense else None)
         compatibility.forward(model, recipe.channels, augment.size)
     return Plan(module, augment, model)
 

@@ -29,6 +29,7 @@ __all__ = [
     "encoder",
     "kinds",
     "optimizers",
+    "pretext",
     "pretrain_parts",
     "resolve",
     "resolved",
@@ -49,11 +50,16 @@ SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set 
 
 
 class Parts(NamedTuple):
-    """What a pretraining is made of."""
+    """What a pretraining is made of: all that its recipe says, worked out once."""
 
-    pretext: Pretext
+    recipe: PretrainRecipe  # with times in epochs as steps, if `samples` is known
+    resolved: dict[str, Any]  # the recipe as it was given, with every default filled
+    samples: int | None  # training samples; None: not known
+    pretext: Pretext  # from `validate` with shapes and no numbers
     views: ViewMaker
+    policy: CropPolicy
     weights: dict[str, Weight]  # by loss
+    specs: dict[str, OptimizerSpec]  # by player
 
 
 def encoder(recipe: Recipe) -> Any:
@@ -99,43 +105,45 @@ def optimizers(recipe: Recipe) -> dict[str, OptimizerSpec]:
 
 
 def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
-    """Say what is wrong with a recipe, as `pretrain_parts` does, before any data is read and without making weights.
+    """Work out a recipe for `samples` training samples (None: not known yet) on `world` devices.
 
-    The parts it returns have shapes and no numbers.
+    It reads no data and makes no weights: the networks of what it returns have shapes and no numbers (see `pretext`).
+    Raises `InputError` for whatever cannot work, saying what to change.
     """
-    recipe = in_steps(recipe, samples)
+    timed = in_steps(recipe, samples)
+    _check_groups(timed)
+    compatibility.batch(timed, world)
+    content, maker = resolved(recipe), views(timed)
     with compatibility.without_weights():
-        parts = pretrain_parts(recipe, samples=samples, world=world)
-        pretext, sizes = parts.pretext, parts.views.sizes
-        channels: Any = pretext.encoder.channels
-        for size in set(sizes):
-            compatibility.forward(pretext.encoder, recipe.channels, size)
-        if pretext.restore is not None:
-            compatibility.forward(pretext, recipe.channels, sizes[0], pretext.reconstruct)
-    crop(recipe, 1, views=len(sizes), levels=len(channels))
-    return parts
+        net = encoder(timed)
+        compatibility.sizes(net, maker.sizes, "view size")
+        made = _pretext(timed, net, samples)
+        for size in set(maker.sizes):
+            compatibility.forward(net, timed.channels, size)
+        if made.restore is not None:
+            compatibility.forward(made, timed.channels, maker.sizes[0], made.reconstruct)
+    if made.adversary is not None:
+        made.adversary.discriminator.check(maker.sizes[0])
+    compatibility.mask(timed, made, maker)
+    made.check_views(content["views"]["count"])
+    compatibility.batch_norm(made, timed, world)
+    made.activate(made.names())
+    compatibility.optimizers(timed, made.players())
+    policy = crop(timed, samples or 1, views=len(maker.sizes), levels=len(net.channels))
+    return Parts(timed, content, samples, made, maker, policy, weights(timed), optimizers(timed))
+
+
+def pretext(parts: Parts) -> Pretext:
+    """The networks of a recipe that was validated, their weights drawn from torch's global generator."""
+    made = _pretext(parts.recipe, encoder(parts.recipe), parts.samples)
+    made.activate(made.names())
+    return made
 
 
 def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
-    """Check a recipe and build its networks for `samples` training samples (None: not known yet) on `world` ranks.
-
-    Raises `InputError` for whatever cannot work, saying what to change.
-    """
-    recipe = in_steps(recipe, samples)
-    _check_groups(recipe)
-    compatibility.batch(recipe, world)
-    net = encoder(recipe)
-    maker = views(recipe)
-    compatibility.sizes(net, maker.sizes, "view size")
-    pretext = _pretext(recipe, net, samples)
-    if pretext.adversary is not None:
-        pretext.adversary.discriminator.check(maker.sizes[0])
-    compatibility.mask(recipe, pretext, maker)
-    pretext.check_views(resolved(recipe)["views"]["count"])
-    compatibility.batch_norm(pretext, recipe, world)
-    pretext.activate(pretext.names())
-    compatibility.optimizers(recipe, pretext.players())
-    return Parts(pretext, maker, weights(recipe))
+    """The parts of a recipe as `validate` works them out, with weights."""
+    parts = validate(recipe, samples=samples, world=world)
+    return parts._replace(pretext=pretext(parts))
 
 
 def resolved(recipe: PretrainRecipe) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from medssl.messages import progress, say
 from medssl.pretraining import pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.probing import online
-from medssl.recipe import in_steps
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.times import steps_of
 from medssl.types import Interrupted
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
 
+    from medssl.build.parts import Parts
     from medssl.recipe import Options, PretrainRecipe
     from medssl.views import Batch
 
@@ -56,10 +56,10 @@ def pretrain(recipe: PretrainRecipe, options: Options) -> None:
 
 def _dry_run(recipe: PretrainRecipe, options: Options) -> None:
     """Check a recipe, with the number of its samples if it names data. Raises InputError."""
-    data, world = recipe.data, options.devices * options.num_nodes
-    build.validate(recipe, world=world)
-    if any(source is not None for source in (data.cache, data.manifest, data.phantom)):
-        build.validate(recipe, world=world, samples=cases.expected(data, Path(options.out or "")))
+    data = recipe.data
+    named = any(source is not None for source in (data.cache, data.manifest, data.phantom))
+    samples = cases.expected(data, Path(options.out or "")) if named else None
+    build.validate(recipe, samples=samples, world=options.devices * options.num_nodes)
     cases.check_given(recipe)
     say("the recipe fits together; nothing was run")
 
@@ -67,22 +67,22 @@ def _dry_run(recipe: PretrainRecipe, options: Options) -> None:
 def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> PretrainState:
     """Pretrain on all training samples; or on the first `few`, which then show the same views at every step."""
     fabric = launch.fabric(options, recipe.train.precision)
-    build.validate(recipe, world=fabric.world_size)
     out = run_directory.path(options)
-    parts = build.validate(recipe, world=fabric.world_size, samples=(samples := cases.expected(recipe.data, out)))
     content = resume.last(out, "pretrain") if options.resume else None
     if content is not None:
         recipe, content = _as_begun(recipe, content)
-        resume.check_recipe(content, build.resolved(recipe), fabric.world_size)
-    elif few is None and recipe.data.manifest is None and samples and options.init in (None, init_weights.SCRATCH):
+    parts = build.validate(recipe, samples=cases.expected(recipe.data, out), world=fabric.world_size)
+    if content is not None:
+        resume.check_recipe(content, parts.resolved, fabric.world_size)
+    elif not few and recipe.data.manifest is None and parts.samples and options.init in (None, init_weights.SCRATCH):
         # Of a manifest only a bound is known yet, and `negatives: auto` goes by the number itself: `_begin` asks again.
-        stages.check(recipe, parts.weights, parts.pretext)
+        stages.check(parts.recipe, parts.weights, parts.pretext)
     if fabric.is_global_zero:
         run_directory.claim(options)
-        cases.provide(recipe.data, out, build.resolved(recipe)["views"]["preset"])
+        cases.provide(recipe.data, out, parts.resolved["views"]["preset"])
     launch.start(fabric)
     fabric.barrier()
-    run = _open(recipe, fabric, out, few, continued=content is not None)
+    run = _open(recipe, parts, fabric, out, few, continued=content is not None)
     if options.probe is not None and few is None and fabric.is_global_zero:
         run.probe = online.prepare(options.probe, options.probe_every, run.steps, run.maker.sizes, recipe.channels)
     if content is None:
@@ -104,29 +104,32 @@ def _as_begun(recipe: PretrainRecipe, content: dict[str, Any]) -> tuple[Pretrain
     return recipe.model_copy(update={"views": {**recipe.views, "corrupt_for": "all"}}), content
 
 
-def _open(recipe: PretrainRecipe, fabric: Fabric, out: Path, few: int | None, *, continued: bool) -> PretrainState:
+def _open(
+    recipe: PretrainRecipe, parts: Parts, fabric: Fabric, out: Path, few: int | None, *, continued: bool
+) -> PretrainState:
     cache = cases.open_cache(recipe, out, continued=continued)
     ids = cases.training_ids(cache, recipe.data)
+    if len(ids) != parts.samples:  # a manifest gave a bound only
+        parts = build.validate(recipe, samples=len(ids), world=fabric.world_size)
     torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
-    parts = build.pretrain_parts(recipe, samples=len(ids), world=fabric.world_size)
+    pretext = build.pretext(parts)
     torch.manual_seed(recipe.seed + ranks.rank())
-    fabric.to_device(parts.pretext.double() if recipe.train.precision == "64" else parts.pretext)
-    timed = in_steps(recipe, len(ids))
+    fabric.to_device(pretext.double() if recipe.train.precision == "64" else pretext)
     return PretrainState(
-        recipe=timed,
-        resolved=build.resolved(recipe),
+        recipe=parts.recipe,
+        resolved=parts.resolved,
         out=out,
         fabric=fabric,
         cache=cache,
         ids=ids[:few],
         fixed=few is not None,
-        pretext=parts.pretext.train(),
+        pretext=pretext.train(),
         maker=parts.views,
-        policy=build.crop(recipe, len(ids[:few])),
+        policy=parts.policy if few is None else build.crop(recipe, len(ids[:few])),
         weights=parts.weights,
-        specs=build.optimizers(timed),
-        delays=stages.delays(recipe, parts.pretext),
-        watches=stages.watches(recipe),
+        specs=parts.specs,
+        delays=stages.delays(parts.recipe, pretext),
+        watches=stages.watches(parts.resolved),
         log=TrainLog(out if fabric.is_global_zero else None),
     )
 

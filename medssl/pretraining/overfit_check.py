@@ -61,8 +61,8 @@ def check(recipe: PretrainRecipe, options: Options, train: Callable[..., Pretrai
 
 def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
     """The recipe for a few samples and steps: all losses from step 0 at full weight, one batch of all samples."""
-    method = parts.validate(recipe).pretext.method  # and what shortening would hide: a loss that starts after the run
-    resolved = parts.resolved(recipe)
+    whole = parts.validate(recipe)  # also for what shortening would hide: a loss that starts after the run
+    method, resolved = whole.pretext.method, whole.resolved
     now = {
         group: {**settings, "start": 0, "warmup": 0, "end": None}
         for group in ("method", "restore", "adversary")

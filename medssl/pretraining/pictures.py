@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medssl import view_dataset
-from medssl.build import parts
 from medssl.crop.heat import heat_map
 from medssl.models.mode import evaluating
 from medssl.pretraining.crop_refresh import FullVolumes
 from medssl.report import figures, restored
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from medssl.pretraining.state import PretrainState
-    from medssl.recipe import PretrainRecipe
     from medssl.types import CropPolicy
     from medssl.view_dataset import ViewsDataset
+    from medssl.views import ViewMaker
 
 SHOWN, JUDGED = 3, 16  # samples in the pictures; samples in the errors
 
@@ -39,7 +40,7 @@ def draw(run: PretrainState) -> None:
             epoch=epoch,
             heat=_heat(run, numbers),
             title="views and crops",
-            about=described(run.recipe, run.policy),
+            about=described(run.resolved, run.maker, run.policy),
         )
         sheet.savefig(folder / "views.png", dpi=110)
         if run.pretext.restore is not None:
@@ -65,17 +66,16 @@ def _restored(run: PretrainState, data: ViewsDataset, epoch: int, number: int) -
     return restored.Restored(run.ids[number], view.seen, made, view.target, view.mask)
 
 
-def described(recipe: PretrainRecipe, policy: CropPolicy) -> str:
-    """How the views are made, in one line."""
-    made = parts.resolved(recipe)["views"]
-    crop = f"{recipe.crop['kind']} crop"
+def described(resolved: Mapping[str, Any], maker: ViewMaker, policy: CropPolicy) -> str:
+    """How the views of a resolved recipe are made, in one line."""
+    made, seed = resolved["views"], resolved["seed"]
+    crop = f"{resolved['crop']['kind']} crop"
     if policy.level is not None and policy.box(0) is None:
         crop += " before its first refresh (init=RUN shows its boxes)"
     order = ", published order" if made["faithful"] else ""
-    maker = parts.views(recipe)
     corruption = _corruption(made["corrupt"] if maker.preset.corrupt else None)
     alone = " for restoration alone" if maker.apart else ""
-    return f"views for {made['preset']}, corrupted by {corruption}{alone}, {crop}, seed {recipe.seed}{order}"
+    return f"views for {made['preset']}, corrupted by {corruption}{alone}, {crop}, seed {seed}{order}"
 
 
 def _corruption(spec: str | dict[str, Any] | None) -> str:

@@ -40,20 +40,21 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "vi
     if out.suffix not in SUFFIXES:
         raise InputError(f"--out {out} is no picture: end it in one of {', '.join(SUFFIXES)}")
     with tempfile.TemporaryDirectory() as scratch:  # for the phantoms of a recipe that makes its own
-        data = _data(recipe, Path(scratch))
+        resolved = parts.resolved(recipe)
+        data = _data(recipe, resolved["views"]["preset"], Path(scratch))
         numbers = np.unique(np.linspace(0, len(data) - 1, SAMPLES).astype(int)).tolist()
         heat = None if options.init is None else _heat(recipe, options, data, numbers)
         title = f"{name} on {cases.named(recipe.data)}"
-        about = described(recipe, data.policy)
+        about = described(resolved, data.maker, data.policy)
         figure = contact_sheet(data, numbers, heat=heat, title=title, about=about)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS)
     say(f"{len(numbers)} of {len(data)} training samples -> {out}")
 
 
-def _data(recipe: PretrainRecipe, scratch: Path) -> ViewsDataset:
+def _data(recipe: PretrainRecipe, preset: str, scratch: Path) -> ViewsDataset:
     maker = parts.views(recipe)
-    cases.provide(recipe.data, scratch, parts.resolved(recipe)["views"]["preset"])
+    cases.provide(recipe.data, scratch, preset)
     cache = cases.open_cache(recipe, scratch)
     ids = cases.training_ids(cache, recipe.data)
     return ViewsDataset(cache, ids, maker, parts.crop(recipe, len(ids)), recipe.seed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medssl.build import parts
 from medssl.engine import players
 from medssl.engine.collapse import CollapseWatch, NegativesWatch, Watch, patience
 from medssl.pretraining.crop_refresh import FullVolumes, refresh
@@ -36,9 +35,9 @@ def check(recipe: PretrainRecipe, weights: Mapping[str, Weight], pretext: Pretex
             )
 
 
-def watches(recipe: PretrainRecipe) -> list[Watch]:
+def watches(resolved: Mapping[str, Any]) -> list[Watch]:
     """The alarms of a run."""
-    dim, patient = (parts.resolved(recipe)["method"] or {}).get("dim"), patience(recipe.train.steps)
+    dim, patient = (resolved["method"] or {}).get("dim"), patience(resolved["train"]["steps"])
     return [CollapseWatch(dim, patient), NegativesWatch(patient)]
 
 
