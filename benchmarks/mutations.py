@@ -50,7 +50,13 @@ FAULTS = [
         "warp(found.target, map_, order=1, fill=0.0)[0].astype(np.uint8)",
         LABELS,
     ),
-    Fault("eval mode is left on after a validation", "finetuning/evaluate.py", "    model.train()\n", "", MODES),
+    Fault(
+        "eval mode is left on after a validation",
+        "finetuning/evaluate.py",
+        "    with evaluating(model):",
+        "    if model.eval():",
+        MODES,
+    ),
     Fault(
         "the last weights are tested, not the best",
         "finetuning/loop.py",
@@ -73,7 +79,7 @@ FAULTS = [
         STEPS,
     ),
     Fault("windows do not overlap", "tasks/segment.py", "overlap=self.overlap, mode", "overlap=0.0, mode", SEEN),
-    Fault("a validation is in training mode", "finetuning/evaluate.py", "    model.eval()\n", "", MODES),
+    Fault("a validation is in training mode", "finetuning/evaluate.py", "with evaluating(model):", "if True:", MODES),
     Fault("the worst weights count as the best", "finetuning/loop.py", "value > run.best", "value < run.best", BEST),
     Fault(
         "test cases choose the weights",
@@ -136,8 +142,8 @@ FAULTS = [
     Fault(
         "predict overwrites its source",
         "finetuning/predict.py",
-        "if path.resolve() in {file.resolve() for file in source.files}",
-        "if False",
+        "    _refuse_to_overwrite(found, out, dense=trained.task.dense)\n",
+        "",
         (f"{PREDICT}::test_the_source_is_never_overwritten",),
     ),
     Fault(

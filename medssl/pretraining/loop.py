@@ -17,7 +17,7 @@ from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.messages import progress, say
 from medssl.pretraining import pictures, stages
-from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
+from medssl.pretraining.state import PretrainState, as_begun, restore, restore_optimizers, save
 from medssl.probing import online
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.times import steps_of
@@ -70,7 +70,7 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
     out = run_directory.path(options)
     content = resume.last(out, "pretrain") if options.resume else None
     if content is not None:
-        recipe, content = _as_begun(recipe, content)
+        recipe, content = as_begun(recipe, content)
     parts = build.validate(recipe, samples=cases.expected(recipe.data, out), world=fabric.world_size)
     if content is not None:
         resume.check_recipe(content, parts.resolved, fabric.world_size)
@@ -93,15 +93,6 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
         restore(run, content)
     _loop(run, content)
     return run
-
-
-def _as_begun(recipe: PretrainRecipe, content: dict[str, Any]) -> tuple[PretrainRecipe, dict[str, Any]]:
-    """Let a run of before `views.corrupt_for` go on as it began: every view corrupted."""
-    views = content["recipe"]["views"]
-    if "corrupt_for" in views or "corrupt_for" in recipe.views:
-        return recipe, content
-    content = {**content, "recipe": {**content["recipe"], "views": {**views, "corrupt_for": "all"}}}
-    return recipe.model_copy(update={"views": {**recipe.views, "corrupt_for": "all"}}), content
 
 
 def _open(

@@ -67,4 +67,4 @@ def test_a_fine_tuning_is_checked_and_made_once(entries, tmp_path):
     phantom_cache(tmp_path / "cache", 4, (16, 16, 16), 0, "ct")
     made = recipe(SEGMENT, data={"cache": str(tmp_path / "cache")}, train={"steps": 1, "validate_every": 1})
     tune(made, options(tmp_path / "run"))
-    assert entries == {"check": 1, "task": 1, "network": 1, "optimizers": 1, **MADE}
+    assert entries == {"check": 1, "task": 1, "network": 1, "phases": 1, "optimizers": 1, **MADE}
