@@ -51,6 +51,8 @@ class Case(NamedTuple):
     boxes: tuple[Box, ...] = ()
     stem: str = ""  # hash of the source's stem, so that split files can name cases by it
     table: Mapping[str, str] = {}
+    fingerprint: str = ""  # see medssl.data.fingerprint; comparable under one key
+    patient_known: bool = True  # False: guessed from labels and names
     spacing_known: bool = True  # False: the source does not say, and its pixels count as 1 mm
 
 
@@ -83,6 +85,11 @@ class Cache:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    @property
+    def fingerprint_key(self) -> str:
+        """Equal for caches whose fingerprints can be compared; empty for a cache without them."""
+        return str(self.settings.get("fingerprint_key", ""))
 
     @property
     def ids(self) -> list[str]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache
 from medssl.data.cache import Cache, Case
+from medssl.data.fingerprint import fingerprint
 from medssl.data.grid import box_to_array, to_array
 from medssl.data.label import label_to_array, lost_labels
+from medssl.data.manifest import keyed_hash
 from medssl.data.settings import NO_LABEL_OPTIONS
 from medssl.types import InputError, Window
 
@@ -23,7 +25,11 @@ SHOWN = 3  # reasons told when nothing could be prepared
 
 
 def claim(
-    out: Path, preprocessing: Mapping[str, Any], source: str, labels: Mapping[str, Any] = NO_LABEL_OPTIONS
+    out: Path,
+    preprocessing: Mapping[str, Any],
+    source: str,
+    labels: Mapping[str, Any] = NO_LABEL_OPTIONS,
+    secret: bytes | None = None,
 ) -> dict[str, Any]:
     """The head of the cache at `out`, new or begun before with the same settings. Raises InputError for others."""
     if (out / "cache.json").is_file():
@@ -40,7 +46,8 @@ def claim(
         "preprocessing": dict(preprocessing),
         "labels": dict(labels),
         "manifest": source,
-        "salt": secrets.token_hex(8),
+        "salt": (salt := secrets.token_hex(8)),
+        "fingerprint_key": keyed_hash(secret or salt.encode(), "fingerprint", "key"),
         "complete": False,
     }
     try:
@@ -50,10 +57,18 @@ def claim(
     return head
 
 
-def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Volume, label: Volume | None) -> None:
+def add(
+    out: Path,
+    head: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    volume: Volume,
+    label: Volume | None,
+    secret: bytes | None = None,
+) -> None:
     """Prepare one volume and its label into the cache; `facts` are the fields of `Case` that pixels do not tell.
 
-    Boxes in `facts` lie in voxels of the source and are brought into the array. Raises `Rejected`.
+    `secret` is the key of fingerprints; None takes the salt of the cache, so that they serve within it alone. Boxes in
+    `facts` lie in voxels of the source and are brought into the array. Raises `Rejected`.
     """
     preprocessing = head["preprocessing"]
     array, geometry = to_array(volume, preprocessing)
@@ -70,6 +85,7 @@ def add(out: Path, head: Mapping[str, Any], facts: Mapping[str, Any], volume: Vo
         intensity=tuple(geometry["intensity"]),
         foreground=Window(window["start"], window["size"]),
         spacing_known=volume.spacing_known,
+        fingerprint=fingerprint(array, secret or head["salt"].encode()),
     )
     cache.write_case(out, case, array, mask, geometry)
 

@@ -158,6 +158,13 @@ def read_key(path: Path | None, beside: Path) -> bytes:
     return key
 
 
+def key_of(found: Manifest) -> bytes | None:
+    """The key of a manifest's hashes, or None where its file is not there any more."""
+    facts = json.loads(found.path.with_suffix(".json").read_text(encoding="utf-8"))
+    file = found.path.parent / facts.get("key", found.path.with_suffix(".key").name)
+    return file.read_text(encoding="utf-8").strip().encode() if file.is_file() else None
+
+
 def keyed_hash(key: bytes, kind: str, text: str) -> str:
     """12 hex digits of HMAC-SHA256; `kind` (patient, study, series, image) keeps equal texts of two kinds apart."""
     return hmac.new(key, f"{kind}|{text}".encode(), hashlib.sha256).hexdigest()[:12]

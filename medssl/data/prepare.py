@@ -62,9 +62,10 @@ def prepare(
         raise nothing_prepared(rejected)
     shapes = [job.rows[0].shape for job in jobs]
     out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window, rescale)
-    head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small))
+    secret = manifest.key_of(found)
+    head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small), secret)
     todo = [job for job in jobs if not (out / "cases" / f"{job.rows[0].id}.json").is_file()]
-    for done, (name, reason) in enumerate(_results(todo, out, head, workers), len(jobs) - len(todo) + 1):
+    for done, (name, reason) in enumerate(_results(todo, out, head, secret, workers), len(jobs) - len(todo) + 1):
         if reason:
             rejected[name] = reason
         if progress:
@@ -83,17 +84,19 @@ def table_of(found: manifest.Manifest) -> Path:
     return found.path.with_suffix(".table.csv")
 
 
-def _results(jobs: Sequence[stack.Job], out: Path, head: Mapping[str, Any], workers: int) -> Iterator[tuple[str, str]]:
+def _results(
+    jobs: Sequence[stack.Job], out: Path, head: Mapping[str, Any], secret: bytes | None, workers: int
+) -> Iterator[tuple[str, str]]:
     """Pairs (id, why it was left out, or nothing), as they get done."""
     if workers <= 1 or len(jobs) < 2:
-        yield from (_one(job, out, head) for job in jobs)
+        yield from (_one(job, out, head, secret) for job in jobs)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_one, job, out, head) for job in jobs]
+        waiting = [pool.submit(_one, job, out, head, secret) for job in jobs]
         yield from (future.result() for future in as_completed(waiting))
 
 
-def _one(job: stack.Job, out: Path, head: Mapping[str, Any]) -> tuple[str, str]:
+def _one(job: stack.Job, out: Path, head: Mapping[str, Any], secret: bytes | None) -> tuple[str, str]:
     name = job.rows[0].id
     try:
         volume, label = stack.load(job)
@@ -102,7 +105,7 @@ def _one(job: stack.Job, out: Path, head: Mapping[str, Any]) -> tuple[str, str]:
     except OSError as error:
         return name, f"cannot be read ({type(error).__name__})"
     try:
-        add(out, head, _facts(job, head["salt"]), volume, label)
+        add(out, head, _facts(job, head["salt"]), volume, label, secret)
     except Rejected as error:
         return name, str(error)
     return name, ""
@@ -113,6 +116,7 @@ def _facts(job: stack.Job, salt: str) -> dict[str, Any]:
     return {
         "id": row.id,
         "patient": row.patient,
+        "patient_known": manifest.PATIENT_GUESSED not in row.qc,
         "split": row.split,
         "classes": row.classes,
         "stem": stem_hash(salt, stem_of(row.source)),

@@ -181,6 +181,9 @@ def _results(run: FinetuneState) -> dict[str, Any]:
         "chosen_by": "validation" if run.best is not None else "last step",
         "validation": run.best,
         "cases": {part: len(ids) for part, ids in run.subsets.items()},
+        "patients": "guessed"
+        if any(not run.cache.cases[name].patient_known for name in run.subsets["test"])
+        else "told",
         "overlap": init_weights.overlap(run.origin, run.cache, test),
         "leaks": leaks(run.subsets, run.cache),
         "floor": None,

@@ -105,5 +105,5 @@ def _content(run: FinetuneState) -> dict[str, Any]:
         },
         "recipe": resume.portable(run.resolved),
         "preprocessing": run.cache.preprocessing,
-        "data": resume.data(run.cache, run.subsets, run.origin.patients),
+        "data": resume.data(run.cache, run.subsets, run.origin.patients, run.origin.seen(run.cache)),
     }

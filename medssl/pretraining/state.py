@@ -113,5 +113,5 @@ def _content(run: PretrainState) -> dict[str, Any]:
         },
         "recipe": resume.portable(run.resolved),
         "preprocessing": run.cache.preprocessing,
-        "data": resume.data(run.cache, {"train": run.ids}, run.origin.patients),
+        "data": resume.data(run.cache, {"train": run.ids}, run.origin.patients, run.origin.seen(run.cache)),
     }

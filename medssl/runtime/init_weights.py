@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from medssl.data import fingerprint
 from medssl.engine import checkpoint
 from medssl.models import gray, weights
 from medssl.types import InputError
@@ -35,6 +36,12 @@ class Origin(NamedTuple):
     cache: str | None  # hash of the cache they came from
     preprocessing: dict[str, Any] | None
     digest: str = ""  # of the tensors that were loaded
+    fingerprints: Sequence[str] = ()  # of the images they were trained on
+    fingerprint_key: str = ""
+
+    def seen(self, cache: Cache) -> Sequence[str]:
+        """The fingerprints, if those of `cache` can be compared with them."""
+        return self.fingerprints if self.fingerprint_key and self.fingerprint_key == cache.fingerprint_key else ()
 
     def sentence(self) -> str:
         """What was loaded and left out."""
@@ -65,7 +72,9 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     step = content.get("state", {}).get("step")
     name = made if step is None else f"{made}, step {step}"
     patients, cache, digest = data.get("patients", []), data.get("cache"), _digest(model, report.loaded)
-    return Origin(name, parts, len(report.loaded), left_out, patients, cache, content.get("preprocessing"), digest)
+    prints = {name: data[name] for name in ("fingerprints", "fingerprint_key") if name in data}
+    made = content.get("preprocessing")
+    return Origin(name, parts, len(report.loaded), left_out, patients, cache, made, digest, **prints)
 
 
 def continued(content: Mapping[str, Any], model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
@@ -122,7 +131,12 @@ def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, An
     """Test patients (keyed hashes) that the starting weights were trained on, and whether that can be told at all."""
     seen = set(origin.patients)
     if origin.init == SCRATCH:
-        return {"patients": [], "comparable": True, "sentence": "started from scratch: no patient was seen before"}
+        return {
+            "patients": [],
+            "near_copies": [],
+            "comparable": True,
+            "sentence": "started from scratch: no patient was seen before",
+        }
     shared = sorted(seen & set(test))
     comparable = origin.cache == cache.hash or bool(seen & cache.patients)
     if shared:
@@ -137,4 +151,14 @@ def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, An
             "the starting weights share no patient with this cache: either they are others, or the two were scanned "
             "with different keys and cannot be compared (scan with --key FILE to make hashes agree)"
         )
-    return {"patients": shared, "comparable": comparable, "sentence": sentence}
+    near = _near_copies(origin, cache, test)
+    if near:
+        sentence += f"; {len(near)} test images are near-copies of images that they were trained on"
+    return {"patients": shared, "near_copies": near, "comparable": comparable, "sentence": sentence}
+
+
+def _near_copies(origin: Origin, cache: Cache, test: Collection[str]) -> list[str]:
+    """The ids of test cases that look as an image does which the starting weights were trained on."""
+    ids = [name for name in cache.ids if cache.cases[name].patient in set(test)]
+    found = fingerprint.pairs([cache.cases[name].fingerprint for name in ids], list(origin.seen(cache)))
+    return sorted({ids[place] for place, _ in found})

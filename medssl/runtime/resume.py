@@ -70,11 +70,17 @@ def _refuse(lines: Sequence[str]) -> None:
         )
 
 
-def data(cache: Cache, subsets: Mapping[str, Sequence[str]], before: Collection[str] = ()) -> dict[str, Any]:
-    """What a checkpoint says of its data; `before` are the patients of the weights that the run started from."""
+def data(
+    cache: Cache, subsets: Mapping[str, Sequence[str]], before: Collection[str] = (), seen: Collection[str] = ()
+) -> dict[str, Any]:
+    """What a checkpoint says of its data; `before` are the patients and `seen` the fingerprints of the weights that the
+    run started from.
+    """
     patients = {cache.cases[name].patient for name in subsets["train"]} | set(before)
     return {
         "patients": sorted(patients),
+        "fingerprints": sorted({cache.cases[name].fingerprint for name in subsets["train"]} | set(seen)),
+        "fingerprint_key": cache.fingerprint_key,
         "cache": cache.hash,
         "ids": hashlib.sha256(repr(sorted(subsets.items())).encode()).hexdigest(),
         "samples": len(subsets["train"]),

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.data import split
+from medssl.data import fingerprint, split
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -37,13 +37,19 @@ def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[st
 
 
 def leaks(chosen: dict[str, list[str]], cache: Cache) -> list[str]:
-    """Sentences about patients that are in two subsets."""
+    """Sentences about patients that are in two subsets, and images of which a near-copy is in another."""
     patients = {part: {cache.cases[name].patient for name in ids} for part, ids in chosen.items()}
-    return [
+    said = [
         f"{len(shared)} of {len(patients[other])} {other} patients are also in {one}: split by patient"
         for one, other in combinations(PARTS, 2)
         if (shared := patients[one] & patients[other])
     ]
+    prints = {part: [cache.cases[name].fingerprint for name in ids] for part, ids in chosen.items()}
+    for one, other in combinations(PARTS, 2):
+        near = {place for place, _ in fingerprint.pairs(prints[other], prints[one])}
+        if near:
+            said.append(f"{len(near)} of {len(prints[other])} {other} images are near-copies of images in {one}")
+    return said
 
 
 def _column(cache: Cache, name: str, usable: Callable[[Case], bool]) -> list[str]:

@@ -147,7 +147,12 @@ def test_a_label_that_images_share_makes_them_one_patient(tmp_path):
 def test_a_placeholder_is_no_patient(tmp_path, ids):
     for number, name in enumerate(ids):
         own = {"StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.3.{number}"}
-        series(tmp_path / f"in/{'wxyz'[number]}", CUBE + number, PatientID=name, **own)
+        series(
+            tmp_path / f"in/{'wxyz'[number]}",
+            RNG.integers(0, 2000, CUBE.shape).astype(np.uint16),
+            PatientID=name,
+            **own,
+        )
     result = run(tmp_path)
     assert len({row.patient for row in result.rows}) == 4
     assert all("patient guessed" in row.qc for row in result.rows)
@@ -158,7 +163,7 @@ def test_a_placeholder_is_no_patient(tmp_path, ids):
 def test_two_studies_of_a_named_patient_stay_one(tmp_path):
     for number, name in enumerate(["A", "A", "B"]):
         own = {"StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.3.{number}"}
-        series(tmp_path / f"in/{number}", CUBE + number, PatientID=name, **own)
+        series(tmp_path / f"in/{number}", RNG.integers(0, 2000, CUBE.shape).astype(np.uint16), PatientID=name, **own)
     assert patients(run(tmp_path)) == [["0", "1"], ["2"]]
 
 

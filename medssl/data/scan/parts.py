@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from medssl.data.fingerprint import near_copies
 from medssl.data.scan import qc
 from medssl.data.split import by_patient
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from medssl.data.scan.pairing import Image
 
+FEW, MOST = 3, 0.2  # patients in a group of near-copies: at most so many, or this share of all
 FOLDERS = {  # folders whose name is a split
     **dict.fromkeys(("imagests", "test", "testing"), "test"),
     **dict.fromkeys(("imagesval", "val", "valid", "validation"), "val"),
@@ -41,7 +44,8 @@ def divide(
         return [name or folder for name, folder in zip(told, folders, strict=True)], notices
     if any(told):
         notices.append("--split was given, so the table's split column was not used")
-    together = _kept_together(patients, images)
+    together, said = _kept_together(patients, images)
+    notices += said
     tested = {patient for patient, folder in zip(together, folders, strict=True) if folder == "test"}
     others = [patient for patient in together if patient not in tested]
     found = dict(zip(others, by_patient(others, shares, seed), strict=True))
@@ -53,8 +57,11 @@ def _of_folder(source: str) -> str:
     return names[-1] if names else ""
 
 
-def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> list[str]:
-    """The patient of each image; patients who share an image, pixel for pixel, count as one."""
+def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> tuple[list[str], list[str]]:
+    """The patient of each image, where patients who share an image, pixel for pixel or nearly, count as one.
+
+    Images of very many patients that look alike are no copies, but taken alike: these stay apart, which is said.
+    """
     same = {patient: patient for patient in patients}
 
     def first(patient: str) -> str:
@@ -62,6 +69,22 @@ def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> list[str
             patient = same[patient]
         return patient
 
+    groups: dict[int, list[int]] = defaultdict(list)
+    for place, group in enumerate(near_copies([image.look.print for image in images])):
+        groups[group].append(place)
+    everyone, near, alike = len(same), 0, 0
+    for members in groups.values():
+        whose = {patients[place] for place in members}
+        if len(whose) > max(FEW, MOST * everyone):
+            alike += len(members)
+            continue
+        near += len(members) if len(whose) > 1 else 0
+        for place in members:
+            same[first(patients[place])] = first(patients[members[0]])
     for copy, original in qc.twins([image.look.digest for image in images]).items():
         same[first(patients[copy])] = first(patients[original])
-    return [first(patient) for patient in patients]
+    said = {
+        f"{near} images are near-copies of one another under several names: each group lies in one part": near,
+        f"{alike} images look much alike, too many to be copies: the split does not keep them together": alike,
+    }
+    return [first(patient) for patient in patients], [text for text, applies in said.items() if applies]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from medssl.data.fingerprint import fingerprint
 from medssl.data.read.volume import Volume, orient
 from medssl.data.reject import Rejected
 from medssl.data.units import looks_like_ct
@@ -34,6 +35,7 @@ class ImageInfo(NamedTuple):
     notes: tuple[str, ...]
     mask_like: bool
     ct_like: bool = False  # its values look like Hounsfield units
+    print: str = ""  # fingerprint, comparable within one scan
 
 
 def look(volume: Volume) -> ImageInfo:
@@ -52,6 +54,7 @@ def look(volume: Volume) -> ImageInfo:
         notes=(*volume.notes, *_notes(volume)),
         mask_like=mask_like(array),
         ct_like=looks_like_ct(array),
+        print=fingerprint(array, b"scan"),
     )
 
 

@@ -79,8 +79,10 @@ def scan(
     notices += [*notes.of_modality(rows), *notes.of_parts(rows)]
     left = [SkippedFile(files.printable(identity.relative(path)), *why) for path, *why in sorted(refused)]
     rejected = notes.rejected(left)
-    counts = dict(Counter(reason for _, reason, _ in refused).most_common())
-    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, counts))
+    about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
+    if key is not None:
+        about["key"] = os.path.relpath(key, out.parent)
+    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, about))
 
 
 def _find(
@@ -106,7 +108,7 @@ def _write(
     images: Sequence[Image],
     rejected: Sequence[SkippedFile],
     given: Sources,
-    counts: Mapping[str, int],
+    about: Mapping[str, Any],
 ) -> Manifest:
     entries: dict[str, dict[str, Any]] = {
         row.id: {
@@ -118,8 +120,8 @@ def _write(
     }
     if given.table:
         _write_table(out, rows, images, given.table.further)
-    about = {"medssl": __version__, "images": len(rows), "left_out": counts}
-    return manifest.write(out, rows, identity.root, entries, rejected, about)
+    facts = {"medssl": __version__, "images": len(rows), **about}
+    return manifest.write(out, rows, identity.root, entries, rejected, facts)
 
 
 def _write_table(out: Path, rows: Sequence[Row], images: Sequence[Image], further: Sequence[str]) -> None:
