@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Tables = dict[str, dict[str, list[Row]]]  # network -> draw -> rows of the test cases
 
-DENSE = ("all levels on one grid", "linear discriminant")
+LEVELS, DISCRIMINANT = "all levels on one grid", "linear discriminant"
 
 
 def classes(run: Probing) -> dict[str, Any]:
@@ -63,7 +63,8 @@ def labels(run: Probing) -> dict[str, Any]:
         masks = dense.few_shot(partial(_read, run, represent), draws, val, asked, count)
         first = first or run.rows(asked, (_one_hot(masks[ALL][i], count) for i in asked))
         found[name] = {draw: run.rows(test, (_one_hot(of[i], count) for i in test)) for draw, of in masks.items()}
-    tables = [(Arm(network, *DENSE), found) for network in (OWN, UNTRAINED, PIXELS)]
+    tables = [(Arm(network, LEVELS, DISCRIMINANT), found) for network in (OWN, UNTRAINED)]
+    tables.append((Arm(PIXELS, "pixels", DISCRIMINANT), found))
     result = run.judged(first[: len(val)], first[len(val) :]) | _beside(run, tables)
     if test:
         targets = [[run.target(name) for name in ids] for ids in (train, test)]
