@@ -39,7 +39,7 @@ CANNOT = [
     (SEGMENT, {"decoder": {"norm": "none"}}, "'norm' in decoder"),
     (SEGMENT, {"task": {"classes": 1}}, "needs a class beside the background"),
     (SEGMENT, {"task": {"classes": []}}, "needs a class beside the background"),
-    (SEGMENT, {"encoder": {"kind": "outside.liar"}}, "cannot be built"),
+    (SEGMENT, {"encoder": {"kind": "outside_liar.liar"}}, "cannot be built"),
     (SEGMENT, {"task": {"overlap": 1.0}}, "task.overlap=1.0 is the share of a window"),
     (SEGMENT, {"task": {"smooth": -1.0}}, "task.smooth=-1.0 must not be negative"),
     (CLASSIFY, {"task": {"classes": ["one"]}}, "needs two classes or more"),
@@ -57,8 +57,8 @@ def made_of(text, changes, folder):
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "liar.py").write_text(LIAR)
+    (tmp_path / "outside_liar").mkdir()
+    (tmp_path / "outside_liar" / "liar.py").write_text(LIAR)
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
@@ -114,7 +114,7 @@ def test_a_pretraining_is_tried_through_its_parts():
     made, _ = load("pretrain", "phantom_tiny", [])
     parts.validate(made)
     with pytest.raises(InputError, match="cannot be built"):
-        parts.validate(made.model_copy(update={"encoder": {"kind": "outside.liar"}}))
+        parts.validate(made.model_copy(update={"encoder": {"kind": "outside_liar.liar"}}))
 
 
 def test_the_random_stream_is_left_alone():

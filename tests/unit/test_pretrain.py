@@ -189,7 +189,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_while_data_is_made_leaves_nothing_and_asks_to_be_requeued(recipe, tmp_path, monkeypatch, number):
-    monkeypatch.setattr(cases, "open_cache", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr(cases, "open_cache", lambda *_, **__: os.kill(os.getpid(), number))
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="no step was under way: resume=true starts"):
         loop.pretrain(*recipes.load("pretrain", recipe, [f"out={tmp_path / 'run'}"]))
@@ -531,7 +531,7 @@ def test_ranks_that_have_parted_are_found_at_the_next_checkpoint(recipe, tmp_pat
 )
 def test_what_cannot_work_is_refused_before_data_is_read(recipe, straight, monkeypatch, overrides, told):
     monkeypatch.setattr(cases, "provide", lambda *_: pytest.fail("data is made"))
-    monkeypatch.setattr(cases, "open_cache", lambda *_: pytest.fail("data is opened"))
+    monkeypatch.setattr(cases, "open_cache", lambda *_, **__: pytest.fail("data is opened"))
     with pytest.raises(InputError, match=told):
         train(recipe, straight, *overrides)
 
