@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+import nibabel
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "runs_of_6d10d13.tar.xz"
 
@@ -67,8 +67,8 @@ def test_they_report_predict_and_export(old, medssl, tmp_path):
     assert report.code == 0, report.err
     export = medssl("export", old / "pretrain", "--out", tmp_path / "weights")
     assert export.code == 0, export.err
-    image = Image.fromarray(torch.arange(1024, dtype=torch.uint8).reshape(32, 32).numpy())
-    image.save(tmp_path / "image.png")
-    predict = medssl("predict", old / "segment", tmp_path / "image.png", "--out", tmp_path / "masks", "--device", "cpu")
+    image = torch.arange(-512, 512, dtype=torch.int16).reshape(32, 32, 1).numpy()  # Hounsfield units
+    nibabel.Nifti1Image(image, torch.eye(4).numpy()).to_filename(tmp_path / "image.nii.gz")
+    predict = medssl("predict", old / "segment", tmp_path / "image.nii.gz", "--out", tmp_path / "masks", "--device", "cpu")
     assert predict.code == 0, predict.err
     assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 1
