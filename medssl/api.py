@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medssl.messages import progress
-from medssl.runs import Place, Run, RunOptions
+from medssl.runs import Place, Run, RunOptions, merged, path_of, run_verb
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Unpack
 
     from medssl.data.cache import Cache
@@ -67,16 +66,16 @@ def scan(
         return run(
             [Path(folder) for folder in ([folders] if isinstance(folders, str | os.PathLike) else folders)],
             Path(out),
-            labels=_path(labels),
+            labels=path_of(labels),
             pairs=tuple(pair),
-            table=_path(table),
+            table=path_of(table),
             id_column=id,
             columns={} if columns is None else columns,
             patient_from=patient_from,
             modality=modality,
             split=split,
             seed=seed,
-            key=_path(key),
+            key=path_of(key),
             progress=update,
         )
 
@@ -159,7 +158,7 @@ def preview(recipe: Source, overrides: Changes = (), *, out: Place = "views.png"
     from medssl.runtime.known import load
 
     name = Path(recipe).stem if isinstance(recipe, str | os.PathLike) else "views"
-    found, options = load("pretrain", recipe, _merged(overrides, {} if init is None else {"init": init}))
+    found, options = load("pretrain", recipe, merged(overrides, {} if init is None else {"init": init}))
     run(found, options, Path(out), name)
     return Path(out)
 
@@ -181,7 +180,7 @@ def pretrain(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptio
     """
     from medssl.pretraining.loop import pretrain as run
 
-    return _run("pretrain", run, recipe, overrides, options)
+    return run_verb("pretrain", run, recipe, overrides, options)
 
 
 def finetune(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptions]) -> Run:
@@ -191,7 +190,7 @@ def finetune(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptio
     """
     from medssl.finetuning.loop import finetune as run
 
-    return _run("finetune", run, recipe, overrides, options)
+    return run_verb("finetune", run, recipe, overrides, options)
 
 
 def benchmark(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptions]) -> Run:
@@ -201,7 +200,7 @@ def benchmark(recipe: Source, overrides: Changes = (), **options: Unpack[RunOpti
     """
     from medssl.benchmarking.loop import benchmark as run
 
-    return _run("benchmark", run, recipe, overrides, options)
+    return run_verb("benchmark", run, recipe, overrides, options)
 
 
 def predict(run: Place, inputs: Place | Sequence[Place], out: Place, *, device: str = "auto") -> dict[str, str]:
@@ -241,24 +240,3 @@ def list_recipes(verb: str | None = None) -> list[Listed]:
     from medssl.recipe import listed
 
     return listed(verb)
-
-
-def _run(
-    verb: str, run: Callable[[Any, Any], Any], recipe: Source, overrides: Changes, given: Mapping[str, Any]
-) -> Run:
-    from medssl.runtime.known import load
-
-    found, options = load(verb, recipe, _merged(overrides, given))
-    run(found, options)
-    return Run(options.out or "")
-
-
-def _merged(overrides: Changes, options: Mapping[str, Any]) -> Changes:
-    """Overrides with the options that were given as keywords, which win."""
-    from medssl.recipe import changes
-
-    return {**dict(changes(overrides)), **options}
-
-
-def _path(given: Place | None) -> Path | None:
-    return None if given is None else Path(given)

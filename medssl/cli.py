@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medssl import __version__
-from medssl.terminal import Manifest, Modality, Out, Overrides, Recipe, RunCommand, fault, listening
+from medssl.terminal import Manifest, Modality, Out, Overrides, Recipe, RunCommand, Version, run_app
 
 app = typer.Typer(
     name="medssl",
@@ -19,16 +18,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"medssl {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def start(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
-) -> None:
+def start(version: Version = False) -> None:
     """Self-supervised pretraining for medical images: scan, prepare, pretrain, finetune, benchmark."""
 
 
@@ -249,16 +240,7 @@ def demo(
 
 def main() -> None:
     """Run the command line; `--debug` anywhere shows tracebacks."""
-    debug = "--debug" in sys.argv
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    try:
-        with listening():
-            code = app(args=arguments or ["--help"], prog_name="medssl", standalone_mode=False)
-    except Exception as error:
-        if debug:
-            raise
-        code = fault(error)
-    sys.exit(code)
+    sys.exit(run_app(app, sys.argv[1:]))
 
 
 if __name__ == "__main__":

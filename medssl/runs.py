@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from medssl.recipe import Changes, Source
     from medssl.report import runs
 
 
@@ -104,3 +107,26 @@ class Run:
         from medssl.report import runs
 
         return runs.read(self.out)
+
+
+def run_verb(
+    verb: str, run: Callable[[Any, Any], Any], recipe: Source, overrides: Changes, given: Mapping[str, Any]
+) -> Run:
+    """Do what `run` does with the recipe and options that `verb` reads from what was given."""
+    from medssl.runtime.known import load
+
+    found, options = load(verb, recipe, merged(overrides, given))
+    run(found, options)
+    return Run(options.out or "")
+
+
+def merged(overrides: Changes, options: Mapping[str, Any]) -> Changes:
+    """Overrides with the options that were given as keywords, which win."""
+    from medssl.recipe import changes
+
+    return {**dict(changes(overrides)), **options}
+
+
+def path_of(given: Place | None) -> Path | None:
+    """A place as a path."""
+    return None if given is None else Path(given)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from medssl import messages
+from medssl import __version__, messages
 from medssl.types import InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+def show_version(asked: bool) -> None:
+    """Print the version and end, if it is asked for."""
+    if asked:
+        print(f"medssl {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="The version.")]
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
 Overrides = Annotated[
     list[str] | None,
@@ -127,3 +135,17 @@ def _said(error: Exception) -> tuple[str, int]:
         return f"{' '.join(error.format_message().split())} See `medssl --help`, or `medssl VERB --help`.", 2
     name = type(error).__name__
     return f"this is a fault of medssl, not of your input: {name}: {error}; --debug shows the traceback", 1
+
+
+def run_app(app: typer.Typer, words: list[str]) -> int:
+    """Run the command line on its words; the exit code. `--debug` anywhere shows tracebacks."""
+    debug = "--debug" in words
+    arguments = [word for word in words if word != "--debug"]
+    try:
+        with listening():
+            code: int = app(args=arguments or ["--help"], prog_name="medssl", standalone_mode=False)
+            return code
+    except Exception as error:
+        if debug:
+            raise
+        return fault(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,7 +74,7 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
             except Rejected as error:
                 rejected[str(source.files[0])] = why(error)
             show("predict", number, len(found))
-    _report(out, lines, done, rejected)
+    _report(out, lines, done, rejected, _folder(inputs))
     if not done:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(rejected.items())[:3])
         raise InputError(f"none of the inputs could be predicted ({reasons or 'the folders are empty'})")
@@ -136,13 +137,23 @@ def _refuse_to_overwrite(found: Sequence[Source], out: Path, *, dense: bool) -> 
             raise InputError(f"{out} holds results already ({file.name}): choose another --out")
 
 
-def _report(out: Path, lines: list[Line], done: list[Source], rejected: dict[str, str]) -> None:
+def _folder(inputs: Sequence[Path]) -> Path:
+    """The deepest folder that holds all inputs: tables name files below it, since a path may tell who a patient is."""
+    folders = [given.resolve() if given.is_dir() else given.resolve().parent for given in inputs]
+    return Path(os.path.commonpath(folders))
+
+
+def _report(out: Path, lines: list[Line], done: list[Source], rejected: dict[str, str], root: Path) -> None:
+    def below(file: str | Path) -> str:
+        return Path(os.path.relpath(Path(file).resolve(), root)).as_posix()
+
     if lines:
         _write_table(out / "predictions.csv", ("id", "class", "probability"), lines)
     if done:
-        _write_table(out / SOURCES, ("id", "source"), ((one.name, str(one.files[0])) for one in done))
+        _write_table(out / SOURCES, ("id", "source"), ((one.name, below(one.files[0])) for one in done))
     if rejected:
-        _write_table(out / "rejected.csv", ("source", "reason"), rejected.items())
+        rows = [(below(file), reason) for file, reason in rejected.items()]
+        _write_table(out / "rejected.csv", ("source", "reason"), rows)
     for source, reason in rejected.items():
         say(f"left out: {source}: {reason}")
 

@@ -26,6 +26,22 @@ def opened(
     recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, fabric: Fabric, content: dict[str, Any] | None
 ) -> FinetuneState:
     """The run at step 0, or where its last checkpoint `content` was written."""
+    run = _state(recipe, options, made, fabric, content)
+    for name in [name for ids in run.subsets.values() for name in ids]:
+        run.held.check(name)  # what does not fit is refused now, not at the test
+    if content is not None:
+        restore(run, content)
+        run.log.say(f"continuing at step {run.step} of {run.steps}")
+    elif fabric.is_global_zero:
+        run_directory.describe(run.out, run.resolved, run.cache, run.subsets)
+        _introduce(run)
+    return run
+
+
+def _state(
+    recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, fabric: Fabric, content: dict[str, Any] | None
+) -> FinetuneState:
+    """The parts of a run, its network with initial weights or those of `content`."""
     out = run_directory.path(options)
     cache = cases.open_cache(recipe, out, continued=content is not None)
     chosen = subsets(cache, recipe.data, made.module.labelled)
@@ -44,7 +60,7 @@ def opened(
     compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
     course, groups = finetune_setup.phases(recipe, made)
     specs = parts.optimizers(recipe)
-    run = FinetuneState(
+    return FinetuneState(
         recipe=recipe,
         resolved=resolved,
         out=out,
@@ -62,15 +78,6 @@ def opened(
         model=model,
         held=held,
     )
-    for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now, not at the test
-        held.check(name)
-    if content is not None:
-        restore(run, content)
-        log.say(f"continuing at step {run.step} of {run.steps}")
-    elif fabric.is_global_zero:
-        run_directory.describe(out, resolved, cache, chosen)
-        _introduce(run)
-    return run
 
 
 def _introduce(run: FinetuneState) -> None:

@@ -227,9 +227,8 @@ def _step(run: PretrainState, module: _FabricModule, batches: Iterator[Batch], *
         total = sum(run.weights[name](run.step) * loss for name, loss in losses.main.items())
         found = {f"loss.{name}": loss for name, loss in (losses.main | losses.adversaries).items()}
         found |= {f"metric.{name}": value for name, value in run.pretext.diagnostics.items()}
-        return training.Part(
-            total + sum(losses.adversaries.values()), found, [run.ids[i] for i in drawn.sample.tolist()]
-        )
+        samples = [run.ids[i] for i in drawn.sample.tolist()]
+        return training.Part(total + sum(losses.adversaries.values()), found, samples)
 
     values = training.step(run, module, forward, asked=asked)
     run.pretext.after_step(run.step)

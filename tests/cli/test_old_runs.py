@@ -10,9 +10,9 @@ import json
 import tarfile
 from pathlib import Path
 
+import nibabel
 import pytest
 import torch
-import nibabel
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "runs_of_6d10d13.tar.xz"
 
@@ -69,6 +69,8 @@ def test_they_report_predict_and_export(old, medssl, tmp_path):
     assert export.code == 0, export.err
     image = torch.arange(-512, 512, dtype=torch.int16).reshape(32, 32, 1).numpy()  # Hounsfield units
     nibabel.Nifti1Image(image, torch.eye(4).numpy()).to_filename(tmp_path / "image.nii.gz")
-    predict = medssl("predict", old / "segment", tmp_path / "image.nii.gz", "--out", tmp_path / "masks", "--device", "cpu")
+    predict = medssl(
+        "predict", old / "segment", tmp_path / "image.nii.gz", "--out", tmp_path / "masks", "--device", "cpu"
+    )
     assert predict.code == 0, predict.err
     assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 1
