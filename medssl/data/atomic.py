@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def writing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, renamed to `path` at the end, removed if the writing fails.
 
-    The name is the same each time, so that what a kill leaves behind is overwritten by the next try, and ends like
-    `path`, since some writers go by the suffix. The folder is made if need be.
+    The name is this process's own, so that two may write one file, and ends like `path`, since some writers go by the
+    suffix. The folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{path.name}")
+    partial = path.with_name(f".partial.{os.getpid()}.{path.name}")
     try:
         yield partial
         os.replace(partial, path)

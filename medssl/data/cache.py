@@ -6,8 +6,11 @@ whole), `arrays/<id>.b2nd` and `arrays/<id>.label.b2nd`. It holds no path and no
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +82,8 @@ class Cache:
         self.rejected: dict[str, str] = self.settings["rejected"]  # id -> reason
         self.left_out: dict[str, int] = self.settings["left_out"]  # files by reason, those of the scan included
         self.notices: list[str] = self.settings["notices"]  # what looked odd in preparation
+        self._files = {name: record.get("files", {}) for name, record in records.items()}
+        self._sound: set[Path] = set()  # arrays whose checksum has been looked at
         self._geometry = {name: record["geometry"] for name, record in records.items()}
         digests = [[name, record["digest"]] for name, record in records.items()]
         self.hash: str = sha256(json.dumps([self.preprocessing, digests], sort_keys=True).encode())
@@ -124,6 +129,7 @@ class Cache:
     def _open(self, name: str, file: Path, channels: int) -> blosc2.NDArray:
         shape = (channels, *self.cases[name].shape)
         try:
+            self._check(file, self._files[name].get(file.name.removeprefix(name)))
             array = blosc2.open(str(file), mode="r", dparams=blosc2.DParams(nthreads=1))
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(
@@ -134,6 +140,14 @@ class Cache:
                 f"array {file} has shape {array.shape}, its case says {shape}: remove the cache and prepare again"
             )
         return array
+
+    def _check(self, file: Path, wanted: str | None) -> None:
+        """Compare an array with its checksum, once; caches of before have none."""
+        if wanted is None or file in self._sound:
+            return
+        if file_digest(file) != wanted:
+            raise InputError(f"array {file} is damaged (its checksum differs): run the same `medssl prepare` again")
+        self._sound.add(file)
 
 
 class Reading:
@@ -153,6 +167,21 @@ class Reading:
 def sha256(content: bytes) -> str:
     """SHA-256 as hex."""
     return hashlib.sha256(content).hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file as it lies on the disk."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_whole(cache: Path, name: str) -> bool:
+    """Whether a case is there, with arrays that are as they were written."""
+    try:
+        files = read_record(cache / "cases" / f"{name}.json").get("files", {})
+        return all(file_digest(cache / "arrays" / f"{name}{end}") == digest for end, digest in files.items())
+    except (OSError, InputError):
+        return False
 
 
 def image_file(cache: Path, name: str) -> Path:
@@ -178,7 +207,12 @@ def write_array(file: Path, array: np.ndarray) -> str:
     blocks = (array.shape[0], *(min(BLOCK[dims], n) for n in array.shape[1:]))
     cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1)
     with atomic.writing(file) as partial:
-        blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
+        try:
+            blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
+        except RuntimeError as error:
+            if shutil.disk_usage(file.parent).free > array.nbytes:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
     return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 
@@ -188,7 +222,9 @@ def write_case(cache: Path, case: Case, image: np.ndarray, label: np.ndarray | N
     if label is not None:
         digest["label"] = write_array(label_file(cache, case.id), label)
     content = {**case._asdict(), "foreground": case.foreground._asdict(), "boxes": [b._asdict() for b in case.boxes]}
-    record = {"format": FORMAT, "case": content, "geometry": geometry, "digest": digest}
+    files = [image_file(cache, case.id), *([label_file(cache, case.id)] if label is not None else [])]
+    sums = {file.name.removeprefix(case.id): file_digest(file) for file in files}
+    record = {"format": FORMAT, "case": content, "geometry": geometry, "digest": digest, "files": sums}
     write_json(cache / "cases" / f"{case.id}.json", record)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from medssl.data.read.volume import Volume
 
+ABANDONED = 3600  # seconds without a write
 SHOWN = 3  # reasons told when nothing could be prepared
 
 
@@ -105,6 +107,7 @@ def finish(
     if not records:
         _release(out)
         raise nothing_prepared(rejected)
+    _clear(out)
     notices = [*notices, *lost_labels([record["geometry"] for record in records])]
     if rejected:
         notices.append(f"{len(rejected)} images were left out ({_reasons(rejected)}): see rejected in cache.json")
@@ -124,6 +127,13 @@ def nothing_prepared(rejected: Mapping[str, str]) -> InputError:
 
 def _reasons(rejected: Mapping[str, str]) -> str:
     return "; ".join(f"{count} x {reason}" for reason, count in Counter(rejected.values()).most_common(SHOWN))
+
+
+def _clear(out: Path) -> None:
+    """Remove what killed processes left of files that they were writing; not what another one may be writing now."""
+    for left in [*(out / "arrays").glob(".partial.*"), *(out / "cases").glob(".partial.*")]:
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            left.unlink(missing_ok=True)
 
 
 def _release(out: Path) -> None:

@@ -64,7 +64,7 @@ def prepare(
     out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window, rescale)
     secret = manifest.key_of(found)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small), secret)
-    todo = [job for job in jobs if not (out / "cases" / f"{job.rows[0].id}.json").is_file()]
+    todo = [job for job in jobs if not cache.is_whole(out, job.rows[0].id)]
     for done, (name, reason) in enumerate(_results(todo, out, head, secret, workers), len(jobs) - len(todo) + 1):
         if reason:
             rejected[name] = reason

@@ -141,10 +141,7 @@ def test_a_damaged_json_is_refused(folder, name):
 def test_a_damaged_array_is_refused(folder, arrays):
     file = folder / "arrays" / "ct-a.b2nd"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot be read"):
-        Cache(folder).image("ct-a")
-    write_array(file, arrays[0][:, :-1])
-    with pytest.raises(InputError, match=r"has shape \(2, 39, 70, 30\), its case says \(2, 40, 70, 30\)"):
+    with pytest.raises(InputError, match=r"is damaged \(its checksum differs\): run the same"):
         Cache(folder).image("ct-a")
     file.unlink()
     with pytest.raises(InputError, match="cannot be read"):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -379,6 +381,48 @@ def test_a_stopped_run_goes_on_and_ends_like_a_straight_one(scanned, tmp_path):
     again = prepare(scanned, tmp_path / "stopped", preset="ct")
     assert again.hash == straight.hash
     assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+
+
+@pytest.mark.parametrize("harm", ["flip", "missing", "label", "record"])
+def test_a_damaged_array_is_noticed_and_made_anew(scanned, tmp_path, harm):
+    straight = prepare(scanned, tmp_path / "c", preset="ct")
+    name = next(case.id for case in straight.cases.values() if case.has_label)
+    file = tmp_path / "c" / "arrays" / f"{name}{'.label' if harm == 'label' else ''}.b2nd"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    if harm == "missing":
+        file.unlink()
+    elif harm == "record":
+        (tmp_path / "c/cases" / f"{name}.json").write_text("{")
+    else:
+        file.write_bytes(content)
+        read = Cache(tmp_path / "c").label if harm == "label" else Cache(tmp_path / "c").image
+        with pytest.raises(InputError, match="is damaged"):
+            read(name)
+    again = prepare(scanned, tmp_path / "c", preset="ct")
+    assert again.hash == straight.hash
+    np.testing.assert_array_equal(again.image(name)[...], straight.image(name)[...])
+    assert again.label(name)[...].any()
+
+
+def test_two_preparations_of_one_cache_do_no_harm(scanned, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(prepare, scanned, tmp_path / "c", preset="ct", workers=2)
+        second = pool.submit(prepare, scanned, tmp_path / "c", preset="ct", workers=2)
+        made = [first.result(), second.result()]
+    assert made[0].hash == made[1].hash == prepare(scanned, tmp_path / "alone", preset="ct").hash
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_claimed_to_be_done(scanned, tmp_path, monkeypatch):
+    def full(*given, **more):
+        raise RuntimeError("cannot write")
+
+    monkeypatch.setattr("medssl.data.cache.blosc2.asarray", full)
+    monkeypatch.setattr("medssl.data.cache.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(OSError, match="No space left"):
+        prepare(scanned, tmp_path / "c", preset="ct")
+    with pytest.raises(InputError, match="interrupted"):
+        Cache(tmp_path / "c")
 
 
 def test_workers_make_the_same_cache(scanned, tmp_path):
