@@ -1,4 +1,4 @@
-"""Losses as pure functions of tensors; all are computed in float32 at least (float64 stays), also under autocast."""
+"""Losses as pure functions of tensors, computed in float32 at least (float64 stays), also under autocast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SSIM_SHARE = 0.84  # Zhao et al. 2017, "Loss functions for image restoration wit
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """`x` in float32, or in float64 if it has that."""
+    """`x` in float32, or unchanged if it is float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -38,9 +38,9 @@ def info_nce_from_cosines(cosines_BM: Tensor, temperature: float) -> Tensor:
 def info_nce(
     q_BD: Tensor, positive_BD: Tensor, negatives_MD: Tensor, temperature: float, mask_BM: Tensor | None = None
 ) -> Tensor:
-    """InfoNCE: -mean_i log [exp(q_i·k_i/t) / (exp(q_i·k_i/t) + sum_j exp(q_i·n_j/t))], j over what the mask leaves.
+    """InfoNCE: -mean_i log [exp(q_i·k_i/t) / (exp(q_i·k_i/t) + sum_j exp(q_i·n_j/t))], over the unmasked j.
 
-    Rows are unit vectors; `mask` is true where n_j is no negative of q_i. Source: van den Oord et al. 2018, eq. 4.
+    Rows are unit vectors; `mask` is true where n_j is not a negative of q_i. Source: van den Oord et al. 2018, eq. 4.
     """
     return info_nce_from_cosines(cosines(q_BD, positive_BD, negatives_MD, mask_BM), temperature)
 
@@ -64,7 +64,7 @@ def negative_cosine(p_BD: Tensor, z_BD: Tensor) -> Tensor:
 
 
 def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
-    """What the discriminator lowers, from its outputs on targets and on reconstructions, any equal shapes.
+    """Loss of the discriminator, from its outputs on targets (real) and reconstructions (fake), of equal shape.
 
     least_squares: (mean (real - 1)² + mean fake²) / 2 (Mao et al. 2017, eq. 2);
     hinge: mean max(0, 1 - real) + mean max(0, 1 + fake) (Lim and Ye 2017).
@@ -76,7 +76,7 @@ def discriminator(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squ
 
 
 def generator(fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
-    """What the generator lowers. least_squares: mean (fake - 1)²; hinge: -mean fake."""
+    """Loss of the generator. least_squares: mean (fake - 1)²; hinge: -mean fake."""
     fake = at_least_float32(fake)
     return -fake.mean() if kind == "hinge" else (fake - 1).square().mean()
 
@@ -84,11 +84,11 @@ def generator(fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
 def restoration(
     x_BC: Tensor, target_BC: Tensor, kind: RestorationKind = "mse", mask_B1: Tensor | None = None
 ) -> Tensor:
-    """Distance of a reconstruction (B,C,*S) to its target, averaged over voxels, or over those of the mask.
+    """Distance of a reconstruction (B,C,*S) to its target, averaged over all voxels, or over those of the mask.
 
     mse: (x - t)²; l1: |x - t|; ssim: 0.84 (1 - SSIM) + 0.16 |x - t| (Zhao et al. 2017, eq. 13, one scale).
-    With a mask each sample is averaged over its own masked voxels (none: 0), then samples are, so that samples do not
-    depend on their neighbours in the batch.
+    With a mask the mean is taken over the masked voxels of each sample (0 if there are none), then over samples, so
+    that a sample's loss does not depend on the rest of the batch.
     """
     error = _error(at_least_float32(x_BC), at_least_float32(target_BC), kind)
     if mask_B1 is None:

@@ -1,1 +1,1 @@
-"""What DiRA adds to a method: restoration and an adversary."""
+"""The branches that DiRA adds to a method: restoration and an adversary."""

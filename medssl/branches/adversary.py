@@ -1,4 +1,4 @@
-"""The adversarial branch: a discriminator that tells reconstructions from clean views."""
+"""The adversarial branch: a discriminator that tells reconstructions from uncorrupted views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTHS = {2: 64, 3: 32}  # channels of the first layer
 
 
 class Adversary(nn.Module):
-    """Main loss "adversarial" reaches the reconstruction alone, rival loss "discriminator" the discriminator alone."""
+    """The loss "adversarial" has a gradient in the reconstruction only, "discriminator" in the discriminator only."""
 
     def __init__(self, discriminator: PatchDiscriminator, loss: losses.AdversarialKind) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class Adversary(nn.Module):
         fake, real = self.discriminator(seen), self.discriminator(target_BC.to(reconstruction_BC))
         adversarial = losses.generator(fake, self.loss)
         if seen.requires_grad:
-            # One pass serves both players: here the gradient goes back to what was judged and not into the weights,
-            # which the rival loss reaches from the same activations later.
+            # One pass serves both losses: here the gradient flows to the judged images, not into the weights, which
+            # the discriminator's loss reaches later from the same activations.
             with torch.autocast(seen.device.type, enabled=False):
                 (gradient,) = torch.autograd.grad(adversarial, seen, retain_graph=True)
             adversarial = _Known.apply(reconstruction_BC, adversarial.detach(), gradient)
@@ -42,7 +42,7 @@ class Adversary(nn.Module):
 
 
 class _Known(torch.autograd.Function):
-    """A value whose gradient in x is known already."""
+    """A value whose gradient with respect to x was computed before."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
@@ -63,10 +63,12 @@ def build(
     base_channels: int | Literal["auto"] = "auto",
     norm: Literal["instance", "group", "none"] = "instance",
 ) -> Adversary:
-    """DiRA's patch discriminator and least-squares game, as released; the paper writes the log form.
+    """DiRA's patch discriminator with least-squares losses, as released; the paper writes the log form.
 
-    base_channels: auto is 64 in 2D, as released, and 32 in 3D, which was never released: a kernel of 3^3 has three
-    times the weights of 3^2, and with half the channels judge and cost keep their size beside the restoration.
+    Args:
+        base_channels: channels of the first layer. auto is 64 in 2D, as released, and 32 in 3D, for which there is no
+            release: a 3^3 kernel has three times the weights of a 3^2 one, and half the channels keep the discriminator
+            small beside the restoration, in weights and time.
     """
     width = WIDTHS[spatial_dims] if base_channels == "auto" else base_channels
     return Adversary(PatchDiscriminator(spatial_dims, in_channels, width, norm), loss)

@@ -1,4 +1,4 @@
-"""The restorative branch: from decoded features back to the clean view."""
+"""The restorative branch: from decoded features back to the uncorrupted view."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def build(
     masked_only: bool = False,
     kernel: Literal[1, 3] = 3,
 ) -> Restore:
-    """A convolution and sigmoid on `in_channels` of the decoder; masked_only: only corrupted voxels count (MAE)."""
+    """A convolution and sigmoid on `in_channels` of the decoder; masked_only: score corrupted voxels only (MAE)."""
     return Restore(heads.RestorationHead(spatial_dims, in_channels, out_channels, kernel), loss, masked_only)

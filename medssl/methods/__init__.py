@@ -1,1 +1,1 @@
-"""Pretraining methods: one file a method, each with a keyword-only build()."""
+"""Pretraining methods: one file per method, each with a keyword-only build()."""

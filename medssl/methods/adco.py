@@ -1,4 +1,4 @@
-"""AdCo (Hu et al. 2021): the negatives are parameters that play against the encoder."""
+"""AdCo (Hu et al. 2021): the negatives are parameters, trained against the encoder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 class AdCo(base.Method):
-    """InfoNCE at tau against K learned negatives; the bank lowers minus InfoNCE at its own tau_m, by plain SGD.
+    """InfoNCE at temperature tau against K learned negatives (the bank).
 
-    The bank W (K,D) is stored unnormalised and normalised on read. Its rival loss reaches W alone; the main loss sees W
-    frozen. Until W is filled with keys the method runs as in the release's first pass, whatever its form: view 0 alone
-    is the query, the last view the key and the only positive, and the random bank the only negatives.
+    The bank is trained by plain SGD on minus the same InfoNCE, at its own temperature tau_m. It is W (K,D), stored
+    unnormalised and normalised when read. The adversarial loss has a gradient in W only; the main loss sees W frozen.
+    Until W is filled with keys, every form of the method runs as in the first pass of the release: view 0 is the only
+    query, the last view the key and the only positive, and the random bank the only negatives.
     """
 
     sooner = "lower method.negatives, or set method.init=gaussian, which needs no filling"
@@ -46,11 +47,11 @@ class AdCo(base.Method):
         super().__init__()
         self.head, self.key_encoder = head, key_encoder
         self.bank = nn.Parameter(bank_KD)
-        self.keyed = keyed  # rows to fill with keys before the bank plays
+        self.keyed = keyed  # rows to fill with keys before the bank is trained
         self.temperature, self.bank_temperature = temperature, bank_temperature
         self.in_batch_negatives, self.prune = in_batch_negatives, prune
         self.symmetric, self.exclude = symmetric, exclude
-        # Made where numbers are kept also in networks without any (the meta device): `starts` reads it.
+        # Always on a real device, also in networks without weights (the meta device), because `delays` reads it.
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._fresh: list[Tensor] = []
 
@@ -67,17 +68,17 @@ class AdCo(base.Method):
         return {"bank": [self.bank]}
 
     def delays(self, batch: int) -> dict[str, int]:
-        """The bank waits ceil(rows yet to fill / batch) steps; loaded full, it plays at once."""
+        """The bank is delayed by ceil(rows still to fill / batch) steps; if it was loaded full, by none."""
         return {"bank": -(-max(0, self.keyed - int(self.filled)) // batch)} if self.keyed else {}
 
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
-        """InfoNCE summed over the pairs of views, and minus InfoNCE for the bank if it plays; see `keys.pairs`."""
+        """InfoNCE summed over the pairs of views, and minus InfoNCE for the bank if it is trained; see `keys.pairs`."""
         filling, playing = self._filling(), self.bank.requires_grad
         count = len(views.x)
         pairs = [keys.Pair(0, count - 1, 1.0)] if filling else keys.pairs(count, self.symmetric)
         k = {v: self.key_encoder(views.x[v], views) for v in sorted({p.key for p in pairs})}
         w_KD = functional.normalize(losses.at_least_float32(self.bank), dim=1)
-        main = rival = torch.zeros((), device=w_KD.device)
+        main = adversarial = torch.zeros((), device=w_KD.device)
         for pair in pairs:
             q = self.project(encode(pair.query))
             own = k[pair.key].own(len(q))
@@ -87,14 +88,14 @@ class AdCo(base.Method):
             main = main + pair.weight * losses.info_nce_from_cosines(pruned, self.temperature)
             if playing:
                 played = losses.cosines(q.detach(), own, candidates, mask)
-                rival = rival - pair.weight * losses.info_nce_from_cosines(played, self.bank_temperature)
+                adversarial = adversarial - pair.weight * losses.info_nce_from_cosines(played, self.bank_temperature)
         self.diagnostics = base.contrastive_metrics(pruned, sum(pair.weight for pair in pairs)) | base.collapse_metrics(
             q
         )
-        self.diagnostics |= {"max_cosine": base.largest(cosines[:, -len(w_KD) :]), **self._bank(-rival, playing)}
+        self.diagnostics |= {"max_cosine": base.largest(cosines[:, -len(w_KD) :]), **self._bank(-adversarial, playing)}
         if filling and self.training:
             self._fresh.append(k[pairs[0].key].k)
-        return Losses({"discrimination": main}, {"bank": rival} if playing else {})
+        return Losses({"discrimination": main}, {"bank": adversarial} if playing else {})
 
     def begin(self, encoder: nn.Module) -> None:
         """theta_k <- theta_q."""
@@ -102,7 +103,7 @@ class AdCo(base.Method):
 
     @torch.no_grad()
     def after_step(self, encoder: nn.Module) -> None:
-        """Move the key encoder; while the bank fills, put the step's keys into it; once full, theta_k <- theta_q."""
+        """Update the key encoder; store the step's keys in a bank still filling; once it is full, theta_k <- theta_q."""
         self.key_encoder.ema_update(encoder, self.head)
         if not self._fresh:
             return
@@ -117,11 +118,13 @@ class AdCo(base.Method):
     def _filling(self) -> bool:
         filling = self.keyed > 0 and int(self.filled) < self.keyed
         if filling and self.bank.requires_grad and self.training:
-            raise RuntimeError(f"the bank plays with {int(self.filled)} of {self.keyed} rows filled: wait for `starts`")
+            raise RuntimeError(
+                f"the bank is trained with {int(self.filled)} of {self.keyed} rows filled: delay it by `delays`"
+            )
         return filling
 
     def _candidates(self, views: Views, k: keys.Keys, w_KD: Tensor, filling: bool) -> tuple[Tensor, Tensor | None]:
-        """Negatives (M,D), learned ones last, and the mask (B,M) of keys that are none: the own, the same owner's."""
+        """Negatives (M,D), learned ones last, and a mask (B,M) of keys of the query's own sample or owner."""
         if filling or not self.in_batch_negatives:
             return w_KD, None
         mask = keys.same_owner(views, k.sample, k.patient, self.exclude)
@@ -130,7 +133,7 @@ class AdCo(base.Method):
         return torch.cat([k.k.to(w_KD), w_KD]), functional.pad(mask, (0, len(w_KD)))
 
     def _pruned(self, cosines_BM: Tensor) -> Tensor:
-        """Mask learned negatives above the threshold: they have no owner, only likeness tells a false negative."""
+        """Mask learned negatives above the threshold: they have no owner, so only similarity shows a false negative."""
         if self.prune is None:
             return cosines_BM
         rest, learned = cosines_BM[:, : -len(self.bank)], cosines_BM[:, -len(self.bank) :]
@@ -138,7 +141,7 @@ class AdCo(base.Method):
 
     @torch.no_grad()
     def _bank(self, info_nce: Tensor, playing: bool) -> dict[str, Tensor]:
-        """Mean norm of its rows; the InfoNCE that it raises, if it plays, in its natural sign."""
+        """Mean norm of the bank's rows and, if the bank is trained, the InfoNCE that it raises, with its usual sign."""
         norm = {"bank_norm": self.bank.norm(dim=1).mean()}
         return norm | {"bank_info_nce": info_nce.detach()} if playing else norm
 
@@ -163,12 +166,17 @@ def build(
     shuffle_bn: bool = True,
     seed: int = 0,
 ) -> AdCo:
-    """AdCo on `encoder`, published defaults; negatives: auto is the largest power of two not above samples or 65536.
+    """AdCo on `encoder`, with published defaults. Raises InputError.
 
-    init: the bank starts as keys, unit vectors, or as `dim` normal entries a row from `seed`, the same on every rank;
-    such a row is about sqrt(dim) long, as in the release, and turns more slowly. fill: what rows beyond the number of
-    samples hold, for which the data has no keys; keys refuses such a bank (InputError). prune: cosine above which a
-    learned negative leaves the encoder's denominator (Hosseinzadeh Taher et al. 2023: 0.8).
+    Args:
+        negatives: rows of the bank; auto is the largest power of two that is not above `samples` or 65536.
+        init: what the bank starts from. keys: unit vectors, stored as the first steps produce them. gaussian: `dim`
+            normal entries per row, drawn from `seed`, the same on every rank; such a row has a norm of about sqrt(dim),
+            as in the release, and turns more slowly.
+        fill: what the rows in excess of the number of samples start from, for which the data has no keys; keys refuses
+            such a bank.
+        prune: cosine above which a learned negative is left out of the encoder's denominator (Hosseinzadeh Taher et
+            al. 2023: 0.8).
     """
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
     keys.check_momentum(momentum)

@@ -1,4 +1,4 @@
-"""Barlow Twins (Zbontar et al. 2021): the cross-correlation of two views' embeddings becomes the identity."""
+"""Barlow Twins (Zbontar et al. 2021): drives the cross-correlation of two views' embeddings to the identity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BarlowTwins(base.Method):
-    """Standardises and correlates over the global batch, so that ranks do not change the loss."""
+    """Standardises and correlates over the global batch, so that the number of ranks does not change the loss."""
 
     def __init__(self, projector: nn.Module, off_diagonal: float) -> None:
         super().__init__()
@@ -40,8 +40,10 @@ class BarlowTwins(base.Method):
 def build(
     *, encoder: nn.Module, batch: int, hidden: int = 8192, dim: int = 8192, off_diagonal: float = 0.0051
 ) -> BarlowTwins:
-    """Barlow Twins on `encoder`, published widths and off-diagonal weight. Raises InputError for batch 1."""
+    """Barlow Twins on `encoder`, with published widths and off-diagonal weight. Raises InputError for a batch of 1."""
     if batch < 2:
-        raise InputError(f"the loss correlates over the batch, train.batch is {batch}: set train.batch=2 or more")
+        raise InputError(
+            f"Barlow Twins correlates embeddings over the batch, but train.batch is {batch}: set train.batch=2 or more"
+        )
     projector = heads.projection(base.width(encoder), hidden, dim, layers=3, norm="sync_batch")
     return BarlowTwins(projector, off_diagonal)

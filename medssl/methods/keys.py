@@ -1,4 +1,4 @@
-"""What MoCo and AdCo share: key encoder, which view meets which, who is no negative of whom, the size of a memory."""
+"""Shared by MoCo and AdCo: key encoder, pairing of views, masking of false negatives, size of the memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Exclude = Literal["patient", "sample", "none"]
 
-FEW = 0.9  # momentum at most: at 0.999 a key encoder would hardly have left its initial weights after few steps
+FEW = 0.9  # largest momentum for a few steps: at 0.999 a key encoder would hardly leave its initial weights
 LARGEST = 65536  # the published size of both MoCo's queue and AdCo's bank
 
 
 class Pair(NamedTuple):
-    """A query view, the key view it meets, and the weight of their loss."""
+    """A query view, its key view, and the weight of their loss."""
 
     query: int
     key: int
@@ -48,9 +48,9 @@ class Keys(NamedTuple):
 class EMAEncoder(nn.Module):
     """Moving average of encoder and head, without gradient and without decoder (He et al. 2020, eq. 2).
 
-    Only parameters are averaged; statistics of batch norm come from its own forwards. Where the encoder has batch norm
-    and there are several ranks, samples are exchanged between ranks first, so that a key shares no statistics with its
-    query (He et al. 2020, section 3.3).
+    Only parameters are averaged; batch-norm statistics come from its own forwards. If the encoder has batch norm and
+    there are several ranks, samples are shuffled between ranks first, so that a key and its query do not share batch
+    statistics (He et al. 2020, section 3.3).
     """
 
     rounds: Tensor
@@ -101,7 +101,7 @@ def embed(head: nn.Module, features: Features) -> Tensor:
 
 
 def shuffled(count: int, seed: int, round_: int) -> Tensor:
-    """A permutation (count,), the same on every rank, that depends on nothing but its arguments."""
+    """A permutation (count,), the same on every rank, that depends only on the arguments."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + round_))
 
 
@@ -111,21 +111,25 @@ def gaussian(rows: int, columns: int, seed: int) -> Tensor:
 
 
 def pairs(count: int, symmetric: bool) -> list[Pair]:
-    """Which of `count` views meet: (0,1); symmetric: both ways, halved; more than 2 views: 1.. meet key 0, summed.
+    """Pairs of views: (0,1); symmetric: both directions, halved; more than 2 views: 1, 2, ... against key 0, summed.
 
     Source: AdCo's release (Hu et al. 2021), single, symmetric and multi-crop forms. Raises InputError.
     """
     if count < 2:
-        raise InputError(f"a contrastive method compares 2 views or more, views.count is {count}: set views.count=2")
+        raise InputError(
+            f"a contrastive method compares 2 views or more, but views.count is {count}: set views.count=2"
+        )
     if count > 2 and symmetric:
-        raise InputError(f"symmetric=true takes 2 views, views.count is {count}: set one or the other")
+        raise InputError(
+            f"symmetric=true takes 2 views, but views.count is {count}: set views.count=2 or method.symmetric=false"
+        )
     if count > 2:
         return [Pair(view, 0, 1.0) for view in range(1, count)]
     return [Pair(0, 1, 0.5), Pair(1, 0, 0.5)] if symmetric else [Pair(0, 1, 1.0)]
 
 
 def same_owner(views: Views, sample_M: Tensor, patient_M: Tensor, exclude: Exclude) -> Tensor:
-    """(B,M) true where a key comes from the query's own sample or, by default, patient, and so is no negative."""
+    """(B,M) true where a key is of the query's own sample or, by default, patient, and so is not a negative."""
     mask = views.sample[:, None] == sample_M
     if exclude == "none":
         return torch.zeros_like(mask)
@@ -135,13 +139,13 @@ def same_owner(views: Views, sample_M: Tensor, patient_M: Tensor, exclude: Exclu
 def largest_memory(samples: int | None) -> int:
     """The largest power of two that is neither above the number of training samples nor above the published 65536.
 
-    One pass over the data must fill the memory: beyond that it holds stale copies of samples it already has.
+    One pass over the data must fill the memory: a larger one would hold stale copies of the same samples.
     """
     return LARGEST if samples is None else min(LARGEST, 1 << (max(samples, 1).bit_length() - 1))
 
 
 def check_memory(size: int, samples: int | None, key: str, way_out: str = "") -> None:
-    """Raises InputError unless one pass over `samples` fills `size` negatives; `key` is the recipe's name for them."""
+    """Raises InputError unless one pass over `samples` fills `size` negatives; `key` names them in the recipe."""
     if size < 1:
         raise InputError(f"{key} is {size}: give 1 or more, or auto")
     if samples is not None and size > samples:
@@ -156,18 +160,18 @@ def check_temperatures(**temperatures: float) -> None:
 
 
 def check_momentum(momentum: float) -> None:
-    """Raises InputError unless the key encoder stays between what it was and what the encoder is."""
+    """Raises InputError unless the momentum is between 0 (the key encoder is the encoder) and 1 (it never moves)."""
     if not 0 <= momentum <= 1:
         raise InputError(
-            f"method.momentum is {momentum}: give a number from 0 to 1 (0.999 as published, 1 stands still)"
+            f"method.momentum is {momentum}: give a number from 0 to 1 (0.999 as published; 1 never moves)"
         )
 
 
 def overfit(settings: Mapping[str, Any], views: int) -> dict[str, Any]:
-    """Settings by which a few samples, whose views stay the same, are learned by heart in a hundred steps.
+    """Settings with which a few samples, whose views stay the same, can be memorised in a hundred steps.
 
-    One way, the encoder would learn the answers to view 0 and never be asked about view 1; in a run each view is now
-    one, now the other.
+    Symmetric: without it the encoder would learn view 0 as the query only and never view 1, since in the check, unlike
+    in a run, the views do not change roles.
     """
     momentum = min(settings["momentum"], FEW)
     return {**settings, "momentum": momentum, "symmetric": settings["symmetric"] or views == 2}

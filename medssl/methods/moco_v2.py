@@ -1,4 +1,4 @@
-"""MoCo-v2 (Chen et al. 2020): a queue of keys from a slowly moving encoder."""
+"""MoCo-v2 (Chen et al. 2020): a queue of keys from a momentum encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MoCoV2(base.Method):
-    """InfoNCE of a query against its own key and a queue of K keys, oldest replaced first; ids travel with the keys."""
+    """InfoNCE of a query against its own key and a queue of K keys, oldest replaced first, with their sample ids."""
 
     queue: Tensor  # (K,D)
     sample: Tensor  # (K,)
@@ -76,7 +76,7 @@ class MoCoV2(base.Method):
 
     @torch.no_grad()
     def after_step(self, encoder: nn.Module) -> None:
-        """Move the key encoder and put the step's keys into the queue."""
+        """Update the key encoder and put the step's keys into the queue."""
         self.key_encoder.ema_update(encoder, self.head)
         for fresh in self._fresh:
             self._enqueue(fresh)
@@ -107,10 +107,13 @@ def build(
     shuffle_bn: bool = True,
     seed: int = 0,
 ) -> MoCoV2:
-    """MoCo-v2 on `encoder`, published defaults; queue: auto is the largest power of two not above samples or 65536.
+    """MoCo-v2 on `encoder`, with published defaults.
 
-    Raises InputError for a queue longer than the data: it would hold several keys of each sample, older copies of what
-    it already has, and the query's own among them.
+    Raises InputError for a queue longer than the data: it would hold several keys of the same sample, stale copies and
+    the query's own among them.
+
+    Args:
+        queue: keys in the queue; auto is the largest power of two that is not above `samples` or 65536.
     """
     keys.check_temperatures(temperature=temperature)
     keys.check_momentum(momentum)

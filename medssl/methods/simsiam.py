@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SimSiam(base.Method):
-    """(D(p1, z2) + D(p2, z1)) / 2 with D the negative cosine and no gradient into z (eq. 4); heads span ranks."""
+    """(D(p1, z2) + D(p2, z1)) / 2 with D the negative cosine, no gradient into z (eq. 4); head norms span all ranks."""
 
     def __init__(self, projector: nn.Module, predictor: nn.Module) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SimSiam(base.Method):
         return self.projector(heads.pool(features[-1]))
 
     def predict(self, z_BD: Tensor) -> Tensor:
-        """The predictor's word."""
+        """Apply the predictor MLP."""
         return self.predictor(z_BD)
 
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
@@ -43,9 +43,9 @@ class SimSiam(base.Method):
 
 
 def build(*, encoder: nn.Module, batch: int, hidden: int = 2048, dim: int = 2048, bottleneck: int = 512) -> SimSiam:
-    """SimSiam on `encoder`, published widths; the heads' norm spans all ranks. Raises InputError for batch 1."""
+    """SimSiam on `encoder`, with published widths; head norms span all ranks. Raises InputError for a batch of 1."""
     if batch < 2:
-        raise InputError(f"the heads have batch norm, train.batch is {batch}: set train.batch=2 or more")
+        raise InputError(f"the heads have batch norm, but train.batch is {batch}: set train.batch=2 or more")
     projector = heads.projection(
         base.width(encoder), hidden, dim, layers=3, norm="sync_batch", last_norm=True, last_affine=False
     )

@@ -74,7 +74,7 @@ def forward(module: adco.AdCo, *embeddings: np.ndarray) -> Losses:
 
 
 def bank_gradient(module: adco.AdCo, *embeddings: np.ndarray) -> np.ndarray:
-    """The gradient of the rival loss, which is g of the release."""
+    """The gradient of the adversarial loss of the bank, which is g of the release."""
     return torch.autograd.grad(forward(module, *embeddings).adversaries["bank"], module.bank)[0].numpy()
 
 

@@ -214,7 +214,7 @@ def test_a_bank_waits_for_the_rows_that_are_not_filled_yet() -> None:
 def test_the_bank_is_filled_with_keys_in_order_and_then_theta_k_is_theta_q() -> None:
     net = encoder()
     method = bank(net, negatives=10, init="keys", momentum=0.5)
-    method.bank.requires_grad_(False)  # as the pretext does until `starts`
+    method.bank.requires_grad_(False)  # as the pretext does until its delay is over
     start, expected = method.bank.clone(), []
     assert method.delays(4) == {"bank": 3}
     for step in range(3):
