@@ -1,4 +1,4 @@
-"""Whether the parts of a recipe fit each other: the one place for all programs, asked before any data is read."""
+"""Whether the parts of a recipe are compatible: checked here for all programs, before any data is read."""
 
 from __future__ import annotations
 
@@ -25,25 +25,23 @@ if TYPE_CHECKING:
     from medssl.recipe import PretrainRecipe, Recipe
     from medssl.views import ViewMaker
 
-DRAWS = 100  # of corruptions, to see whether one masks anything
+DRAWS = 100  # corruptions drawn to see whether one of them masks a voxel
 
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks made within have shapes and no numbers. Raises InputError for widths and sizes that make no network."""
+    """Networks built within have shapes but no values. Raises InputError for widths and sizes that cannot be built."""
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*zero-element")  # a width of 0 in a recipe
             yield
     except (RuntimeError, ValueError, UserWarning, ZeroDivisionError, IndexError) as error:
         said = str(error).splitlines()[0]
-        raise InputError(
-            f"the networks of this recipe cannot be built ({said}): look at its widths and sizes"
-        ) from error
+        raise InputError(f"the networks of this recipe cannot be built ({said}): check its widths and sizes") from error
 
 
 def sizes(encoder: Any, wanted: Sequence[Sequence[int]], what: str) -> None:
-    """Raises InputError for a size (*S) that the encoder cannot divide, or of which its deepest norm sees one voxel."""
+    """Raises InputError for a size (*S) that the encoder cannot divide, or that leaves one voxel to its deepest norm."""
     for size in wanted:
         size_room.check(size, encoder.divisor, what)
         deepest = [-(-n // s) for n, s in zip(size, size_room.per_axis(encoder.strides[-1], len(size)), strict=True)]
@@ -57,9 +55,9 @@ def sizes(encoder: Any, wanted: Sequence[Sequence[int]], what: str) -> None:
 def forward(
     network: nn.Module, channels: int, size: Sequence[int], call: Callable[[Tensor], Any] | None = None
 ) -> None:
-    """Send an image (1,channels,*size) through a network made `without_weights`, whose parts may not fit each other.
+    """Pass an image (1,channels,*size) through a network built `without_weights`, whose parts may not fit.
 
-    `call` is the way through it where that is not its `forward`.
+    `call` is the method to call if it is not `forward`.
     """
     training = network.training
     with torch.no_grad():
@@ -81,7 +79,7 @@ def batch(recipe: Recipe, world: int) -> None:
 def batch_norm(network: nn.Module, recipe: Recipe, world: int) -> None:
     """Raises InputError where a batch norm would see a single sample on each of `world` devices."""
     at_once = recipe.train.batch // recipe.train.accumulate  # what one forward sees over all devices
-    frozen = [name for name, module in network.named_modules() if _frozen(module)]  # copies of what is named anyway
+    frozen = [name for name, module in network.named_modules() if _frozen(module)]  # copies of parts checked anyway
     alone = {
         name.split(".")[0]: name
         for name, module in network.named_modules()
@@ -92,7 +90,7 @@ def batch_norm(network: nn.Module, recipe: Recipe, world: int) -> None:
     if alone:
         way_out = " and ".join(_another_norm(recipe, part) for part in alone)
         raise InputError(
-            f"a batch of 1 a device has no batch statistics, but {next(iter(alone.values()))} is a batch norm: "
+            f"a batch of 1 per device has no batch statistics, but {next(iter(alone.values()))} is a batch norm: "
             f"raise train.batch, or set {way_out}"
         )
 
@@ -103,7 +101,7 @@ def _frozen(module: nn.Module) -> bool:
 
 
 def _another_norm(recipe: Recipe, part: str) -> str:
-    """The key of a part that takes its batch norm out, if its kind has one: `norm` or `..._norm`."""
+    """The key that replaces the batch norm of a part, if its kind has one: `norm` or `..._norm`."""
     if settings := getattr(recipe, part, None):
         for key, norms in kinds.choices(kinds.resolve(part, settings["kind"]).build, "norm").items():
             for other in ("group", "none"):
@@ -113,7 +111,7 @@ def _another_norm(recipe: Recipe, part: str) -> str:
 
 
 def optimizers(recipe: Recipe, players: Collection[str]) -> None:
-    """Raises InputError for a player without an optimizer, or an optimizer without a player or a reachable rate."""
+    """Raises InputError for a player without optimizer, an optimizer without player, or an unreachable rate."""
     for name in sorted(set(players) - set(recipe.optimizers)):
         raise InputError(f"optimizers has no entry for the player '{name}': add optimizers.{name}.kind and .lr")
     for name in sorted(set(recipe.optimizers) - set(players)):
@@ -125,17 +123,17 @@ def optimizers(recipe: Recipe, players: Collection[str]) -> None:
         if steps_of(spec.warmup, recipe.train.steps) > recipe.train.steps:
             raise InputError(
                 f"optimizers.{name}.warmup={spec.warmup} is longer than the run of {recipe.train.steps} steps, which "
-                "would never reach its lr: shorten it, or train longer"
+                "would never reach its lr: shorten the warm-up, or train longer"
             )
 
 
 def mask(recipe: PretrainRecipe, pretext: Pretext, maker: ViewMaker) -> None:
-    """Raises InputError where only what is masked counts and no draw masks anything: the loss would be 0."""
+    """Refuse restore.masked_only=true if the corruption never masks a voxel: the loss would be 0. Raises InputError."""
     if pretext.restore is None or not pretext.restore.masked_only:
         return
     corrupt, rng, shape = maker.preset.corrupt, np.random.default_rng(0), (recipe.channels, *maker.sizes[0])
     if corrupt is None or not any(corrupt.mask(shape, corrupt.draw(rng, shape)).any() for _ in range(DRAWS)):
         raise InputError(
-            f"restore.masked_only=true, but views.corrupt={recipe.views.get('corrupt', 'dira')} masks nothing of views "
-            f"of {list(maker.sizes[0])}, so the loss would be 0: set another views.corrupt or restore.masked_only=false"
+            f"restore.masked_only=true, but views.corrupt={recipe.views.get('corrupt', 'dira')} masks no voxel of "
+            f"views of size {list(maker.sizes[0])}, so the loss would be 0: change views.corrupt or set restore.masked_only=false"
         )

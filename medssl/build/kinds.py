@@ -1,4 +1,4 @@
-"""From a kind and its arguments in a recipe to an object: the signature of `build` is the schema."""
+"""From a kind and its arguments in a recipe to an object; the signature of `build` is the schema."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["PACKAGES", "call", "check", "filled", "kinds", "make", "resolve"]
 
 
 def make(group: str, settings: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
-    """Build what a group with a `kind` asks for; of `supplied` it gets what its `build` names."""
+    """Build the object of a group with a `kind`; its `build` receives those of `supplied` that it names."""
     arguments = dict(settings)
     kind = arguments.pop("kind")
     return call(resolve(group, kind).build, arguments, f"{group} ({kind})", supplied)
 
 
 def call(build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Mapping[str, Any]) -> Any:
-    """`build` with checked `arguments` of the recipe and those of `supplied` that its signature names."""
+    """Call `build` with the checked `arguments` of the recipe and those of `supplied` that its signature names."""
     checked = check(build, arguments, where, supplied)
     return build(**checked, **named(build, supplied))
 
@@ -35,15 +35,15 @@ def call(build: Callable[..., Any], arguments: Mapping[str, Any], where: str, su
 def check(
     build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Check a recipe's `arguments` against the signature of `build`, strictly: nothing is coerced but int to float.
+    """Check a recipe's `arguments` against the signature of `build`, strictly: only int is converted, to float.
 
-    Returns them as `build` takes them (a list where it wants a tuple becomes one). Raises `InputError` naming the key.
+    Returns them in the types of `build` (a list becomes a tuple if needed). Raises `InputError` naming the key.
     """
     fields = _fields(build, supplied)
     make_model: Any = create_model
     model = make_model("Arguments", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
     try:
-        # Through JSON, whose strict mode takes an array for a tuple and a whole number for a float, and nothing else.
+        # By way of JSON, whose strict mode accepts an array as tuple and a whole number as float, and nothing else.
         checked = model.model_validate_json(json.dumps(arguments))
     except ValidationError as error:
         raise InputError(_sentence(error.errors()[0], where, fields)) from error
@@ -59,16 +59,16 @@ def filled(build: Callable[..., Any], arguments: Mapping[str, Any], supplied: Co
 
 
 def _fields(build: Callable[..., Any], supplied: Collection[str]) -> dict[str, tuple[Any, Any]]:
-    """What the recipe may give: name -> (type, default, or ... if it must be given)."""
+    """The arguments a recipe may set: name -> (type, default, or ... if it is required)."""
     parameters = {name: p for name, p in inspect.signature(build).parameters.items() if name not in supplied}
-    # Only these annotations are evaluated: those of supplied objects may exist for type checkers alone.
+    # Only these annotations are evaluated: types of supplied objects may exist for type checkers only.
     annotated: Any = SimpleNamespace(__annotations__={name: p.annotation for name, p in parameters.items()})
     hints = get_type_hints(annotated, globalns=getattr(build, "__globals__", {}))
     return {name: (hints[name], ... if p.default is p.empty else p.default) for name, p in parameters.items()}
 
 
 def choices(build: Callable[..., Any], ending: str) -> dict[str, tuple[Any, ...]]:
-    """What may be chosen for each argument of `build` whose name ends so: name -> the literals of its type."""
+    """The choices for each argument of `build` whose name ends in `ending`: name -> the literals of its type."""
     others = [name for name in inspect.signature(build).parameters if not name.endswith(ending)]
     return {name: get_args(kind) for name, (kind, _) in _fields(build, others).items()}
 

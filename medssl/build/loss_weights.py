@@ -1,4 +1,4 @@
-"""When and how much each loss of a pretraining counts: its stages, as weights over the steps of the run."""
+"""The schedule of each pretraining loss: its weight over the steps of the run."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ KEYS = ("weight", "start", "warmup", "end")
 def timing(
     *, weight: float, start: float | int = 0, warmup: float | int = 0, end: float | int | None = None
 ) -> tuple[float, int | float, int | float, int | float | None]:
-    """The keys that say how much and when a loss counts."""
+    """The keys for the weight and timing of a loss."""
     return weight, start, warmup, end
 
 
 def weights(recipe: PretrainRecipe) -> dict[str, Weight]:
-    """The weight of each main loss over the steps of the run; no time may be in epochs any more (`in_steps`)."""
+    """The weight of each main loss over the steps of the run; times must be in steps by now (`in_steps`)."""
     return {loss: _weight(recipe, group) for group, loss in LOSSES.items() if getattr(recipe, group) is not None}
 
 
 def check_stages(recipe: PretrainRecipe) -> None:
-    """Raise InputError where a step has no loss, or an adversary has nothing to judge."""
+    """Raise InputError for a step without a loss, or an adversary without restoration."""
     counted = {loss: weight for loss, weight in weights(recipe).items() if weight.value > 0}
     starts = {loss: weight.start for loss, weight in counted.items()}
     if min(starts.values(), default=1) > 0:
-        raise InputError(f"no loss counts at step 0 (starts: {starts}): let one start at 0 with a weight above 0")
+        raise InputError(f"no loss is active at step 0 (starts: {starts}): start one at 0 with a weight above 0")
     if "adversarial" in starts and starts["adversarial"] < starts.get("restoration", recipe.train.steps):
         raise InputError(
             f"adversary starts at step {starts['adversarial']}, restore at {starts.get('restoration', 'none')}: "
-            "the adversary judges what restore makes, so start it with or after restore"
+            "the adversary judges restored images, so start it with or after restore"
         )
     for end in sorted({w.end for w in counted.values() if w.end is not None and w.end < recipe.train.steps}):
         on = {loss for loss, weight in counted.items() if weight(end) > 0}
         if not on or on == {"adversarial"} or on == {"adversarial", "discrimination"}:
             raise InputError(
-                f"from step {end} on {' and '.join(sorted(on)) or 'no loss'} would count: let another loss end later, "
+                f"from step {end} on {'only ' + ' and '.join(sorted(on)) if on else 'no loss'} would be active: end another loss later, "
                 "and adversary no later than restore, whose output it judges"
             )
 

@@ -38,7 +38,7 @@ __all__ = [
     "weights",
 ]
 
-SUPPLIED = {  # what this room gives to each `build`, so that no recipe can set it
+SUPPLIED = {  # arguments of each `build` that medssl supplies, so that no recipe can set them
     "encoder": ("spatial_dims", "in_channels"),
     "decoder": ("spatial_dims", "channels", "strides"),
     "method": ("encoder", "spatial_dims", "samples", "batch", "steps"),
@@ -63,7 +63,7 @@ class Parts(NamedTuple):
 
 
 def encoder(recipe: Recipe) -> Any:
-    """The encoder of a recipe; if `views.faithful` in 2D it takes one channel and sees it three times."""
+    """The encoder of a recipe; with `views.faithful` in 2D it repeats its one gray channel three times."""
     expand_gray = gray.repeated(recipe.model_dump())
     channels = gray.CHANNELS if expand_gray else recipe.channels
     net = make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": channels})
@@ -73,7 +73,7 @@ def encoder(recipe: Recipe) -> Any:
 
 
 def decoder(recipe: Recipe, on: Any) -> Any:
-    """The decoder of a recipe on the encoder `on`; InputError if the recipe has none."""
+    """The decoder of a recipe on the encoder `on`. Raises InputError if the recipe has none."""
     if recipe.decoder is None:
         raise InputError("decoder is null, but a decoder is needed here: set decoder.kind=unet")
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": on.channels, "strides": on.strides}
@@ -81,7 +81,7 @@ def decoder(recipe: Recipe, on: Any) -> Any:
 
 
 def views(recipe: PretrainRecipe) -> ViewMaker:
-    """What makes the views of a recipe."""
+    """The view maker of a recipe."""
     supplied = {
         "spatial_dims": recipe.spatial_dims,
         "channels": recipe.channels,
@@ -92,7 +92,7 @@ def views(recipe: PretrainRecipe) -> ViewMaker:
 
 
 def crop(recipe: PretrainRecipe, samples: int, *, views: int | None = None, levels: int | None = None) -> CropPolicy:
-    """Where the views of `samples` training samples look; `levels` of features, None where the encoder is not known."""
+    """The crop policy for `samples` training samples; `levels` of features, None if the encoder is not known."""
     recipe = in_steps(recipe, samples)
     supplied = {"samples": samples, "spatial_dims": recipe.spatial_dims, "steps": recipe.train.steps}
     policy: CropPolicy = make("crop", recipe.crop, {**supplied, "views": views, "levels": levels})
@@ -100,7 +100,7 @@ def crop(recipe: PretrainRecipe, samples: int, *, views: int | None = None, leve
 
 
 def optimizers(recipe: Recipe) -> dict[str, OptimizerSpec]:
-    """What each player's optimizer is made of."""
+    """The optimizer settings of each player."""
     return {name: OptimizerSpec(**dict(spec)) for name, spec in recipe.optimizers.items()}
 
 
@@ -147,7 +147,7 @@ def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world:
 
 
 def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
-    """The recipe as plain dictionaries with every default filled, also those of the kinds."""
+    """The recipe as plain dictionaries with every default filled in, also those of the kinds."""
     content = recipe.resolved()
     for group in ("encoder", "decoder", "method", "crop"):
         if content[group] is not None:
@@ -164,7 +164,7 @@ def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
 
 
 def _arguments(recipe: PretrainRecipe, group: str) -> dict[str, Any]:
-    """What a group says to its `build`: all but when and how much it counts."""
+    """The arguments of a group's `build`: all but the weight and timing of its loss."""
     return {key: value for key, value in getattr(recipe, group).items() if key not in loss_weights.KEYS}
 
 
@@ -190,5 +190,5 @@ def _check_groups(recipe: PretrainRecipe) -> None:
     if recipe.method is None and recipe.restore is None:
         raise InputError("method and restore are both null, so there is nothing to learn: set one of them")
     if recipe.adversary is not None and recipe.restore is None:
-        raise InputError("adversary judges what restore makes, but restore is null: set restore or adversary=null")
+        raise InputError("adversary judges restored images, but restore is null: set restore or adversary=null")
     loss_weights.check_stages(recipe)

@@ -1,4 +1,4 @@
-"""Checkpoints: one dictionary of tensors, numbers, strings and lists, written atomically, loaded as data alone."""
+"""Checkpoints: one dictionary of tensors, numbers, strings and lists, written atomically and loaded as data only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write atomically, and onto the disk: a checkpoint is what is left after a power cut."""
+    """Write atomically and flush to disk, so that a checkpoint survives a power failure."""
     try:
         with atomic.writing(path) as beside:
             write(beside)
@@ -28,7 +28,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
                 os.fsync(file.fileno())
     except OSError as error:
         raise InputError(
-            f"cannot write checkpoint {path}: {error.strerror}; make room or choose another out="
+            f"cannot write checkpoint {path}: {error.strerror}; free some space or choose another out="
         ) from error
 
 
@@ -38,7 +38,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Let `path` hold what `source` holds, atomically; the two share their bytes where the file system can."""
+    """Make `path` a copy of `source`, atomically; a hard link where the file system has them."""
 
     def link(beside: Path) -> None:
         beside.unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def copy(source: Path, path: Path) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
-    Raises `InputError` if it is missing, damaged, not of medssl, or of a newer format.
+    Raises `InputError` if it is missing, damaged, not a medssl checkpoint, or of a newer format.
     """
     path = Path(path)
     if not path.is_file():
@@ -61,16 +61,16 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is damaged or no checkpoint of medssl: take another one of that run") from error
+        raise InputError(f"{path} is damaged or not a medssl checkpoint: use another one of that run") from error
     if not isinstance(content, dict) or "format" not in content or "weights" not in content:
-        raise InputError(f"{path} is no checkpoint of medssl: give one that pretrain or finetune wrote")
+        raise InputError(f"{path} is not a medssl checkpoint: give one that pretrain or finetune wrote")
     if content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}, this medssl reads {FORMAT}: update medssl")
     return content
 
 
 def find(where: str | Path) -> Path:
-    """The weights that count in a run directory (the best of a fine-tuning, else the last), or the file itself."""
+    """The weights to use from a run directory (the best of a fine-tuning, else the last), or the file itself."""
     where = Path(where)
     if where.is_file():
         return where
@@ -78,5 +78,5 @@ def find(where: str | Path) -> Path:
         raise InputError(f"{where} does not exist: give a run directory, a .pt or a .safetensors file")
     found = [path for name in ("best", "last") if (path := where / "checkpoints" / f"{name}.pt").is_file()]
     if not found:
-        raise InputError(f"{where} holds no checkpoint (best.pt in checkpoints/): did that run write one?")
+        raise InputError(f"{where} has no checkpoint (checkpoints/best.pt or last.pt): did that run write one?")
     return found[0]

@@ -1,4 +1,4 @@
-"""Alarms for a loss that falls while nothing is learned: embeddings become one, or no negatives are left."""
+"""Warnings for a loss that falls while nothing is learned: collapsed embeddings, or no negatives left."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Of unit vectors with mean cosine c the spread is sqrt(1 - c) / sqrt(D): 0.03 of the healthy one is c = 0.999.
+# Unit vectors of mean cosine c have a deviation of sqrt(1 - c) / sqrt(D): 0.03 of the healthy one is c = 0.999.
 LEAST_SPREAD = 0.03
-LEAST_RANK = 1.1  # of 1 collapsed to min(batch, D)
+LEAST_RANK = 1.1  # between 1 (collapsed) and min(batch, D)
 MOST_MASKED = 0.9  # share of the negatives
 
 
 def patience(steps: int) -> int:
-    """Steps in a row that must look ill: a tenth of the run and 20 at least, but never more than half of a short run.
+    """Consecutive suspicious steps before a warning: a tenth of the run, at least 20, at most half of a short run.
 
-    Three at least, since a fresh network may start so; a run of one or two steps says nothing.
+    At least 3, because a fresh network may start so; a run of one or two steps shows nothing.
     """
     return max(3, min(max(20, steps // 10), steps // 2))
 
 
 class Watch(ABC):
-    """Speaks once for each time that `patience` values of metrics in a row have looked ill.
+    """Warns once each time the metrics have looked suspicious for `patience` steps in a row.
 
-    `ill` is their number so far; it belongs into a checkpoint, so that a resumed run speaks at the same step.
+    `strikes` counts these steps; it is part of a checkpoint, so that a resumed run warns at the same step.
     """
 
     def __init__(self, patience: int) -> None:
@@ -34,7 +34,7 @@ class Watch(ABC):
         self.strikes = 0
 
     def see(self, record: Mapping[str, float]) -> str | None:
-        """Take the metrics of one step; a warning in plain language, or nothing."""
+        """Take the metrics of one step; returns a warning or None."""
         signs = self._signs(record)
         self.strikes = self.strikes + 1 if signs else 0
         return self._warning(signs) if self.strikes == self.patience else None
@@ -55,9 +55,9 @@ class NegativesWatch(Watch):
 
     def _warning(self, signs: list[str]) -> str:
         return (
-            f"{signs[0]} of the negatives are masked, being of the query's own patient or, with method.prune, too like "
-            "it: with (almost) nothing to tell apart the loss falls to 0 and teaches nothing. Take more patients, set "
-            "method.exclude=sample so that other images of a patient count as negatives, or take a method without "
+            f"{signs[0]} of the negatives are masked: of the query's own patient or (method.prune) too similar. "
+            "With (almost) no negatives the loss falls to 0 and nothing is learned. Use more patients, set "
+            "method.exclude=sample so that other images of a patient count as negatives, or use a method without "
             "negatives (method.kind=simsiam or barlow_twins)"
         )
 
@@ -72,7 +72,7 @@ class CollapseWatch(Watch):
     def _warning(self, signs: list[str]) -> str:
         return (
             f"the embeddings of different images have become nearly the same ({', '.join(signs)}): the method has "
-            "collapsed and teaches the encoder nothing. Lower optimizers.main.lr, raise train.batch, or take harder "
+            "collapsed and the encoder learns nothing. Lower optimizers.main.lr, raise train.batch, or use harder "
             "views (views.warp, views.intensity)"
         )
 
@@ -80,7 +80,7 @@ class CollapseWatch(Watch):
         spread, rank = record.get("metric.embedding_std"), record.get("metric.effective_rank")
         signs = []
         if self.dim is not None and spread is not None and spread * math.sqrt(self.dim) < LEAST_SPREAD:
-            signs.append(f"spread {spread:.1e} where {1 / math.sqrt(self.dim):.1e} is healthy")
+            signs.append(f"standard deviation {spread:.1e}, healthy {1 / math.sqrt(self.dim):.1e}")
         if rank is not None and rank < LEAST_RANK:
-            signs.append(f"effective rank {rank:.2f} of an ideal {self.dim or 'number of dimensions'} or the batch")
+            signs.append(f"effective rank {rank:.2f}, at best the batch size or {self.dim or 'the dimension'}")
         return signs

@@ -1,4 +1,4 @@
-"""How a loop gets its batches: one way for pretraining, fine-tuning and the refresh of crop boxes."""
+"""Batches for pretraining, fine-tuning and the refresh of crop boxes, loaded in one way."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(
     workers: int,
     pin: bool = False,
 ) -> Iterator[Any]:
-    """The batches whose keys `batches` gives. Raises InputError as the samples do, also from a worker."""
+    """The batches whose keys `batches` yields. Raises InputError as the samples do, also from a worker process."""
     loader: DataLoader[Any] = DataLoader(
         samples,
         batch_sampler=batches,
@@ -34,11 +34,11 @@ def load(
         worker_init_fn=leave_to_parent,
         collate_fn=collate,
         pin_memory=pin,
-        generator=torch.Generator(),  # else every new loader would draw from the global stream
+        generator=torch.Generator(),  # otherwise every new loader would draw from the global random stream
     )
     try:
         yield from loader
-    except InputError as error:  # from a worker it comes with its traceback in the message
+    except InputError as error:  # from a worker process its message contains the traceback
         raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
 
@@ -54,7 +54,7 @@ def steps(
     workers: int,
     device: torch.device,
 ) -> Iterator[Any]:
-    """The batches of this rank, steps `start` to `stop`; a step takes `batch` samples over all ranks and `parts`."""
+    """This rank's batches for steps `start` to `stop`; a step takes `batch` samples over all ranks and `parts`."""
     stream = BatchStream(
         samples=len(samples),
         batch=batch // parts,

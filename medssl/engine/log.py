@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.jsonl and TensorBoard for numbers, train.log for sentences."""
+"""The logs of a run: metrics.jsonl and TensorBoard for numbers, train.log for messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics.jsonl, None for what was not finite; a last line that a kill cut short is left out."""
+    """The records of a metrics.jsonl, None for values that were not finite; a truncated last line is dropped."""
     if not path.is_file():
         return []
     records = []
@@ -30,29 +30,29 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Keep the records up to `step`; a kill here loses nothing."""
+    """Keep the records up to `step`; safe if the process is killed meanwhile."""
     if path.is_file():
         rewrite(path, [record for record in read(path) if record["step"] <= step])
 
 
 def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Let a jsonl file hold exactly these records; a kill here loses nothing."""
+    """Replace the records of a jsonl file; safe if the process is killed meanwhile."""
     atomic.write(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 class MetricsLog:
-    """Appends records to metrics.jsonl and TensorBoard; with `folder` None (ranks but the first) it does nothing."""
+    """Appends records to metrics.jsonl and TensorBoard; does nothing if `folder` is None (all ranks but 0)."""
 
     def __init__(self, folder: Path | None, *, step: int = 0) -> None:
         self._file = self._board = None
         if folder is None:
             return
         cut_back(folder / "metrics.jsonl", step)
-        self._file = (folder / "metrics.jsonl").open("a", buffering=1)  # by line: a kill loses the last one at most
+        self._file = (folder / "metrics.jsonl").open("a", buffering=1)  # line by line: a kill loses at most the last
         self._board = Board(folder / "tb", step=step)
 
     def write(self, record: Mapping[str, float]) -> None:
-        """Append one record: `step` and whatever was measured at it; null, as JSON has no NaN, where not finite."""
+        """Append one record: `step` and the values measured at it; values that are not finite become null in JSON."""
         if self._file is None or self._board is None:
             return
         plain = {name: value if math.isfinite(value) else None for name, value in record.items()}
@@ -67,7 +67,7 @@ class MetricsLog:
 
 
 class Board:
-    """A TensorBoard event file; TensorBoard's own writer would put the name of the host into that of the file."""
+    """A TensorBoard event file; TensorBoard's own writer would put the host's name into the file name."""
 
     def __init__(self, folder: Path, *, step: int = 0) -> None:
         from tensorboard.compat.proto.event_pb2 import SessionLog  # needed by one rank alone
@@ -76,7 +76,7 @@ class Board:
         folder.mkdir(parents=True, exist_ok=True)
         self._records = RecordWriter((folder / f"events.out.tfevents.{time.time():.6f}").open("xb"))
         self._add(file_version="brain.Event:2")
-        self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))  # hides what came after `step` before
+        self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))  # hides earlier records after `step`
 
     def write(self, record: Mapping[str, float]) -> None:
         """Append one record as scalars."""
@@ -98,13 +98,13 @@ class Board:
 
 
 class TrainLog:
-    """Sentences: with the time into train.log, and to whoever listens; with `folder` None it does nothing."""
+    """Messages, with the time, into train.log and to the terminal; does nothing if `folder` is None."""
 
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / "train.log"
 
     def say(self, sentence: str) -> None:
-        """Write one sentence."""
+        """Write one message."""
         if self._path is None:
             return
         with self._path.open("a") as file:

@@ -1,4 +1,4 @@
-"""What a step costs: its time, the part of it spent waiting for data, and memory."""
+"""The cost of a step: its time, the time spent waiting for data, and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 2**20
 
 
 class Meter(Generic[T]):
-    """Hands on the batches of an iterator and measures how long each step waits for them."""
+    """Yields the batches of an iterator and measures how long each step waits for them."""
 
     def __init__(self, device: torch.device, batches: Iterator[T]) -> None:
         self.device, self._batches = device, batches
@@ -32,7 +32,7 @@ class Meter(Generic[T]):
         return batch
 
     def read(self) -> dict[str, float]:
-        """Seconds since the last reading (`time`), those spent waiting (`data_wait`), peak `memory` in MiB if known."""
+        """Seconds since the last reading (`time`), those waiting for data (`data_wait`), peak `memory` in MiB if known."""
         now = time.perf_counter()
         found = {"time": now - self._since, "data_wait": self._wait}
         self._wait, self._since = 0.0, now
@@ -41,7 +41,7 @@ class Meter(Generic[T]):
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """The most memory so far, in bytes: of a CUDA device, else of this process; None where the system does not say."""
+    """Peak memory so far in bytes, of a CUDA device or of this process; None where the system does not report it."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:
@@ -52,5 +52,5 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def in_bytes(ru_maxrss: int, platform: str) -> int:
-    """The peak memory that getrusage counts: bytes on macOS, units of 1,024 bytes on Linux and the BSDs."""
+    """Peak memory from getrusage in bytes: macOS counts bytes, Linux and the BSDs units of 1,024 bytes."""
     return ru_maxrss if platform == "darwin" else ru_maxrss * 1024

@@ -1,7 +1,7 @@
-"""The phases of a fine-tuning: which parameter groups learn in each, and at what share of the learning rate.
+"""The phases of a fine-tuning: which parameter groups are trained in each, and at what share of the learning rate.
 
 A group is the encoder's level N as `encoder.N` (0 is the finest) or another part as a whole: `decoder`, `head`. Within
-a phase the learning rate takes its course from the phase's first step to its last, as in a run of its own.
+a phase the learning rate follows its schedule from the first step to the last, as in a separate run.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Phase(NamedTuple):
 
     stop: int  # the first step after it
     warmup: int  # its first steps, over which the rate rises linearly
-    weights: Mapping[str, float]  # of the rate, for each group; at 0 a group rests
+    weights: Mapping[str, float]  # share of the rate of each group; at 0 a group is frozen
 
 
 class Group(NamedTuple):
-    """Parameters that learn alike in all phases: one group of the optimizer."""
+    """Parameters with the same weights in all phases: one group of the optimizer."""
 
     name: str
     parameters: list[str]  # their names
@@ -68,7 +68,7 @@ def begins(phases: Sequence[Phase], step: int) -> bool:
 
 
 def rates(spec: OptimizerSpec, phases: Sequence[Phase], groups: Sequence[Group], step: int) -> list[float]:
-    """The learning rate of each group at `step`; the phase's warm-up takes the place of the optimizer's."""
+    """The learning rate of each group at `step`; the phase's warm-up replaces the optimizer's."""
     now = number(phases, step)
     start = phases[now - 1].stop if now else 0
     rate = learning_rate(spec._replace(warmup=phases[now].warmup), step - start, phases[now].stop - start)

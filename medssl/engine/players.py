@@ -1,4 +1,4 @@
-"""The players of the min-max game, each with its own optimizer, over stages in which they come and go."""
+"""The players of the min-max game, each with its own optimizer, rebuilt when a stage turns a loss on or off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def rebuild(
     players: Mapping[str, list[Parameter]], specs: Mapping[str, OptimizerSpec], before: Mapping[str, Optimizer]
 ) -> dict[str, Optimizer]:
-    """Optimizers of the players now active; parameters that an optimizer of `before` held keep their state."""
+    """Optimizers of the active players; parameters that were in an optimizer of `before` keep their state."""
     optimizers = {}
     for name, parameters in players.items():
         optimizers[name] = optimizer(specs[name], parameters)
@@ -41,7 +41,7 @@ def rates(optimizers: Mapping[str, Optimizer]) -> dict[str, float]:
 
 
 def norms(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
-    """The norm () of each player's gradient, on its device: not finite where any part of the gradient is not."""
+    """The norm () of each player's gradient, on its device; not finite if any part of the gradient is not."""
     return {
         name: get_total_norm([p.grad for p in _parameters(player) if p.grad is not None])
         for name, player in optimizers.items()
@@ -49,7 +49,7 @@ def norms(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
 
 
 def step(optimizers: Mapping[str, Optimizer], specs: Mapping[str, OptimizerSpec], norms: Mapping[str, Tensor]) -> None:
-    """One step of every player, each clipped by its own entry of `norms` alone, then no gradient is left."""
+    """One step of every player, each clipped by its own entry of `norms`; then the gradients are cleared."""
     for name, player in optimizers.items():
         clip = specs[name].clip
         if clip is not None:

@@ -1,4 +1,4 @@
-"""Values over the steps of a run: times, weights of losses, learning rates; and the optimizers that follow them."""
+"""Schedules over the steps of a run (loss weights, learning rates), and the optimizers that use them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POWER = 0.9  # of poly
 
 
 class OptimizerSpec(NamedTuple):
-    """What one player's optimizer is made of."""
+    """The settings of one player's optimizer."""
 
     kind: Literal["sgd", "adam", "adamw"]
     lr: float
@@ -37,7 +37,7 @@ class OptimizerSpec(NamedTuple):
 class Weight(NamedTuple):
     """The weight of a loss over time, in steps: 0 before `start`, then a linear ramp of `warmup` steps to `value`.
 
-    From `end` on it is 0 again; None: it lasts as long as the run.
+    From `end` on it is 0 again; None: it lasts until the run ends.
     """
 
     value: float
@@ -46,7 +46,7 @@ class Weight(NamedTuple):
     end: int | None = None
 
     def __call__(self, step: int) -> float:
-        """The weight at `step`, counted from 0; the first step of a ramp already has a part of it."""
+        """The weight at `step`, counted from 0; a ramp is above 0 from its first step on."""
         if step < self.start or (self.end is not None and step >= self.end):
             return 0.0
         ramp = (step - self.start + 1) / self.warmup if self.warmup else 1.0
@@ -56,7 +56,7 @@ class Weight(NamedTuple):
 def learning_rate(spec: OptimizerSpec, step: int, total: int) -> float:
     """The rate at `step` of `total`: a linear warm-up, then lr, or f + (lr - f) g(t) down to f = `final_lr`.
 
-    t is the share done of what the warm-up left; g is (1 + cos(pi t)) / 2 for cosine, and (1 - t)^0.9 for poly, as
+    t is the share done of the steps after the warm-up; g is (1 + cos(pi t)) / 2 for cosine, and (1 - t)^0.9 for poly, as
     nnU-Net has it (Isensee et al. 2021, online methods).
     """
     warmup = steps_of(spec.warmup, total)

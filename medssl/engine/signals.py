@@ -1,4 +1,4 @@
-"""Signals of a scheduler, and Ctrl-C: they ask for a checkpoint and a stop between two steps."""
+"""Scheduler signals and Ctrl-C: they request a checkpoint and a stop after the current step."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SAID = b"medssl: stopping after this step, with a checkpoint; Ctrl-C again stops
 
 @contextmanager
 def stops_at_once() -> Iterator[None]:
-    """Within, but not within `stop_requests`, SIGTERM and SIGUSR1 raise Interrupted: no step is under way."""
+    """Within this context, SIGTERM and SIGUSR1 raise Interrupted, because no step is running; see `stop_requests`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _: object) -> NoReturn:
-        raise Interrupted("stopped while no step was under way: resume=true starts or continues this run")
+        raise Interrupted("stopped between steps: resume=true starts or continues this run")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
@@ -38,12 +38,12 @@ def stops_at_once() -> Iterator[None]:
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within, a signal of STOP only sets what the yielded function tells: whether a stop was asked for.
+    """Within this context a signal of STOP only makes the yielded function return true: a stop was requested.
 
-    A second Ctrl-C raises KeyboardInterrupt, as ever.
+    A second Ctrl-C raises KeyboardInterrupt as usual.
     """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield asked.is_set
         return
 
@@ -51,7 +51,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         asked.set()
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
-            os.write(2, SAID)  # standard error; `print` is not for signal handlers
+            os.write(2, SAID)  # standard error; `print` is not safe in a signal handler
 
     before = {number: signal.signal(number, ask) for number in STOP}
     try:
@@ -62,9 +62,9 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 def leave_to_parent(worker: int) -> None:
-    """For workers of a DataLoader: a signal to the whole job must not end them before the checkpoint is written.
+    """For DataLoader workers: a signal sent to the whole job must not end them before the checkpoint is written.
 
-    SIGTERM by the parent, which is how Python ends children that are left at its exit, still does.
+    A SIGTERM from the parent, by which Python ends its remaining children at exit, still does.
     """
     for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

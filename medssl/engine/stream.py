@@ -1,4 +1,4 @@
-"""The order in which samples are seen: a function of (seed, step) alone, so that resume and ranks need no state."""
+"""The order of samples, a function of (seed, step) alone, so that resuming and several ranks need no state."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def permutation(samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of one epoch; the spawn key keeps this generator apart from those of samples, (seed, epoch, index)."""
+    """The order of one epoch; the spawn key separates this generator from those of samples, (seed, epoch, index)."""
     return np.random.default_rng(np.random.SeedSequence([seed, epoch], spawn_key=(0,))).permutation(samples)
 
 
 class BatchStream(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) for the batches `start` to `stop`, of which this rank takes its part.
+    """Batches of (epoch, index) from batch `start` to `stop`, of which this rank takes its part.
 
     The stream is the epochs' permutations, one after the other; batch b takes the positions [b * batch,
-    (b + 1) * batch), and rank r the r-th contiguous block of them, so that gathered order equals one process's order.
-    A batch may straddle two epochs: no sample is dropped.
+    (b + 1) * batch), and rank r the r-th contiguous block of them, so that gathering gives the order of one process.
+    A batch may span two epochs: no sample is dropped.
     """
 
     def __init__(

@@ -103,7 +103,7 @@ class AdCo(base.Method):
 
     @torch.no_grad()
     def after_step(self, encoder: nn.Module) -> None:
-        """Update the key encoder; store the step's keys in a bank still filling; once it is full, theta_k <- theta_q."""
+        """Update the key encoder; store the step's keys in a bank still filling; once full, theta_k <- theta_q."""
         self.key_encoder.ema_update(encoder, self.head)
         if not self._fresh:
             return

@@ -1,1 +1,1 @@
-"""The pretraining loop, readable from top to bottom, and what only it needs."""
+"""The pretraining loop, readable from top to bottom, and the modules that only it uses."""

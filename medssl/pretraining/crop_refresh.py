@@ -1,4 +1,4 @@
-"""New crop boxes from the network as it is now: every training sample once, un-augmented, shared by the ranks."""
+"""New crop boxes from the current network: each training sample once, un-augmented, divided among the ranks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class FullVolume(NamedTuple):
-    """A sample as the heat map sees it; in a batch each has one more axis, B, in front."""
+    """A sample as input of the heat map; in a batch each field has a leading axis B."""
 
-    sample: int | Tensor  # its number
-    x: Tensor  # (C,*size) in [0, 1]: all of the volume, un-augmented
+    sample: int | Tensor  # index in the training set
+    x: Tensor  # (C,*size) in [0, 1]: the whole volume, un-augmented
     body: Tensor  # (*size) bool: where the patient is
 
 
@@ -55,7 +55,7 @@ class FullVolumes(Dataset[FullVolume]):
 def refresh(
     fabric: Fabric, encoder: nn.Module, policy: CropPolicy, wholes: FullVolumes, *, batch: int, workers: int
 ) -> list[str]:
-    """Give `policy` new boxes; returns what it warns of. No weight, statistic, mode or random stream is changed."""
+    """Give `policy` new boxes; returns its warnings. Weights, statistics, modes and random streams stay the same."""
     batches = load(wholes, _shares(len(wholes), batch), workers=workers)
     with evaluating(encoder), torch.no_grad(), fabric.autocast():
         found = policy.boxes_of(maps(encoder, policy.level, batches), wholes.size, body_boxes(wholes))
@@ -66,7 +66,7 @@ def refresh(
 
 
 def maps(encoder: nn.Module, level: Level | None, batches: Iterable[FullVolume]) -> Iterator[Maps]:
-    """The heat maps of batches of samples at a level (None: auto), with the cells that hold some of the body."""
+    """The heat maps of batches of samples at a level (None: auto), with a mask of the cells that contain the body."""
     like = next(encoder.parameters())
     for sample, x, body in batches:
         heat = heat_map(encoder(x.to(like)), level).cpu()
@@ -75,14 +75,14 @@ def maps(encoder: nn.Module, level: Level | None, batches: Iterable[FullVolume])
 
 
 def _shares(samples: int, batch: int) -> list[list[int]]:
-    """The batches of this rank, rank::world; every rank gets equally many, so the last ones repeat a sample."""
+    """This rank's batches, rank::world; every rank gets the same number, so the last ones may repeat a sample."""
     world = ranks.world()
     mine = [min(i, samples - 1) for i in range(ranks.rank(), -(-samples // world) * world, world)]
     return [mine[i : i + batch] for i in range(0, len(mine), batch)]
 
 
 def body_boxes(wholes: FullVolumes) -> Tensor:
-    """The box of the body in each sample, (samples, 2n) as shares of the array, that crop boxes stay inside."""
+    """The bounding box of the body in each sample, (samples, 2n) as shares of the array; crop boxes stay inside it."""
     rows = []
     for name in wholes.ids:
         case = wholes.cache.cases[name]

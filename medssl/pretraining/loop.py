@@ -1,4 +1,4 @@
-"""`medssl pretrain`: an encoder, and a decoder, learn from images without labels. Reads from top to bottom."""
+"""`medssl pretrain`: train an encoder, and a decoder if any, on unlabelled images. Reads from top to bottom."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 def pretrain(recipe: PretrainRecipe, options: Options) -> None:
-    """Run, resume or (overfit_check, dry_run) try a pretraining recipe; what it makes lies in the run directory.
+    """Run, resume or (overfit_check, dry_run) test a pretraining recipe; results go to the run directory.
 
-    Raises InputError for whatever cannot work, Interrupted when a signal stopped the run after a checkpoint.
+    Raises InputError for a recipe that cannot run, Interrupted when a signal stopped the run after a checkpoint.
     """
     if options.dry_run:
         _dry_run(recipe, options)
@@ -126,10 +126,10 @@ def _open(
 
 
 def _begin(run: PretrainState, options: Options) -> None:
-    """Step 0: initial weights, and the files that say what this run is."""
+    """Step 0: load the initial weights and write the files that describe the run."""
     run.origin = init_weights.start(run.pretext, options, ["all"])
     run.log.say(run.origin.sentence())
-    run.delays = stages.delays(run.recipe, run.pretext)  # a bank that was loaded full need not wait
+    run.delays = stages.delays(run.recipe, run.pretext)  # none for a bank that was loaded full
     if not run.fixed:
         stages.check(run.recipe, run.weights, run.pretext)
     run.pretext.begin()
@@ -140,7 +140,7 @@ def _begin(run: PretrainState, options: Options) -> None:
         run_directory.describe(run.out, run.resolved, run.cache, {"train": run.ids})
     if idle := [f"data.{name}" for name in ("val", "test") if getattr(run.recipe.data, name) is not None]:
         run.log.say(
-            f"{' and '.join(idle)} are of no use here: a pretraining learns from data.train, and judges nothing"
+            f"{' and '.join(idle)} {'is' if len(idle) == 1 else 'are'} ignored: pretraining uses data.train only"
         )
     if said := stages.unguided(run):
         run.log.say(said)
@@ -164,7 +164,7 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
         for start, stop in pairwise(stages.boundaries(run)):
             module = None
             if ranks.world() > 1:
-                gc.collect()  # the wrapper of the stage before must not hear the gradients of this one
+                gc.collect()  # the DDP wrapper of the previous stage must not receive the gradients of this one
             stages.enter(run, start)
             if run.policy.due(start):
                 run.unlogged = stages.renew_boxes(run)
@@ -193,7 +193,7 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
 
 
 def _metrics(run: PretrainState) -> MetricsLog:
-    """The log of the run, which starts with the network before training where an online probe asks for it."""
+    """The log of the run; if there is an online probe, its scores before training come first."""
     metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step or -1)
     if run.step == 0 and run.probe is not None:
         run.log.say(run.probe.describe())
@@ -202,7 +202,7 @@ def _metrics(run: PretrainState) -> MetricsLog:
 
 
 def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:
-    """The batches of this rank, steps `start` to `stop`. A new loader a stage, so that no worker has old boxes."""
+    """The batches of this rank, steps `start` to `stop`. A new loader per stage, so that no worker has old boxes."""
     data, train = run.views(), run.recipe.train
     data.drafted = run.maker.device == "cuda"
     return loader.steps(
@@ -219,7 +219,7 @@ def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:
 
 
 def _step(run: PretrainState, module: _FabricModule, batches: Iterator[Batch], *, asked: bool) -> dict[str, float]:
-    """One step of every player; returns losses and diagnostics, averaged over ranks and accumulated parts."""
+    """One optimizer step per player; returns losses and diagnostics, averaged over ranks and accumulated parts."""
 
     def forward() -> training.Part:
         drawn = next(batches)

@@ -1,4 +1,4 @@
-"""`medssl pretrain RECIPE overfit_check=true`: learn a few samples by heart, all losses on, and say what learned."""
+"""`medssl pretrain RECIPE overfit_check=true`: fit a few samples with all losses on, and report which losses learn."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from medssl.recipe import Options, PretrainRecipe
 
 STEPS, SAMPLES = 100, 8
-FIRST, LAST = 5, 10  # records averaged at either end
+FIRST, LAST = 5, 10  # records averaged at the start and at the end
 
 
 def check(recipe: PretrainRecipe, options: Options, train: Callable[..., PretrainState]) -> None:
-    """Train on a few samples in a temporary folder, by the loop `train`, and print a verdict on each loss.
+    """Train on a few samples in a temporary folder with the loop `train`, and print a verdict on each loss.
 
-    Raises InputError if one of them does not learn.
+    Raises InputError if a loss does not learn.
     """
     small = shortened(recipe)
     with TemporaryDirectory() as folder:
@@ -47,16 +47,14 @@ def check(recipe: PretrainRecipe, options: Options, train: Callable[..., Pretrai
         try:
             run = train(small, options.model_copy(update=alone), few=small.train.batch)
         except Interrupted as stop:
-            raise Interrupted("stopped before the check had a verdict: nothing of it is kept") from stop
+            raise Interrupted("stopped before the check reached a verdict: nothing was kept") from stop
         lines = verdicts(run, log.read(Path(folder) / "metrics.jsonl"))
     say(f"after {STEPS} steps on {len(run.ids)} samples:")
     for _, line in lines:
         say(f"  {line}")
     if not all(learns for learns, _ in lines):
-        raise InputError(
-            "the recipe does not learn even a few samples by heart: see above; first try optimizers.main.lr"
-        )
-    say("the recipe learns these few samples; whether what it learns transfers, only a fine-tuning shows")
+        raise InputError("the recipe cannot even fit a few samples (see above): first try another optimizers.main.lr")
+    say("the recipe can fit these few samples; only fine-tuning shows whether the features transfer")
 
 
 def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
@@ -74,12 +72,12 @@ def shortened(recipe: PretrainRecipe) -> PretrainRecipe:
         name: spec.model_copy(update={"warmup": 0.1 if isinstance(spec.warmup, str) else min(spec.warmup, STEPS // 10)})
         for name, spec in recipe.optimizers.items()
     }
-    for name in method.adversaries() if method is not None else ():  # held still: with few samples they always catch up
+    for name in method.adversaries() if method is not None else ():  # not trained: with few samples they always win
         short[name] = short[name].model_copy(update={"lr": 1e-9, "final_lr": 0.0})
     few = {"steps": STEPS, "batch": min(recipe.train.batch, SAMPLES), "accumulate": 1, "checkpoint_every": 1.0}
     train = recipe.train.model_copy(update={**few, "log_every": 1})
-    # Steps of the whole run become the same share of the short one, as times written as shares do by themselves; what
-    # an epoch of the whole run is, is not known here.
+    # Steps become the same share of the short run, as times written as shares do by themselves; the length of an epoch
+    # of the whole run is not known here.
     total = recipe.train.steps
     shares = {key: min(1.0, t / total) for key in ("start", "every") if type(t := recipe.crop.get(key)) is int}
     crop = {key: v for key, v in {**recipe.crop, **shares}.items() if key not in ("start", "every") or type(v) is float}
@@ -99,7 +97,7 @@ def verdicts(run: PretrainState, records: list[dict[str, Any]]) -> list[tuple[bo
 
 
 def _discrimination(run: PretrainState, records: list[dict[str, Any]]) -> tuple[bool, str]:
-    """By whether views find each other. The loss says little here: a queue and a bank fill with copies of so few
+    """Judged by whether views find each other. The loss says little here: queue and bank fill with copies of the few
     samples, learned negatives catch up, and methods without negatives lower their loss by collapsing.
     """
     torch.manual_seed(run.recipe.seed)
@@ -111,16 +109,16 @@ def _discrimination(run: PretrainState, records: list[dict[str, Any]]) -> tuple[
     )
     watch = CollapseWatch(None, patience=LAST)
     if any(watch.see(record) for record in records[-LAST:]):
-        return _verdict("discrimination", False, f"{evidence}; the embeddings have collapsed into one")
+        return _verdict("discrimination", False, f"{evidence}; the embeddings have collapsed")
     return _verdict("discrimination", after >= min((before + 1) / 2, 0.9), evidence)
 
 
 @torch.no_grad()
 def paired(run: PretrainState, pretext: Pretext) -> float:
-    """The share of views that find that of their own sample among the other views of all samples.
+    """The share of views whose nearest view, among those of all samples, is the other view of the same sample.
 
-    By cosines between what the method predicts and what it compares that with, less the mean over samples; with norms
-    as in a step, since encoder and heads have learned with the statistics of this batch.
+    By cosine between the method's prediction and its target, both minus their mean over samples; norm layers are in
+    training mode, since encoder and heads have learned with the statistics of this batch.
     """
     data, method = run.views(), pretext.float().method
     assert method is not None

@@ -1,4 +1,4 @@
-"""The pictures that a pretraining leaves in its run directory: its views with boxes and attention, its restorations."""
+"""The figures that pretraining writes to its run directory: views with boxes and attention, and restorations."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from medssl.view_dataset import ViewsDataset
     from medssl.views import ViewMaker
 
-SHOWN, JUDGED = 3, 16  # samples in the pictures; samples in the errors
+SHOWN, JUDGED = 3, 16  # samples in the figures; samples in the errors
 
 
 @torch.no_grad()
 def draw(run: PretrainState) -> None:
-    """Write figures/views.png and figures/restored.png; the first rank alone calls this."""
+    """Write figures/views.png and figures/restored.png; only rank 0 calls this."""
     folder = run.out / "figures"
     folder.mkdir(exist_ok=True)
     data = view_dataset.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
     numbers = list(range(min(SHOWN, len(run.ids))))
-    epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the views that training saw last
-    with evaluating(run.pretext.float()):  # images are float32, whatever the precision of training was
+    epoch = (run.steps - 1) * run.recipe.train.batch // len(run.ids)  # the last views that training used
+    with evaluating(run.pretext.float()):  # images are float32, whatever the training precision
         sheet = figures.contact_sheet(
             data,
             numbers,

@@ -1,4 +1,4 @@
-"""`medssl preview`: a contact sheet of the views that a recipe makes, before anything is trained."""
+"""`medssl preview`: a figure of the training views that a recipe produces, before any training."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from medssl.recipe import Options, PretrainRecipe
 
 SAMPLES = 3
-DOTS = 150  # an inch
+DOTS = 150  # per inch
 SUFFIXES = (".png", ".pdf", ".svg", ".jpg")
 
 
 def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "views") -> None:
     """Draw the first epoch's views of a few training samples into `out`, under the recipe's `name`.
 
-    With init=RUN the heat maps of its encoder are drawn too, and ContrastiveCrop looks at their boxes; without, its
-    windows are those before the first refresh. Raises InputError for another kind of picture than png, pdf, svg, jpg.
+    With init=RUN the heat maps of its encoder are drawn as well, and ContrastiveCrop uses their boxes; without, its
+    windows are those before the first refresh. Raises InputError unless `out` ends in png, pdf, svg or jpg.
     """
     if out.suffix not in SUFFIXES:
         raise InputError(f"--out {out} is no picture: end it in one of {', '.join(SUFFIXES)}")
@@ -63,7 +63,7 @@ def _data(recipe: PretrainRecipe, preset: str, scratch: Path) -> ViewsDataset:
 def _heat(
     recipe: PretrainRecipe, options: Options, data: ViewsDataset, numbers: Sequence[int]
 ) -> dict[int, torch.Tensor]:
-    """Heat maps of the encoder that init= names; a crop policy that takes maps gets their boxes."""
+    """Heat maps of the encoder that init= names; a crop policy that uses maps gets their boxes."""
     encoder = parts.encoder(recipe)
     say(init_weights.start(nn.ModuleDict({"encoder": encoder}), options, ["encoder"]).sentence())
     policy = data.policy

@@ -1,4 +1,4 @@
-"""All ranks of a pretraining hold the same bits: weights, bank, queue and boxes are compared by hash."""
+"""Checks that all ranks of a pretraining are bitwise identical: weights, bank, queue and boxes, compared by hash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def check(fabric: Fabric, pretext: nn.Module, policy: CropPolicy, step: int) -> None:
     """Check that weights, buffers and crop boxes are identical on all ranks after `step` steps.
 
-    Call on every rank; rank 0 raises InputError, which names what differs.
+    Call on every rank; rank 0 raises InputError, naming the tensors that differ.
     """
     boxes = {f"crop.{name}": torch.as_tensor(value) for name, value in policy.state().items()}
     shared = {**pretext.state_dict(), **boxes}
@@ -30,14 +30,14 @@ def check(fabric: Fabric, pretext: nn.Module, policy: CropPolicy, step: int) -> 
     if not names:
         return
     message = (
-        f"the ranks hold different {', '.join(names[:3])} after step {step} ({len(names)} of {len(shared)} "
-        "tensors): look at the memory and the driver of each device; resume=true goes on from the checkpoint before"
+        f"{', '.join(names[:3])} differ between ranks after step {step} ({len(names)} of {len(shared)} "
+        "tensors): check the memory and the driver of each device; resume=true continues from the checkpoint before"
     )
     finite.leave(fabric, InputError(message))
 
 
 def differing(tensors: dict[str, Tensor]) -> list[str]:
-    """The names of tensors whose bits are not the same on all ranks; of different shapes too."""
+    """The names of tensors whose bits, or shapes, are not the same on all ranks."""
     if ranks.world() == 1:
         return []
     some = next(iter(tensors.values()))

@@ -1,4 +1,4 @@
-"""The stages of a pretraining: which losses and players are on from which step, and when crop boxes are renewed."""
+"""The stages of a pretraining: which losses and players are active at which step, and when crop boxes are renewed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def delays(recipe: PretrainRecipe, pretext: Pretext) -> dict[str, int]:
-    """Steps after the start of their method at which its rivals first play, told before the first step."""
+    """Delay of each adversary in steps after the start of its method; call before the first step."""
     return pretext.method.delays(recipe.train.batch) if pretext.method is not None else {}
 
 
 def check(recipe: PretrainRecipe, weights: Mapping[str, Weight], pretext: Pretext) -> None:
-    """Raises InputError where an adversary would start after the run, so that what the recipe names never happens."""
-    for name, wait in delays(recipe, pretext).items():
-        first, steps = weights["discrimination"].start + wait, recipe.train.steps
+    """Raises InputError if an adversary would only start after the end of the run, and so never be trained."""
+    for name, delay in delays(recipe, pretext).items():
+        first, steps = weights["discrimination"].start + delay, recipe.train.steps
         if first >= steps:
             sooner = pretext.method.sooner if pretext.method is not None else ""
             raise InputError(
-                f"the {name} would start at step {first}, {wait} after its method, but the run ends after {steps} "
+                f"the {name} would start at step {first}, {delay} after its method, but the run ends after {steps} "
                 f"step(s): set train.steps above {first}, or raise train.batch" + f", {sooner}" * bool(sooner)
             )
 
@@ -42,7 +42,7 @@ def watches(resolved: Mapping[str, Any]) -> list[Watch]:
 
 
 def boundaries(run: PretrainState) -> list[int]:
-    """Steps from here to the end at which a loss or a rival comes into play or leaves it, or boxes are renewed."""
+    """Steps from here to the end at which a loss or an adversary starts or ends, or boxes are renewed."""
     turns = {turn for weight in run.weights.values() for turn in (weight.start, weight.end) if turn is not None}
     turns |= set(_adversary_starts(run).values())
     due = {step for step in range(run.steps) if run.policy.due(step)}
@@ -50,17 +50,17 @@ def boundaries(run: PretrainState) -> list[int]:
 
 
 def _adversary_starts(run: PretrainState) -> dict[str, int]:
-    """First step of the adversaries that their method makes wait."""
+    """First step of the adversaries that their method delays."""
     if "discrimination" not in run.weights:
         return {}
-    first = run.weights["discrimination"].start
+    return {name: first + delay for name, delay in run.delays.items()}
     return {name: first + wait for name, wait in run.delays.items()}
 
 
 def enter(run: PretrainState, step: int) -> None:
-    """Let the players of `step` play, those that go on with their state."""
+    """Activate the losses and players of `step`; players that continue keep their optimizer state."""
     on = {loss for loss, weight in run.weights.items() if weight(step) > 0}
-    on |= {rival for rival, first in _adversary_starts(run).items() if step >= first and "discrimination" in on}
+    on |= {name for name, first in _adversary_starts(run).items() if step >= first and "discrimination" in on}
     run.pretext.activate(on)
     run.optimizers = players.rebuild(run.pretext.players(), run.specs, run.optimizers)
     if on != run.on:
@@ -69,14 +69,14 @@ def enter(run: PretrainState, step: int) -> None:
 
 
 def unguided(run: PretrainState) -> str | None:
-    """A sentence where a policy that makes boxes is never due to make one."""
+    """A warning if a policy that makes boxes never makes one in this run."""
     if run.policy.level is None or any(run.policy.due(step) for step in range(run.steps)):
         return None
-    return "no crop box will be made before the run ends (crop.start): all views are random crops, as for a baseline"
+    return "crop.start is after the last step, so no crop box is ever made: all crops are random"
 
 
 def renew_boxes(run: PretrainState) -> dict[str, float]:
-    """Renew the boxes; returns what is to be logged of them."""
+    """Renew the boxes; returns their statistics for the log."""
     batch = run.recipe.train.batch // (run.recipe.train.accumulate * run.fabric.world_size)
     wholes = FullVolumes(run.cache, run.ids, run.maker, run.maker.sizes[0])
     workers = run.recipe.data.workers
@@ -86,10 +86,10 @@ def renew_boxes(run: PretrainState) -> dict[str, float]:
 
 
 def probed(run: PretrainState) -> dict[str, float]:
-    """What the online probe answers after this step, which is said as well; nothing where it is not due."""
+    """Scores of the online probe after this step, also logged as a message; empty if it is not due."""
     if run.probe is None or not run.probe.due(run.step, run.steps):
         return {}
     found = run.probe.scores(run.pretext.encoder, run.fabric.device)
     words = ", ".join(f"{name.removeprefix('metric.probe_')} {value:.4f}" for name, value in found.items())
-    run.log.say(f"step {run.step} of {run.steps}: a probe of the frozen features reaches {words}")
+    run.log.say(f"step {run.step} of {run.steps}: linear probe of the frozen features: {words}")
     return found

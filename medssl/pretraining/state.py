@@ -1,4 +1,4 @@
-"""A pretraining under way, and its way through a checkpoint: everything that moves goes in and comes back exactly."""
+"""The state of a running pretraining, saved to and restored from checkpoints exactly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SameViews(ViewsDataset):
-    """The views of epoch 0, whatever the epoch."""
+    """The views of epoch 0 in every epoch."""
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The views of sample `index`, as in epoch 0."""
@@ -31,7 +31,7 @@ class SameViews(ViewsDataset):
 
 @dataclass(kw_only=True)
 class PretrainState(TrainState):
-    """All that one pretraining holds."""
+    """Everything that one pretraining holds."""
 
     recipe: PretrainRecipe
     ids: list[str]
@@ -41,10 +41,10 @@ class PretrainState(TrainState):
     weights: dict[str, Weight]
     fixed: bool = False  # each sample shows the same views at every step
     on: set[str] = field(default_factory=set)  # losses of the running stage
-    delays: dict[str, int] = field(default_factory=dict)  # steps after its method's start at which a rival first plays
-    unlogged: dict[str, float] = field(default_factory=dict)  # statistics of boxes that the next record will hold
+    delays: dict[str, int] = field(default_factory=dict)  # of each adversary, in steps after the start of its method
+    unlogged: dict[str, float] = field(default_factory=dict)  # box statistics for the next record
     watches: list[Watch] = field(default_factory=list)
-    probe: OnlineProbe | None = None  # of the first rank alone
+    probe: OnlineProbe | None = None  # on rank 0 only
 
     def views(self) -> ViewsDataset:
         """The views of the samples, as a data set."""
@@ -53,9 +53,9 @@ class PretrainState(TrainState):
 
 
 def save(run: PretrainState) -> None:
-    """Write last.pt and step_N.pt; all ranks call it, the first writes.
+    """Write last.pt and step_N.pt; call on every rank, rank 0 writes.
 
-    Raises InputError for weights gone bad, and where the ranks have parted.
+    Raises InputError if weights are not finite or the ranks differ.
     """
     finite.check_weights(run.fabric, run.pretext, run.step)
     rank_consistency.check(run.fabric, run.pretext, run.policy, run.step)
@@ -77,12 +77,12 @@ def as_begun(recipe: PretrainRecipe, content: dict[str, Any]) -> tuple[PretrainR
 
 
 def restore(run: PretrainState, content: dict[str, Any]) -> None:
-    """Take everything but the optimizers from a checkpoint; they are loaded by `restore_optimizers` once they exist."""
+    """Restore everything but the optimizers, which `restore_optimizers` loads once they exist."""
     state = content["state"]
     run.step = state["step"]
     run.pretext.load_state_dict(content["weights"])
     run.policy.load(state["crop"])
-    # Checkpoints of before these were kept lack them: no bank was then loaded full.
+    # Checkpoints from before delays were saved lack them: at that time no bank could be loaded full.
     run.delays, run.unlogged = state.get("waits", run.delays), state.get("unlogged", {})
     for watch, ill in zip(run.watches, state.get("ill", []), strict=False):
         watch.strikes = ill
@@ -90,7 +90,7 @@ def restore(run: PretrainState, content: dict[str, Any]) -> None:
 
 
 def restore_optimizers(run: PretrainState, content: dict[str, Any]) -> None:
-    """Give the optimizers of the running stage their state."""
+    """Restore the state of the optimizers of the current stage."""
     for name, state in content["optimizers"].items():
         if name in run.optimizers:
             run.optimizers[name].load_state_dict(state)

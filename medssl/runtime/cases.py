@@ -1,4 +1,4 @@
-"""Which data a run reads: the cache it names, or one made for it from a manifest or from phantoms."""
+"""The data of a run: the cache it names, or one made for it from a manifest or from phantoms."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from medssl.recipe import Recipe
     from medssl.recipe.frame import Data
 
-SMALLEST = 16  # voxels a side that a phantom needs to hold a body with organs
+SMALLEST = 16  # voxels per side that a phantom needs to hold a body with organs
 
 
 def folder(data: Data, out: Path) -> Path:
-    """Where the cache of a run lies; one that is given goes before phantoms that the recipe would make."""
+    """The folder of a run's cache; data.cache takes precedence over phantoms that the recipe would generate."""
     if data.cache is not None and data.manifest is not None:
         raise InputError("data.cache and data.manifest are both set: a cache already holds its manifest, so set one")
     if data.cache is not None:
@@ -33,14 +33,14 @@ def folder(data: Data, out: Path) -> Path:
 
 
 def provide(data: Data, out: Path, preset: str) -> None:
-    """Make the cache of a run where it must be made first; for the first rank alone."""
+    """Make the cache of a run if it has none; only rank 0 calls this."""
     where = folder(data, out)
     if data.cache is not None:
         return
     if data.manifest is not None:
         from medssl.data.prepare import prepare
 
-        say(f"preparing {data.manifest} into {where} (preset {preset}); data.cache={where} uses it again")
+        say(f"preparing {data.manifest} into {where} (preset {preset}); data.cache={where} reuses it")
         try:
             with progress() as update:
                 prepare(Path(data.manifest), where, preset=preset, progress=update)
@@ -56,7 +56,7 @@ def provide(data: Data, out: Path, preset: str) -> None:
 
 
 def expected(data: Data, out: Path) -> int | None:
-    """At most how many cases a run will learn from, told without reading an image; None where it will have none."""
+    """Upper bound of the training cases, known without reading an image; None if there is no bound."""
     where = folder(data, out)
     if data.cache is not None:
         return len(training_ids(Cache(where), data))
@@ -75,22 +75,22 @@ def expected(data: Data, out: Path) -> int | None:
 def open_cache(recipe: Recipe, out: Path, *, continued: bool = False) -> Cache:
     """Open the cache of a run. Raises InputError if it does not fit the recipe.
 
-    A run that is `continued` keeps the preset that it began with, be it another than that of its images.
+    A run that is `continued` keeps the preset that it began with, even if its images were prepared with another.
     """
     where = folder(recipe.data, out)
     cache = Cache(where)
     if not cache.cases:
-        raise InputError(f"cache {where} holds no case: prepare a manifest that has some")
+        raise InputError(f"cache {where} has no case: prepare a manifest that has some")
     for case in cache.cases.values():
         if len(case.shape) != recipe.spatial_dims:
             raise InputError(
                 f"case {case.id} of {where} has {len(case.shape)} axes, but spatial_dims is {recipe.spatial_dims}: "
-                "take a recipe of that dimension"
+                "use a recipe of that dimension"
             )
         if case.channels != recipe.channels:
             raise InputError(
-                f"case {case.id} of {where} has {case.channels} channel(s), the recipe {recipe.channels}: "
-                f"set channels={case.channels}, or leave it to auto"
+                f"case {case.id} of {where} has {case.channels} channel(s), but channels is {recipe.channels}: "
+                f"set channels={case.channels}, or channels=auto"
             )
     if not continued:
         _check_preset(recipe, cache)
@@ -98,19 +98,19 @@ def open_cache(recipe: Recipe, out: Path, *, continued: bool = False) -> Cache:
 
 
 def named(data: Data) -> str:
-    """What a person calls these data: the name of their folder or manifest, without where it lies."""
+    """A short name of the data: that of the folder or manifest, without its path."""
     place = data.cache or data.manifest
     return "phantoms" if place is None else Path(place).absolute().name
 
 
 def check_given(recipe: Recipe) -> None:
-    """Raises InputError if the cache that a recipe names, if any, does not fit it."""
+    """Raises InputError if the cache that a recipe names does not fit it."""
     if recipe.data.cache is not None:
         open_cache(recipe, Path())
 
 
 def _check_preset(recipe: Recipe, cache: Cache) -> None:
-    """Raises InputError where images prepared as one modality would be seen as another."""
+    """Raises InputError if images prepared with one preset would be read with another."""
     group = "views" if isinstance(recipe, PretrainRecipe) else "augment"
     asked, prepared = getattr(recipe, group).get("preset", PRESET), cache.preprocessing["preset"]
     if asked != prepared:
@@ -121,11 +121,9 @@ def _check_preset(recipe: Recipe, cache: Cache) -> None:
 
 
 def training_ids(cache: Cache, data: Data) -> list[str]:
-    """The cases a pretraining learns from, sorted: the subset that `data.train` names, else all but the test split."""
+    """The training cases of a pretraining, sorted: the subset that `data.train` names, else all but the test split."""
     if data.train is None and data.splits is not None:
-        raise InputError(
-            f"data.splits={data.splits} is set, but not which of its subsets to learn from: set data.train"
-        )
+        raise InputError(f"data.splits={data.splits} is set, but not which of its subsets to train on: set data.train")
     if data.train is None:
         ids = [case.id for case in cache.cases.values() if case.split != "test"]
     elif data.splits is not None:

@@ -1,4 +1,4 @@
-"""What is not finite is neither learned from nor kept: the loops of pretraining and fine-tuning stop before that."""
+"""Stop training before a NaN or infinite loss, gradient or weight is used or saved."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOTAL = "the weighted sum of losses"
 
 
 def gradients(norms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The norms of the players' gradients (`players.norms`) under the names that `not_finite` calls them by."""
+    """The norms of the players' gradients (`players.norms`) under their names in `not_finite`."""
     return {f"the gradient of {name}": norm for name, norm in norms.items()}
 
 
 def not_finite(record: Mapping[str, float]) -> list[str]:
-    """Names of a step that must not be made: its losses, or where those are finite, their sum and the gradients.
+    """Names of the values that forbid a step: losses, or, if those are finite, their sum and the gradients.
 
     Diagnostics (`metric.*`) may be infinite or NaN without harm.
     """
@@ -34,12 +34,14 @@ def not_finite(record: Mapping[str, float]) -> list[str]:
 
 
 def sentence(bad: Sequence[str], step: int, players: Sequence[str], samples: Sequence[str] = ()) -> str:
-    """What to say of a step that was not made, and which player's rate to lower: a rival's, if only that is ill."""
+    """The error message of a step that was not made, naming the learning rate to lower: an adversary's if only its
+    values are not finite, else that of main.
+    """
     player = next((name for name in players if all(what.endswith(name) for what in bad)), "main")
     look = ": look at them with `medssl preview`,"
     met = f" with the samples {', '.join(dict.fromkeys(samples))}{look}" if samples else ":"
     cure = "lower the weights of losses"
-    if step > 0:  # before the first step no rate has done anything yet
+    if step > 0:  # before the first step no learning rate has had an effect
         rate = f"optimizers.{player}.lr or set optimizers.{player}.clip"
         cure = f"{cure}, {rate}" if TOTAL in bad else f"lower {rate}"
     return (
@@ -50,9 +52,9 @@ def sentence(bad: Sequence[str], step: int, players: Sequence[str], samples: Seq
 
 @torch.no_grad()
 def check_weights(fabric: Fabric, model: nn.Module, step: int) -> None:
-    """Stop, on all ranks alike, where a tensor of `model` is not finite or so large that its norm is not.
+    """Raise InputError, on all ranks alike, if a tensor of `model` is not finite or so large that its norm is not.
 
-    The loss and the gradient of a step were finite before it was made; only this sees what the step then made of them.
+    Loss and gradient were checked before the step; this checks the weights that resulted from it.
     """
     tensors = {name: x for name, x in model.state_dict().items() if x.is_floating_point()}
     norms = torch.stack([x.norm().double() for x in tensors.values()])
@@ -61,16 +63,16 @@ def check_weights(fabric: Fabric, model: nn.Module, step: int) -> None:
     if bad:
         more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
         message = (
-            f"{bad[0]}{more} of the network cannot be computed with after step {step}, being not finite or too large: "
-            "lower the lr of optimizers, or set their clip; this step was not saved and earlier checkpoints are kept"
+            f"{bad[0]}{more} of the network cannot be used after step {step}, being not finite or too large: "
+            "lower the lr of optimizers, or set their clip; this step was not saved, earlier checkpoints are kept"
         )
         leave(fabric, InputError(message))
 
 
 def leave(fabric: Fabric, error: InputError | Interrupted) -> NoReturn:
-    """End the run on this rank. The first speaks for all: on the others the error is `quiet`, and no failure.
+    """End the run on this rank. Rank 0 reports the error; on the others it is `quiet` and does not count as a failure.
 
-    Were their processes to fail as well, the launcher might kill the first before it has spoken.
+    If their processes failed as well, the launcher might kill rank 0 before it has reported.
     """
     error.quiet = not fabric.is_global_zero
     raise error

@@ -1,4 +1,4 @@
-"""Where a run starts: the weights that `init=` names, and whether the test patients were seen before."""
+"""The initial weights of a run (`init=`), and whether the test patients were in their training data."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SCRATCH = "scratch"
 
 
 class Origin(NamedTuple):
-    """What the weights came from; plain values, which go through the checkpoint and into results.json."""
+    """The source of the initial weights; plain values, saved in checkpoints and results.json."""
 
     init: str  # "scratch", or the verb and step of the checkpoint
     parts: list[str]
     loaded: int  # tensors
-    left_out: list[str]  # names of the first part: encoder, decoder, method, ...
-    patients: list[str]  # keyed hashes of those it was trained on
-    cache: str | None  # hash of the cache they came from
+    left_out: list[str]  # first part of the names: encoder, decoder, method, ...
+    patients: list[str]  # keyed hashes of the patients the weights were trained on
+    cache: str | None  # hash of the cache the weights were trained on
     preprocessing: dict[str, Any] | None
     digest: str = ""  # of the tensors that were loaded
     fingerprints: Sequence[str] = ()  # of the images they were trained on
@@ -44,7 +44,7 @@ class Origin(NamedTuple):
         return self.fingerprints if self.fingerprint_key and self.fingerprint_key == cache.fingerprint_key else ()
 
     def sentence(self) -> str:
-        """What was loaded and left out."""
+        """A sentence about what was loaded and left out."""
         if self.init == SCRATCH:
             return "starting from scratch"
         left = f"; left out: {', '.join(self.left_out)}" if self.left_out else "; nothing was left out"
@@ -55,7 +55,7 @@ FRESH = Origin(SCRATCH, [], 0, [], [], None, None)
 
 
 def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
-    """Load what `init=` and `init_parts=` ask for into `model`, which was made as for scratch. Raises `InputError`."""
+    """Load `init=` and `init_parts=` into `model`, which is initialised as for scratch. Raises `InputError`."""
     if options.init is None or options.init == SCRATCH:
         return FRESH
     asked = options.init_parts or list(default)
@@ -64,7 +64,7 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     content, tensors = about(path), weights.read(path)
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
-    # weights that saw gray as three equal channels say the same of one channel
+    # weights trained on gray repeated as three channels give the same features for one channel
     channels = (gray.CHANNELS, 1) if gray.repeated(content.get("recipe", {})) else None
     report = weights.load(model, tensors, parts, source=f"init={options.init}", adapt_channels=channels)
     left_out = _parts(report.left_out)
@@ -78,9 +78,9 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
 
 
 def continued(content: Mapping[str, Any], model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
-    """The origin of a run that goes on from checkpoint `content`; its weights need not be there any more.
+    """The origin of a run that continues from checkpoint `content`; its initial weights need not exist any more.
 
-    Raises `InputError` where `init=` now names others than the run started from. It may overwrite `model`.
+    Raises `InputError` if `init=` now names other weights than the run started from. It may overwrite `model`.
     """
     before = Origin(**content["state"]["origin"])
     if options.init is None or (options.init != SCRATCH and not Path(options.init).exists()):
@@ -109,26 +109,26 @@ def _parts(names: Iterable[str]) -> list[str]:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What a checkpoint of ours says beside its weights, or config.json beside exported ones; else nothing."""
+    """The metadata of a medssl checkpoint, or of exported weights (config.json); empty for others."""
     if path.suffix == ".safetensors":
         return _exported(path.with_name("config.json"))
     try:
         return checkpoint.load(path)
-    except InputError:  # no checkpoint of ours: `weights.read` judges it
+    except InputError:  # not a medssl checkpoint: `weights.read` checks it
         return {}
 
 
 def _exported(config: Path) -> dict[str, Any]:
-    """What `medssl export` wrote beside weights, as a checkpoint says it."""
+    """The metadata that `medssl export` wrote beside weights, in the form of a checkpoint's."""
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
         return {key: content[key] for key in ("verb", "recipe", "preprocessing")} | {"state": {"step": content["step"]}}
-    except (OSError, ValueError, KeyError, TypeError):  # of another tool
+    except (OSError, ValueError, KeyError, TypeError):  # written by another tool
         return {}
 
 
 def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, Any]:
-    """Test patients (keyed hashes) that the starting weights were trained on, and whether that can be told at all."""
+    """Test patients (keyed hashes) that the initial weights were trained on, and whether that is known."""
     seen = set(origin.patients)
     if origin.init == SCRATCH:
         return {
@@ -141,11 +141,11 @@ def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, An
     comparable = origin.cache == cache.hash or bool(seen & cache.patients)
     if shared:
         sentence = (
-            f"{len(shared)} of {len(set(test))} test patients were in the training of the starting weights (without "
-            "labels, if that was a pretraining): the test is not of unseen patients"
+            f"{len(shared)} of {len(set(test))} test patients were in the training data of the initial weights (without "
+            "labels, if that was pretraining): the test is not on unseen patients"
         )
     elif comparable:
-        sentence = f"none of {len(set(test))} test patients was in the training of the starting weights"
+        sentence = f"none of {len(set(test))} test patients was in the training data of the initial weights"
     else:
         sentence = (
             "the starting weights share no patient with this cache: either they are others, or the two were scanned "

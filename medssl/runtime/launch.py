@@ -1,4 +1,4 @@
-"""From run options to devices: Lightning Fabric, on what the machine has or what was asked for."""
+"""From run options to devices: Lightning Fabric, on the devices that exist or were requested."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Double(DoublePrecision):
-    """Everything in float64, for comparisons that rounding must not blur."""
+    """Float64 everywhere, for comparisons without rounding effects."""
 
     def convert_output(self, data: Any) -> Any:
-        """Losses as they are; Fabric's own precision rounds them to float32."""
+        """Return losses unchanged; Fabric's own precision plugin rounds them to float32."""
         return data
 
 
@@ -35,7 +35,7 @@ PRECISION: dict[str, Any] = {
 
 
 def fabric(options: Options, precision: str) -> Fabric:
-    """Fabric for the devices of `options`, not launched yet. Raises InputError for devices that are not there.
+    """Fabric for the devices of `options`, not launched yet. Raises InputError for devices that do not exist.
 
     On a CPU bf16 becomes float32, so that one recipe serves both: where the CPU has bf16 itself (avx512_bf16), torch
     2.13 gives infinite or NaN gradients of convolutions, 2D and 3D, on maps of 1 or 2 voxels a side.
@@ -47,11 +47,11 @@ def fabric(options: Options, precision: str) -> Fabric:
     if options.devices > there:
         raise InputError(f"devices={options.devices}, but this machine has {there} CUDA device(s): set devices={there}")
     if options.strategy not in ("auto", "ddp"):
-        raise InputError(f"strategy={options.strategy} is not built: use auto or ddp")
-    warnings.filterwarnings("ignore", message="`broadcast_buffers`")  # its successor came after torch 2.8
+        raise InputError(f"strategy={options.strategy} is not supported: use auto or ddp")
+    warnings.filterwarnings("ignore", message="`broadcast_buffers`")  # its replacement came after torch 2.8
     several = options.devices * options.num_nodes > 1
-    # Bank and queue are equal on all ranks by construction: to broadcast them would cost 64 MiB a forward. And a new
-    # wrapper, of a stage or a resumed run, must not make the batch statistics of all ranks those of the first.
+    # Bank and queue are equal on all ranks by construction; broadcasting them would cost 64 MiB per forward. And a
+    # new wrapper (new stage, resumed run) must not overwrite every rank's batch statistics with those of rank 0.
     strategy = DDPStrategy(broadcast_buffers=False, init_sync=False) if several else "auto"
     made = Fabric(
         accelerator=device,
@@ -61,19 +61,19 @@ def fabric(options: Options, precision: str) -> Fabric:
         **PRECISION["32" if instead else precision],
     )
     if instead and made.is_global_zero:
-        warn("train.precision=bf16 is used on CUDA only: this run on a CPU computes in float32")
+        warn("train.precision=bf16 is used on CUDA only; this CPU run uses float32")
     return made
 
 
 def start(fabric: Fabric) -> None:
-    """Start the processes of all devices and let them meet; the next line is run by each of them."""
+    """Start the processes of all devices and connect them; each of them runs what follows."""
     fabric.launch()
     ranks.part_at_exit()
 
 
 def _check_started(devices: int, nodes: int) -> None:
-    """Refuse processes that do not know of each other: each would be a whole run, all writing to one place."""
-    torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # which srun may have started once a node
+    """Refuse processes that were not told of each other: each would be a whole run, writing to the same place."""
+    torchrun = "TORCHELASTIC_RUN_ID" in os.environ  # which srun may have started once per node
     started = int(os.environ.get("WORLD_SIZE" if torchrun else "SLURM_STEP_NUM_TASKS", 1))
     if started > 1 and started != devices * nodes:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The run directory: who may write into it, and the files that say what the run was made of."""
+"""The run directory: who may write into it, and the files that describe the run."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from medssl.data.cache import Cache
     from medssl.recipe import Options
 
-# What a run writes: `overwrite=true` replaces these alone, so that a slip in out= costs nothing else.
+# The files of a run: `overwrite=true` replaces only these, so that a wrong out= costs nothing else.
 WRITTEN = (
     "recipe.yaml manifest.lock metrics.jsonl train.log report.html results.json predictions.csv results.jsonl "
     "summary.json splits_*.json checkpoints tb figures runs data"
 ).split()
 DESCRIBED = "recipe.yaml"  # written once the run has begun
-REPLACED = ".replaced"  # where the run that is replaced waits until the new one has begun
+REPLACED = ".replaced"  # keeps the replaced run until the new one has started
 
 
 def path(options: Options) -> Path:
-    """The run directory asked for. Raises InputError if there is none."""
+    """The run directory that out= names. Raises InputError if there is none."""
     if options.out is None:
         raise InputError("out is missing: say where the run goes, for example out=runs/first")
     return Path(options.out)
 
 
 def claim(options: Options) -> Path:
-    """Make the run directory ready, or refuse it; for the first rank alone, before others start.
+    """Prepare the run directory, or refuse it; rank 0 calls this before the others start.
 
     Raises InputError if it is not empty (unless resume=true or overwrite=true) or cannot be written to.
     """
@@ -61,7 +61,7 @@ def claim(options: Options) -> Path:
 
 @contextmanager
 def replacing(options: Options) -> Iterator[None]:
-    """Within it a run begins; if it cannot, all is as it was: what it made goes, what it was to replace comes back."""
+    """Restore the previous run directory if start-up fails within this context, and remove the files of the new run."""
     out = Path(options.out or ".")
     there, empty = out.is_dir(), not (out.is_dir() and any(out.iterdir()))
     try:
@@ -83,7 +83,7 @@ def replacing(options: Options) -> Iterator[None]:
 
 
 def settle(out: Path) -> None:
-    """The new run has begun: what it replaced goes."""
+    """Delete the replaced run once the new one has started."""
     shutil.rmtree(out / REPLACED, ignore_errors=True)
 
 
@@ -94,7 +94,7 @@ def _set_aside(out: Path) -> None:
             f"out={out} holds files that no run wrote, so overwrite=true does not touch it: choose another"
         )
     aside = out / REPLACED
-    if aside.is_dir():  # a start that was killed: what waits there is the run to keep
+    if aside.is_dir():  # left by a start that was killed: it holds the run to keep
         for entry in own:
             _remove(entry)
         return
@@ -104,20 +104,20 @@ def _set_aside(out: Path) -> None:
 
 
 def _own(out: Path) -> list[Path]:
-    """What a run wrote there; a folder `data` counts only if it holds the cache that a run makes for itself."""
+    """The files of a run in `out`; a folder `data` counts only if it is a cache that the run made for itself."""
     found = [entry for name in WRITTEN for entry in out.glob(name)]
     return [entry for entry in found if entry.name != "data" or (entry / "cache" / "cache.json").is_file()]
 
 
 def _remove(entry: Path) -> None:
     if entry.is_dir():
-        shutil.rmtree(entry, ignore_errors=True)  # another rank may be at it too
+        shutil.rmtree(entry, ignore_errors=True)  # another rank may be deleting it too
     else:
         entry.unlink(missing_ok=True)
 
 
 def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mapping[str, Sequence[str]]) -> None:
-    """Write recipe.yaml (every default filled) and manifest.lock (hash and counts of the data, versions)."""
+    """Write recipe.yaml (all defaults filled in) and manifest.lock (hash and counts of the data, versions)."""
     (out / DESCRIBED).write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
     lock = {
         "cache": cache.hash,
@@ -133,7 +133,7 @@ def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mappin
 
 
 def radiographs(recipe: Mapping[str, Any], cache: Cache) -> bool:
-    """Whether these are real images with text burned in, perhaps: what reports show only when asked to."""
+    """Whether these are real radiographs, which may have burned-in text: reports show them only on request."""
     data = recipe["data"]
     made = data["phantom"] is not None and data["cache"] is None and data["manifest"] is None
     preset, dims = cache.preprocessing["preset"], cache.preprocessing["spatial_dims"]
@@ -141,7 +141,7 @@ def radiographs(recipe: Mapping[str, Any], cache: Cache) -> bool:
 
 
 def differences(before: Any, now: Any, key: str = "") -> list[str]:
-    """What differs between two recipes, as sentences `train.steps is 40, was 20`."""
+    """The differences of two recipes, as sentences such as `train.steps is 40, was 20`."""
     if isinstance(before, dict) and isinstance(now, dict):
         names = [*before, *(name for name in now if name not in before)]
         return [

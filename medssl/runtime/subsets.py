@@ -1,4 +1,4 @@
-"""Which cases train, validate and test a fine-tuning."""
+"""The training, validation and test cases of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PARTS = ("train", "val", "test")
 
 
 def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[str, list[str]]:
-    """The ids of train, val and test, sorted: named in `data.splits`, or by the split column of the manifest.
+    """The ids of train, val and test, sorted: as named in `data.splits`, or by the split column of the manifest.
 
-    Unlabelled cases (not `usable`) are left out where the split column put them in; a file that names one is not
-    second-guessed. Raises `InputError` if there is nothing to train on, or a case is in two subsets.
+    Unlabelled cases (not `usable`) are dropped from subsets of the split column, but not from those that a file names.
+    Raises `InputError` if there is nothing to train on, or a case is in two subsets.
     """
     names = {part: getattr(data, part) for part in PARTS}
     if data.splits is not None:

@@ -107,8 +107,8 @@ def test_a_finetuning_says_what_it_took_and_whom_it_tested(chain):
 def test_a_test_patient_that_was_pretrained_on_is_told(chain, medssl, tmp_path):
     medssl("pretrain", *PRETRAIN, *chain.data, "data.train=test", f"out={tmp_path / 'seen'}")
     said = medssl("finetune", *FINETUNE, *chain.data, f"init={tmp_path / 'seen'}", f"out={tmp_path / 'run'}")
-    assert re.search(r"(\d+) of \1 test patients were in the training of the starting weights", said.out)
-    assert "were in the training of the starting weights" in (tmp_path / "run" / "report.html").read_text()
+    assert re.search(r"(\d+) of \1 test patients were in the training data of the initial weights", said.out)
+    assert "were in the training data of the initial weights" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_masks_lie_on_the_grid_of_their_source(chain):

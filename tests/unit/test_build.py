@@ -180,13 +180,13 @@ HEAD = {"method": {"head_norm": "batch"}, "decoder": {"norm": "group"}}
         ({"views": {"size": [16, 16, 16]}, "encoder": {"norm": "instance"}}, "a single voxel at the encoder's deepest"),
         ({"crop": {"alpha": -1.0}}, "crop.alpha is -1.0"),
         ({"crop": {"level": 9}}, "crop.level=9, but the encoder has the levels 0 to 3"),
-        ({"restore": None}, "adversary judges what restore makes, but restore is null"),
+        ({"restore": None}, "adversary judges restored images, but restore is null"),
         ({"method": None, "restore": None, "adversary": None}, "nothing to learn"),
-        ({"method": {"start": 0.5}}, "no loss counts at step 0"),
+        ({"method": {"start": 0.5}}, "no loss is active at step 0"),
         ({"method": {"end": 0}}, "method.end=0 is step 0, but it starts at 0: end it later"),
-        ({"method": {"end": 0.1}}, "from step 10 on no loss would count"),
-        ({"restore": {"end": 0.7}}, "from step 70 on adversarial and discrimination would count"),
-        ({"restore": {"end": 90}, "method": {"end": 90}}, "from step 90 on adversarial would count"),
+        ({"method": {"end": 0.1}}, "from step 10 on no loss would be active"),
+        ({"restore": {"end": 0.7}}, "from step 70 on only adversarial and discrimination would be active"),
+        ({"restore": {"end": 90}, "method": {"end": 90}}, "from step 90 on only adversarial would be active"),
         ({"method": {"end": "1 ep"}}, "'method' has end='1 ep', but end must be a time"),
         ({"restore": {"start": 100}}, "restore.start=100 is step 100, but the run has 100"),
         ({"restore": {"start": 1.0}}, "restore.start=1.0 is step 100"),
@@ -206,10 +206,10 @@ HEAD = {"method": {"head_norm": "batch"}, "decoder": {"norm": "group"}}
         ),
         ({"restore": {"warmup": 101}}, "restore.warmup=101 is longer than the run of 100"),
         ({"optimizers": {"main": {"kind": "sgd", "lr": 0.1, "warmup": 101}}}, "optimizers.main.warmup=101 is longer"),
-        ({"restore": {"masked_only": True}, "views": {"corrupt": None}}, "corrupt=None masks nothing of views"),
+        ({"restore": {"masked_only": True}, "views": {"corrupt": None}}, "corrupt=None masks no voxel of views"),
         (
             {"restore": {"masked_only": True}, "views": {"corrupt": {"kind": "mask", "block": 32, "ratio": 0.4}}},
-            r"masks nothing of views of \[32, 32, 32\]",
+            r"masks no voxel of views of size \[32, 32, 32\]",
         ),
         ({"views": {"size": []}}, r"views.size is \[\]: give 3 positive sizes"),
         ({"encoder": {"channels": []}}, r"encoder.channels is \[\]: give the channels of each level"),
@@ -230,7 +230,7 @@ def test_masks_that_are_there_may_be_all_that_counts():
 
 
 def test_a_batch_of_one_a_device_is_refused_with_batch_norm_only():
-    with pytest.raises(InputError, match="a batch of 1 a device"):
+    with pytest.raises(InputError, match="a batch of 1 per device"):
         build.validate(recipe(decoder={"norm": "batch"}), world=4)
     build.validate(recipe(decoder={"norm": "group"}), world=4)
     build.validate(recipe(decoder={"norm": "sync_batch"}), world=4)  # its batch is the global one

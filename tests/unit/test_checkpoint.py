@@ -81,5 +81,5 @@ def test_find_takes_the_best_of_a_fine_tuning_and_the_last_of_a_pretraining(tmp_
 def test_find_says_what_is_missing(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         checkpoint.find(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no checkpoint"):
+    with pytest.raises(InputError, match="has no checkpoint"):
         checkpoint.find(tmp_path)

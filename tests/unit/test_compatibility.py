@@ -44,7 +44,7 @@ CANNOT = [
     (SEGMENT, {"task": {"smooth": -1.0}}, "task.smooth=-1.0 must not be negative"),
     (CLASSIFY, {"task": {"classes": ["one"]}}, "needs two classes or more"),
     (CLASSIFY, {"task": {"classes": ["one", "two"], "positive": "three"}}, "none of the classes one, two"),
-    (CLASSIFY, {"encoder": {"norm": "batch"}, "train": {"batch": 1}}, "a batch of 1 a device"),
+    (CLASSIFY, {"encoder": {"norm": "batch"}, "train": {"batch": 1}}, "a batch of 1 per device"),
 ]
 
 
@@ -88,7 +88,7 @@ def test_a_classifier_whose_classes_are_in_the_data_fits_with_its_positive_one()
 
 def test_devices_count():
     made = recipe(SEGMENT, encoder={"norm": "batch"})
-    with pytest.raises(InputError, match="a batch of 1 a device"):
+    with pytest.raises(InputError, match="a batch of 1 per device"):
         finetune_setup.check(made, world=2)
     with pytest.raises(InputError, match="cannot be divided over 4 device"):
         finetune_setup.check(made, world=4)

@@ -63,5 +63,5 @@ def test_a_taken_folder_and_bare_weights_are_refused(run, tmp_path):
     out = export(run, tmp_path / "weights")
     with pytest.raises(InputError, match="not empty"):
         export(run, out)
-    with pytest.raises(InputError, match="no checkpoint of medssl"):
+    with pytest.raises(InputError, match="not a medssl checkpoint"):
         export(out / "encoder.safetensors", tmp_path / "again")

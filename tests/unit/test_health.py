@@ -108,7 +108,7 @@ def test_a_sum_of_losses_that_overflows_makes_no_step(train, tmp_path):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_weights_that_a_step_made_too_large_are_not_saved(train, tmp_path, steps):
-    with pytest.raises(InputError, match=r"encoder.* cannot be computed with after step 1, .*was not saved"):
+    with pytest.raises(InputError, match=r"encoder.* cannot be used after step 1, .*was not saved"):
         train("a", "optimizers.main.lr=1e30", f"train.steps={steps}")
     assert not (tmp_path / "a" / "checkpoints").exists()
 

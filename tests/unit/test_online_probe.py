@@ -106,7 +106,7 @@ def test_its_scores_are_those_of_a_probe_of_the_checkpoint(films, tmp_path):
         model = LogisticRegression(C=online.STRENGTH, tol=1e-8, max_iter=10000).fit(features[0], truth[0])
         expected = roc_auc_score(truth[1], model.predict_proba(features[1])[:, 1])
         assert line["metric.probe_auc"] == pytest.approx(expected)
-    assert (tmp_path / "run" / "train.log").read_text().count("a probe of the frozen features reaches auc") == 3
+    assert (tmp_path / "run" / "train.log").read_text().count("linear probe of the frozen features: auc") == 3
     assert "probe" not in yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
 
 

@@ -318,5 +318,5 @@ def test_its_boxes_are_those_of_a_refresh(tmp_path, caches):
 
 
 def test_other_suffixes_are_refused_before_any_work(tmp_path):
-    with pytest.raises(InputError, match=r"views\.txt is no picture"):
+    with pytest.raises(InputError, match=r"views\.txt is not an image file"):
         preview(*load("pretrain", *RECIPE), tmp_path / "views.txt")

@@ -112,7 +112,7 @@ def test_parameters_that_always_learn_alike_are_one_group():
         ("frozen", {"parts": ["encoder", "decoder", "head"]}, "leave one out to learn"),
         ("layerwise", {"decay": 0.0}, "give above 0 to 1"),
         ("warmup", {"warmup": 31}, "longer than the run of 30 steps"),
-        ("sawtooth", {"alone": 29, "warmup": 2}, "has no room for"),
+        ("sawtooth", {"alone": 29, "warmup": 2}, "too long for"),
         ("sawtooth", {"decay": 0.5}, "decay"),
         ("slow", {}, "tuning.kind=slow does not exist; there are: frozen, full, layerwise, sawtooth, warmup"),
     ],
@@ -242,7 +242,7 @@ def test_a_level_moves_by_its_share(cache, tmp_path, monkeypatch):
 
 def test_a_frozen_encoder_needs_no_batch_for_its_norms(cache):
     one = {"train": {"steps": 6, "batch": 1}}
-    with pytest.raises(InputError, match="a batch of 1 a device has no batch statistics"):
+    with pytest.raises(InputError, match="a batch of 1 per device has no batch statistics"):
         finetune_setup.check(made(cache, "full", **one))
     finetune_setup.check(made(cache, "frozen", **one))
 

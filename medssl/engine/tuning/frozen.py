@@ -1,4 +1,4 @@
-"""The encoder stays as it is, batch-norm statistics too; what sits on it learns."""
+"""The encoder is frozen, with its batch-norm statistics; the other parts are trained."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 def build(
     *, groups: Sequence[str], steps: int, optimizer_warmup: int, parts: tuple[str, ...] = (ENCODER,)
 ) -> list[Phase]:
-    """One phase in which `parts` rest: `[encoder, decoder]` leaves the head alone to learn. Raises `InputError`."""
+    """One phase in which `parts` are frozen: with `[encoder, decoder]` only the head is trained. Raises `InputError`."""
     return [Phase(steps, optimizer_warmup, rest.weights(groups, parts))]

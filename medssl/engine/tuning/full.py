@@ -1,4 +1,4 @@
-"""Everything learns at the optimizer's rate, from the first step on."""
+"""All parts are trained at the optimizer's learning rate from the first step on."""
 
 from __future__ import annotations
 

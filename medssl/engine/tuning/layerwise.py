@@ -1,4 +1,4 @@
-"""The finer a level of the encoder, the slower it learns: what is nearest to the image is most general.
+"""Finer levels of the encoder have lower learning rates: features close to the image are the most general.
 
 Layer-wise decay of the learning rate as in the fine-tuning of BEiT (Bao et al. 2022, appendix) and MAE (He et al.
 2022, appendix A.1), with the encoder's levels as layers.
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def build(*, groups: Sequence[str], steps: int, optimizer_warmup: int, decay: float = 0.75) -> list[Phase]:
-    """Level l of L learns at decay^(L - l) of the rate, the deepest (l = L - 1) at `decay`, other parts at all of it.
+    """Level l of L has decay^(L - l) of the rate, the deepest (l = L - 1) `decay`, other parts the full rate.
 
-    Raises `InputError` for a decay that is not above 0 and up to 1.
+    Raises `InputError` unless 0 < decay <= 1.
     """
     if not 0 < decay <= 1:
-        raise InputError(f"tuning.decay={decay} is the share of the rate from a level to the next: give above 0 to 1")
+        raise InputError(
+            f"tuning.decay={decay} is the ratio of learning rates between levels: give a number above 0, at most 1"
+        )
     levels = [name for name in groups if name.startswith(f"{ENCODER}.")]
     deepest = max((int(name.split(".")[1]) for name in levels), default=0)
     weights = {name: decay ** (deepest + 1 - int(name.split(".")[1])) for name in levels}

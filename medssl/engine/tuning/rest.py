@@ -1,4 +1,4 @@
-"""Parts of a network that rest."""
+"""Parts of a network that are frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def weights(groups: Sequence[str], parts: Sequence[str]) -> dict[str, float]:
-    """0 for the groups of `parts`, else 1. Raises `InputError` for unknown parts, and where nothing learns."""
+    """0 for the groups of `parts`, else 1. Raises `InputError` for unknown parts, and if no part is left to train."""
     known = dict.fromkeys(name.split(".")[0] for name in groups)
     if unknown := sorted(set(parts) - set(known)):
         raise InputError(
@@ -19,5 +19,5 @@ def weights(groups: Sequence[str], parts: Sequence[str]) -> dict[str, float]:
         )
     found = {name: 0.0 if name.split(".")[0] in parts else 1.0 for name in groups}
     if not any(found.values()):
-        raise InputError(f"tuning.parts names all parts of the network ({', '.join(known)}): leave one out to learn")
+        raise InputError(f"tuning.parts names all parts of the network ({', '.join(known)}): leave out one to train")
     return found

@@ -1,4 +1,4 @@
-"""First what sits on the encoder learns alone, up and down; then everything does, up and down again.
+"""First decoder and head are trained alone, then all parts; the rate rises and falls in each of the two phases.
 
 nnssl's schedule of this name (MIC-DKFZ/nnssl; Wald et al. 2024, OpenMind), of 150 epochs: 7.5 up and 7.5 down for the
 decoder alone, then 15 up and 120 down for all.
@@ -25,16 +25,16 @@ def build(
     warmup: Time = 0.1,
     parts: tuple[str, ...] = (ENCODER,),
 ) -> list[Phase]:
-    """Two phases: `parts` rest for the time `alone`, whose first half is its warm-up; then all learn.
+    """Two phases: `parts` are frozen for the time `alone`, half of it warm-up; then all parts are trained.
 
-    `warmup` is that of the second phase. Both take the place of the optimizer's. Raises `InputError` for times that
+    `warmup` is that of the second phase. Both replace the optimizer's. Raises `InputError` for times that
     leave no step.
     """
     first, up = steps_of(alone, steps, "tuning.alone"), steps_of(warmup, steps, "tuning.warmup")
     if first == 0 or first + max(up, 1) > steps:
         raise InputError(
-            f"tuning.alone={alone} and tuning.warmup={warmup} are {first} and {up} steps, which a run of {steps} steps "
-            "has no room for: both phases need a step and their warm-up"
+            f"tuning.alone={alone} and tuning.warmup={warmup} are {first} and {up} steps, too long for "
+            f"a run of {steps} steps: each phase needs its warm-up and at least one step"
         )
     resting = rest.weights(groups, parts)
     return [Phase(first, steps_of(0.5, first), resting), Phase(steps, up, dict.fromkeys(groups, 1.0))]

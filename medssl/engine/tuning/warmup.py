@@ -1,4 +1,4 @@
-"""Everything learns; the rate rises slowly from 0 at first, so that a head not yet trained spoils nothing.
+"""All parts are trained; the rate rises slowly from 0, so that an untrained head does not harm the encoder.
 
 nnssl's schedule of this name (MIC-DKFZ/nnssl; Wald et al. 2024, OpenMind): 15 of 150 epochs up, then poly down.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build(*, groups: Sequence[str], steps: int, warmup: Time = 0.1) -> list[Phase]:
-    """`warmup`, a time, takes the place of the optimizer's. Raises `InputError` where it is longer than the run."""
+    """`warmup`, a time, replaces the optimizer's. Raises `InputError` if it is longer than the run."""
     up = steps_of(warmup, steps, "tuning.warmup")
     if up > steps:
         raise InputError(f"tuning.warmup={warmup} is longer than the run of {steps} steps: shorten it, or train longer")
