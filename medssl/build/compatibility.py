@@ -41,7 +41,7 @@ def without_weights() -> Iterator[None]:
 
 
 def sizes(encoder: Any, wanted: Sequence[Sequence[int]], what: str) -> None:
-    """Raises InputError for a size (*S) that the encoder cannot divide, or that leaves one voxel to its deepest norm."""
+    """Raises InputError for a size (*S) that the encoder cannot divide, or with one voxel at its deepest norm."""
     for size in wanted:
         size_room.check(size, encoder.divisor, what)
         deepest = [-(-n // s) for n, s in zip(size, size_room.per_axis(encoder.strides[-1], len(size)), strict=True)]
@@ -134,6 +134,6 @@ def mask(recipe: PretrainRecipe, pretext: Pretext, maker: ViewMaker) -> None:
     corrupt, rng, shape = maker.preset.corrupt, np.random.default_rng(0), (recipe.channels, *maker.sizes[0])
     if corrupt is None or not any(corrupt.mask(shape, corrupt.draw(rng, shape)).any() for _ in range(DRAWS)):
         raise InputError(
-            f"restore.masked_only=true, but views.corrupt={recipe.views.get('corrupt', 'dira')} masks no voxel of "
-            f"views of size {list(maker.sizes[0])}, so the loss would be 0: change views.corrupt or set restore.masked_only=false"
+            f"restore.masked_only=true, but views.corrupt={recipe.views.get('corrupt', 'dira')} masks no "
+            f"voxel of views of size {list(maker.sizes[0])}, so the loss would be 0: change one of the two"
         )

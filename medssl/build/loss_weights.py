@@ -43,8 +43,9 @@ def check_stages(recipe: PretrainRecipe) -> None:
     for end in sorted({w.end for w in counted.values() if w.end is not None and w.end < recipe.train.steps}):
         on = {loss for loss, weight in counted.items() if weight(end) > 0}
         if not on or on == {"adversarial"} or on == {"adversarial", "discrimination"}:
+            left = "only " + " and ".join(sorted(on)) if on else "no loss"
             raise InputError(
-                f"from step {end} on {'only ' + ' and '.join(sorted(on)) if on else 'no loss'} would be active: end another loss later, "
+                f"from step {end} on {left} would be active: end another loss later, "
                 "and adversary no later than restore, whose output it judges"
             )
 

@@ -54,7 +54,7 @@ def steps(
     workers: int,
     device: torch.device,
 ) -> Iterator[Any]:
-    """This rank's batches for steps `start` to `stop`; a step takes `batch` samples over all ranks and `parts`."""
+    """The batches of this rank for steps `start` to `stop`; a step takes `batch` samples over all ranks and `parts`."""
     stream = BatchStream(
         samples=len(samples),
         batch=batch // parts,

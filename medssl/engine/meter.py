@@ -32,7 +32,7 @@ class Meter(Generic[T]):
         return batch
 
     def read(self) -> dict[str, float]:
-        """Seconds since the last reading (`time`), those waiting for data (`data_wait`), peak `memory` in MiB if known."""
+        """Seconds since the last call (`time`), those waiting for data (`data_wait`), peak `memory` (MiB) if known."""
         now = time.perf_counter()
         found = {"time": now - self._since, "data_wait": self._wait}
         self._wait, self._since = 0.0, now

@@ -54,10 +54,10 @@ class Weight(NamedTuple):
 
 
 def learning_rate(spec: OptimizerSpec, step: int, total: int) -> float:
-    """The rate at `step` of `total`: a linear warm-up, then lr, or f + (lr - f) g(t) down to f = `final_lr`.
+    """The rate at `step` of `total`: a linear warm-up, then lr, or f + (lr - f) g(t), down to f = `final_lr`.
 
-    t is the share done of the steps after the warm-up; g is (1 + cos(pi t)) / 2 for cosine, and (1 - t)^0.9 for poly, as
-    nnU-Net has it (Isensee et al. 2021, online methods).
+    t is the progress after the warm-up, from 0 to 1; g is (1 + cos(pi t)) / 2 for cosine, and (1 - t)^0.9 for poly, as
+    in nnU-Net (Isensee et al. 2021, online methods).
     """
     warmup = steps_of(spec.warmup, total)
     if step < warmup:

@@ -75,7 +75,7 @@ def maps(encoder: nn.Module, level: Level | None, batches: Iterable[FullVolume])
 
 
 def _shares(samples: int, batch: int) -> list[list[int]]:
-    """This rank's batches, rank::world; every rank gets the same number, so the last ones may repeat a sample."""
+    """The batches of this rank, rank::world; every rank gets equally many, so the last may repeat a sample."""
     world = ranks.world()
     mine = [min(i, samples - 1) for i in range(ranks.rank(), -(-samples // world) * world, world)]
     return [mine[i : i + batch] for i in range(0, len(mine), batch)]

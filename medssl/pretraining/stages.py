@@ -53,8 +53,8 @@ def _adversary_starts(run: PretrainState) -> dict[str, int]:
     """First step of the adversaries that their method delays."""
     if "discrimination" not in run.weights:
         return {}
+    first = run.weights["discrimination"].start
     return {name: first + delay for name, delay in run.delays.items()}
-    return {name: first + wait for name, wait in run.delays.items()}
 
 
 def enter(run: PretrainState, step: int) -> None:

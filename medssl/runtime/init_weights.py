@@ -141,14 +141,14 @@ def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, An
     comparable = origin.cache == cache.hash or bool(seen & cache.patients)
     if shared:
         sentence = (
-            f"{len(shared)} of {len(set(test))} test patients were in the training data of the initial weights (without "
-            "labels, if that was pretraining): the test is not on unseen patients"
+            f"{len(shared)} of {len(set(test))} test patients were in the training data of the initial weights "
+            "(without labels, if that was pretraining): the test is not on unseen patients"
         )
     elif comparable:
         sentence = f"none of {len(set(test))} test patients was in the training data of the initial weights"
     else:
         sentence = (
-            "the starting weights share no patient with this cache: either they are others, or the two were scanned "
+            "the initial weights share no patient with this cache: either they are others, or the two were scanned "
             "with different keys and cannot be compared (scan with --key FILE to make hashes agree)"
         )
     near = _near_copies(origin, cache, test)

@@ -30,7 +30,7 @@ def test_a_collapsed_run_is_told_once_in_plain_words():
     told = warnings([record(0.5)] + [record(0.9999)] * 10)
     assert [i for i, text in enumerate(told) if text] == [3]
     assert "have become nearly the same" in told[3]
-    assert "1.2e-01 is healthy" in told[3]
+    assert "healthy 1.2e-01" in told[3]
 
 
 def test_a_short_dip_is_no_collapse_and_a_second_collapse_is_told_again():

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 def build(
     *, groups: Sequence[str], steps: int, optimizer_warmup: int, parts: tuple[str, ...] = (ENCODER,)
 ) -> list[Phase]:
-    """One phase in which `parts` are frozen: with `[encoder, decoder]` only the head is trained. Raises `InputError`."""
+    """One phase with `parts` frozen: with `[encoder, decoder]` only the head is trained. Raises `InputError`."""
     return [Phase(steps, optimizer_warmup, rest.weights(groups, parts))]
