@@ -109,8 +109,8 @@ def test_parameters_that_always_learn_alike_are_one_group():
     ("kind", "settings", "message"),
     [
         ("frozen", {"parts": ["stem"]}, "tuning.parts names stem, but the parts of this network are encoder, decoder"),
-        ("frozen", {"parts": ["encoder", "decoder", "head"]}, "leave one out to learn"),
-        ("layerwise", {"decay": 0.0}, "give above 0 to 1"),
+        ("frozen", {"parts": ["encoder", "decoder", "head"]}, "leave out one to train"),
+        ("layerwise", {"decay": 0.0}, "give a number above 0, at most 1"),
         ("warmup", {"warmup": 31}, "longer than the run of 30 steps"),
         ("sawtooth", {"alone": 29, "warmup": 2}, "too long for"),
         ("sawtooth", {"decay": 0.5}, "decay"),
