@@ -38,7 +38,7 @@ def preview(recipe: PretrainRecipe, options: Options, out: Path, name: str = "vi
     windows are those before the first refresh. Raises InputError unless `out` ends in png, pdf, svg or jpg.
     """
     if out.suffix not in SUFFIXES:
-        raise InputError(f"--out {out} is no picture: end it in one of {', '.join(SUFFIXES)}")
+        raise InputError(f"--out {out} is not an image file: end it in one of {', '.join(SUFFIXES)}")
     with tempfile.TemporaryDirectory() as scratch:  # for the phantoms of a recipe that makes its own
         resolved = parts.resolved(recipe)
         data = _data(recipe, resolved["views"]["preset"], Path(scratch))
