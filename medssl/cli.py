@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from medssl.terminal import Manifest, Modality, Out, Overrides, Recipe, RunCommand, Version, run_app
+from medssl.terminal import Overrides, Recipe, RunCommand, Version, run_app
+from medssl.verbs import data
+from medssl.verbs.data import Out
 
 app = typer.Typer(
     name="medssl",
@@ -33,88 +35,9 @@ def doctor(
     sys.exit(run(recipe))
 
 
-@app.command(epilog="Example: medssl scan images --labels labels --split 0.7,0.1,0.2 --out manifest.csv")
-def scan(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of DICOM, NIfTI, PNG, JPEG, TIFF.")],
-    out: Out = Path("manifest.csv"),
-    labels: Annotated[Path | None, typer.Option(help="Folder of label files with the stems of the images.")] = None,
-    pair: Annotated[list[str] | None, typer.Option(help="'IMAGE=LABEL', e.g. '*_image.nii.gz=*_mask.nii.gz'.")] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV with one row per image.")] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file stem or path.")] = "id",
-    columns: Annotated[str | None, typer.Option(help="Names in the table: class=finding,patient=subject.")] = None,
-    patient_from: Annotated[
-        str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="Modality of images whose files do not tell it, e.g. MR or CT.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
-) -> None:
-    """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
-    from medssl.verbs.data import scan as run
-
-    run(
-        folders,
-        out,
-        labels=labels,
-        pairs=pair or [],
-        table=table,
-        id_column=id_column,
-        columns=columns,
-        patient_from=patient_from,
-        modality=modality,
-        split=split,
-        seed=seed,
-        key=key,
-    )
-
-
-@app.command(epilog="Example: medssl prepare manifest.csv --out cache --preset ct --spacing 1.5,1.5,1.5")
-def prepare(
-    manifest: Manifest,
-    out: Out,
-    preset: Annotated[Modality, typer.Option(help="What kind of image this is.")],
-    spacing: Annotated[str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; default: as stored.")] = None,
-    channels: Annotated[str | None, typer.Option(help="Series that become channels, e.g. FLAIR,T1.")] = None,
-    label_map: Annotated[str | None, typer.Option(help="Class numbers of stored label values, e.g. 255=1.")] = None,
-    keep_small: Annotated[bool, typer.Option(help="Keep a voxel of label parts that resampling would lose.")] = False,
-    rescale: Annotated[
-        str | None, typer.Option(help="SLOPE,INTERCEPT for values in another unit, e.g. 1,-1024 for raw CT.")
-    ] = None,
-    modality: Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")] = None,
-    min_slices: Annotated[int | None, typer.Option(min=1, help="Only volumes of at least so many slices.")] = None,
-    description: Annotated[
-        str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
-) -> None:
-    """Orient, resample, crop to the body and store every volume for random access; resumable."""
-    from medssl.verbs.data import prepare as run
-
-    run(
-        manifest,
-        out,
-        preset=preset,
-        spacing=spacing,
-        channels=channels,
-        label_map=label_map,
-        keep_small=keep_small,
-        rescale=rescale,
-        modality=modality,
-        min_slices=min_slices,
-        description=description,
-        workers=workers,
-    )
-
-
-@app.command(epilog="Example: medssl convert manifest.csv --out nifti")
-def convert(manifest: Manifest, out: Out) -> None:
-    """Write each row of a manifest as NIfTI in its native grid."""
-    from medssl.verbs.data import convert as run
-
-    run(manifest, out)
+app.command(epilog="Example: medssl scan images --labels labels --split 0.7,0.1,0.2 --out manifest.csv")(data.scan)
+app.command(epilog="Example: medssl prepare manifest.csv --out cache --preset ct --spacing 1.5,1.5,1.5")(data.prepare)
+app.command(epilog="Example: medssl convert manifest.csv --out nifti")(data.convert)
 
 
 @app.command(epilog="Example: medssl preview phantom_tiny --out views.png")

@@ -7,8 +7,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -37,9 +36,6 @@ Overrides = Annotated[
         metavar="[key=value]...", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
-Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
-Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
 UNWRITABLE = {
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOSPC", "EDQUOT", "ENAMETOOLONG")

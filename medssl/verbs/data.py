@@ -1,35 +1,48 @@
-"""`medssl scan`, `prepare` and `convert`: the data verbs: their words as values, and their closing lines."""
+"""`medssl scan`, `prepare` and `convert`: their words, what these are as values, and their closing lines."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from medssl import api
 from medssl.types import InputError
 
+if TYPE_CHECKING:
+    from medssl.data.scan.scan import ScanResult
+
+Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
+Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
+Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
+
 
 def scan(
-    folders: list[Path],
-    out: Path,
-    *,
-    labels: Path | None,
-    pairs: list[str],
-    table: Path | None,
-    id_column: str,
-    columns: str | None,
-    patient_from: str | None,
-    modality: str | None,
-    split: str | None,
-    seed: int,
-    key: Path | None,
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of DICOM, NIfTI, PNG, JPEG, TIFF.")],
+    out: Out = Path("manifest.csv"),
+    labels: Annotated[Path | None, typer.Option(help="Folder of label files with the stems of the images.")] = None,
+    pair: Annotated[list[str] | None, typer.Option(help="'IMAGE=LABEL', e.g. '*_image.nii.gz=*_mask.nii.gz'.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV with one row per image.")] = None,
+    id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file stem or path.")] = "id",
+    columns: Annotated[str | None, typer.Option(help="Names in the table: class=finding,patient=subject.")] = None,
+    patient_from: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Modality of images whose files do not tell it, e.g. MR or CT.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
 ) -> None:
-    """Write `out` and its companions, and print what was found and why files were left out."""
+    """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
     found = api.scan(
         folders,
         out,
         labels=labels,
-        pair=pairs,
+        pair=pair or [],
         table=table,
         id=id_column,
         columns=_pairs(columns),
@@ -39,6 +52,11 @@ def scan(
         seed=seed,
         key=key,
     )
+    _tell(found, out)
+
+
+def _tell(found: ScanResult, out: Path) -> None:
+    """Print what was found, and why files were left out."""
     kinds = Counter(row.modality for row in found.rows)
     print(f"{len(found.rows)} images ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}) -> {out}")
     for reason, number in Counter(left.reason for left in found.rejected).most_common():
@@ -48,21 +66,24 @@ def scan(
 
 
 def prepare(
-    manifest: Path,
-    out: Path,
-    *,
-    preset: str,
-    spacing: str | None,
-    channels: str | None,
-    label_map: str | None,
-    keep_small: bool,
-    rescale: str | None,
-    modality: str | None,
-    min_slices: int | None,
-    description: str | None,
-    workers: int,
+    manifest: Manifest,
+    out: Out,
+    preset: Annotated[Modality, typer.Option(help="What kind of image this is.")],
+    spacing: Annotated[str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; default: as stored.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Series that become channels, e.g. FLAIR,T1.")] = None,
+    label_map: Annotated[str | None, typer.Option(help="Class numbers of stored label values, e.g. 255=1.")] = None,
+    keep_small: Annotated[bool, typer.Option(help="Keep a voxel of label parts that resampling would lose.")] = False,
+    rescale: Annotated[
+        str | None, typer.Option(help="SLOPE,INTERCEPT for values in another unit, e.g. 1,-1024 for raw CT.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")] = None,
+    min_slices: Annotated[int | None, typer.Option(min=1, help="Only volumes of at least so many slices.")] = None,
+    description: Annotated[
+        str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
-    """Fill the cache `out` and print what it holds."""
+    """Orient, resample, crop to the body and store every volume for random access; resumable."""
     cache = api.prepare(
         manifest,
         out,
@@ -82,8 +103,8 @@ def prepare(
         print(f"  note: {notice}")
 
 
-def convert(manifest: Path, out: Path) -> None:
-    """Write NIfTI files and print how many."""
+def convert(manifest: Manifest, out: Out) -> None:
+    """Write each row of a manifest as NIfTI in its native grid."""
     written = api.convert(manifest, out)
     print(f"{len(written)} files -> {out}")
 
