@@ -7,7 +7,7 @@ line would show. Paths may be text, `pathlib.Path`, or a `Run`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 

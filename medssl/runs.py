@@ -125,8 +125,3 @@ def merged(overrides: Changes, options: Mapping[str, Any]) -> Changes:
     from medssl.recipe import changes
 
     return {**dict(changes(overrides)), **options}
-
-
-def path_of(given: Place | None) -> Path | None:
-    """A place as a path."""
-    return None if given is None else Path(given)

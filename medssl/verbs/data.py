@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,21 +38,15 @@ def scan(
     key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
 ) -> None:
     """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
-    found = api.scan(
-        folders,
-        out,
-        labels=labels,
-        pair=pair or [],
-        table=table,
-        id=id_column,
-        columns=_pairs(columns),
-        patient_from=patient_from,
-        modality=modality,
-        split=None if split is None else _numbers(split, "--split"),
-        seed=seed,
-        key=key,
-    )
-    _tell(found, out)
+    given: dict[str, Any] = {
+        "labels": labels,
+        "pair": pair or [],
+        "table": table,
+        "id": id_column,
+        "columns": _pairs(columns),
+    }
+    given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
+    _tell(api.scan(folders, out, seed=seed, **given), out)
 
 
 def _tell(found: ScanResult, out: Path) -> None:
@@ -84,20 +78,13 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
     """Orient, resample, crop to the body and store every volume for random access; resumable."""
-    cache = api.prepare(
-        manifest,
-        out,
-        preset=preset,
-        spacing=None if spacing is None else _numbers(spacing, "--spacing"),
-        channels=None if channels is None else channels.split(","),
-        label_map=_whole_numbers(label_map),
-        keep_small=keep_small,
-        rescale=None if rescale is None else _numbers(rescale, "--rescale"),
-        modality=modality,
-        min_slices=min_slices,
-        description=description,
-        workers=workers,
-    )
+    given: dict[str, Any] = {
+        "spacing": _numbers(spacing, "--spacing"),
+        "channels": channels.split(",") if channels else None,
+    }
+    given |= {"label_map": _whole_numbers(label_map), "keep_small": keep_small, "min_slices": min_slices}
+    given |= {"rescale": _numbers(rescale, "--rescale"), "modality": modality, "description": description}
+    cache = api.prepare(manifest, out, preset=preset, workers=workers, **given)
     print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")
     for notice in cache.notices:
         print(f"  note: {notice}")
@@ -109,7 +96,9 @@ def convert(manifest: Manifest, out: Out) -> None:
     print(f"{len(written)} files -> {out}")
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
