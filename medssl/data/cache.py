@@ -6,11 +6,8 @@ whole), `arrays/<id>.b2nd` and `arrays/<id>.label.b2nd`. It holds no path and no
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,14 +15,13 @@ import blosc2
 import numpy as np
 
 from medssl.data import atomic
+from medssl.data.arrays import file_digest, image_file, label_file, write_array
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT = 2  # 1: other values of 0 and 1 (see presets.RANGE), no `spacing_known`
-# Measured by benchmarks/cache.py: with 64^3 chunks of 32^3 blocks in lz4, a 96^3 crop costs about 4 memmap slices.
-CHUNK, BLOCK = {2: 512, 3: 64}, {2: 128, 3: 32}
 
 
 class Box(NamedTuple):
@@ -169,12 +165,6 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file as it lies on the disk."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def is_whole(cache: Path, name: str) -> bool:
     """Whether a case is there, with arrays that are as they were written."""
     try:
@@ -184,36 +174,9 @@ def is_whole(cache: Path, name: str) -> bool:
         return False
 
 
-def image_file(cache: Path, name: str) -> Path:
-    """Where the image of a case lies."""
-    return cache / "arrays" / f"{name}.b2nd"
-
-
-def label_file(cache: Path, name: str) -> Path:
-    """Where the label of a case lies."""
-    return cache / "arrays" / f"{name}.label.b2nd"
-
-
 def write_json(file: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     atomic.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def write_array(file: Path, array: np.ndarray) -> str:
-    """Write (C,*S) compressed, whole or not at all; the digest of its content."""
-    dims = array.ndim - 1
-    array = np.ascontiguousarray(array)
-    chunks = (array.shape[0], *(min(CHUNK[dims], n) for n in array.shape[1:]))
-    blocks = (array.shape[0], *(min(BLOCK[dims], n) for n in array.shape[1:]))
-    cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1)
-    with atomic.writing(file) as partial:
-        try:
-            blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
-        except RuntimeError as error:
-            if shutil.disk_usage(file.parent).free > array.nbytes:
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
-    return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def write_case(cache: Path, case: Case, image: np.ndarray, label: np.ndarray | None, geometry: dict[str, Any]) -> None:

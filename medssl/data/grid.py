@@ -9,9 +9,9 @@ import numpy as np
 
 from medssl.data import foreground, presets
 from medssl.data.cache import Box
+from medssl.data.preparing.units import check_hounsfield, rescaled
 from medssl.data.read.volume import Volume, make, orient, resample, resampled_size
 from medssl.data.reject import Rejected
-from medssl.data.units import check_hounsfield, rescaled
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache, manifest, stack
 from medssl.data.cache import Box
-from medssl.data.fill import add, claim, finish, nothing_prepared
+from medssl.data.preparing.fill import add, claim, finish, nothing_prepared
+from medssl.data.preparing.select import one_modality, select
+from medssl.data.preparing.settings import label_options, settings
 from medssl.data.reject import Rejected
-from medssl.data.select import one_modality, select
-from medssl.data.settings import label_options, settings
 from medssl.data.split import stem_hash, stem_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from medssl.data.cache import FORMAT, Box, Cache, Case, write_array, write_case, write_json
+from medssl.data.arrays import write_array
+from medssl.data.cache import FORMAT, Box, Cache, Case, write_case, write_json
 from medssl.data.phantom.cases import phantom_cache
 from medssl.types import InputError, Window
 

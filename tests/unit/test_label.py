@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medssl.data.fill import claim
 from medssl.data.grid import to_array
-from medssl.data.label import label_to_array, lost_labels
 from medssl.data.prepare import prepare
+from medssl.data.preparing.fill import claim
+from medssl.data.preparing.label import label_to_array, lost_labels
+from medssl.data.preparing.settings import label_options, settings
 from medssl.data.read.volume import make, resample
 from medssl.data.scan.scan import scan
-from medssl.data.settings import label_options, settings
 from medssl.types import InputError
 
 SAR = np.eye(4)[[2, 1, 0, 3]]  # axes toward Superior, Anterior, Right, as in caches

@@ -15,17 +15,17 @@ from medssl import views
 from medssl.crop import random as crop
 from medssl.data import foreground, presets, stack
 from medssl.data.cache import Box, Cache
-from medssl.data.fill import claim
 from medssl.data.grid import box_to_array, to_array, to_source
-from medssl.data.label import label_to_array
 from medssl.data.manifest import Manifest, Row
 from medssl.data.phantom.cases import ct_case, histology
 from medssl.data.phantom.files import affine, write_ct_dataset
 from medssl.data.prepare import prepare
+from medssl.data.preparing.fill import claim
+from medssl.data.preparing.label import label_to_array
+from medssl.data.preparing.settings import settings
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected
 from medssl.data.scan.scan import scan
-from medssl.data.settings import settings
 from medssl.types import InputError, Window
 
 TURNS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
@@ -417,8 +417,8 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_claimed_to_be_done(scanned, 
     def full(*given, **more):
         raise RuntimeError("cannot write")
 
-    monkeypatch.setattr("medssl.data.cache.blosc2.asarray", full)
-    monkeypatch.setattr("medssl.data.cache.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr("medssl.data.arrays.blosc2.asarray", full)
+    monkeypatch.setattr("medssl.data.arrays.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(OSError, match="No space left"):
         prepare(scanned, tmp_path / "c", preset="ct")
     with pytest.raises(InputError, match="interrupted"):

@@ -13,13 +13,13 @@ from medssl.data import manifest
 from medssl.data.grid import to_array
 from medssl.data.phantom.volumes import ct_case
 from medssl.data.prepare import prepare
+from medssl.data.preparing.select import select
+from medssl.data.preparing.settings import settings
+from medssl.data.preparing.units import check_hounsfield, looks_like_ct
 from medssl.data.read import nifti
 from medssl.data.read.volume import make
 from medssl.data.reject import Rejected
 from medssl.data.scan.scan import scan
-from medssl.data.select import select
-from medssl.data.settings import settings
-from medssl.data.units import check_hounsfield, looks_like_ct
 from medssl.types import InputError
 
 HU = np.maximum(ct_case(np.random.default_rng(0), (20, 32, 32), "dark")[0], -1024).astype(np.int16)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from medssl.data.fingerprint import fingerprint
+from medssl.data.preparing.units import looks_like_ct
 from medssl.data.read.volume import Volume, orient
 from medssl.data.reject import Rejected
-from medssl.data.units import looks_like_ct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data.grid import cut
+from medssl.data.preparing.settings import NO_LABEL_OPTIONS
 from medssl.data.read.volume import Volume, orient, resample
 from medssl.data.reject import Rejected
-from medssl.data.settings import NO_LABEL_OPTIONS
 from medssl.types import Window
 
 if TYPE_CHECKING:

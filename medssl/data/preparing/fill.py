@@ -11,9 +11,9 @@ from medssl.data import cache
 from medssl.data.cache import Cache, Case
 from medssl.data.fingerprint import fingerprint
 from medssl.data.grid import box_to_array, to_array
-from medssl.data.label import label_to_array, lost_labels
 from medssl.data.manifest import keyed_hash
-from medssl.data.settings import NO_LABEL_OPTIONS
+from medssl.data.preparing.label import label_to_array, lost_labels
+from medssl.data.preparing.settings import NO_LABEL_OPTIONS
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
