@@ -191,7 +191,7 @@ def test_sigterm_writes_a_checkpoint_and_exits_with_75(recipe, tmp_path):
 def test_a_signal_while_data_is_made_leaves_nothing_and_asks_to_be_requeued(recipe, tmp_path, monkeypatch, number):
     monkeypatch.setattr(cases, "open_cache", lambda *_, **__: os.kill(os.getpid(), number))
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="no step was under way: resume=true starts"):
+    with pytest.raises(Interrupted, match="stopped between steps: resume=true starts"):
         loop.pretrain(*recipes.load("pretrain", recipe, [f"out={tmp_path / 'run'}"]))
     assert not (tmp_path / "run").exists()
     assert signal.getsignal(number) is before
@@ -242,7 +242,7 @@ def test_patients_of_the_init_count_as_seen(recipe, straight, tmp_path):
 
 def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
     monkeypatch.setattr(loop, "stop_requests", lambda: nullcontext(lambda: True))
-    with pytest.raises(Interrupted, match="nothing of it is kept"):
+    with pytest.raises(Interrupted, match="nothing was kept"):
         loop.pretrain(*recipes.load("pretrain", recipe, ["overfit_check=true"]))
 
 

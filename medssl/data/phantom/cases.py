@@ -53,12 +53,15 @@ def phantom_cache(
         )
     out = Path(folder)
     preprocessing = {**settings(preset, [tuple(size)]), "spatial_dims": dims}
-    head = claim(out, preprocessing, f"phantom {cases} {tuple(size)} {seed}")
+    made = f"phantom {cases} {tuple(size)} {seed}"
+    secret = made.encode()  # phantoms have nothing to hide: the same ones have the same fingerprints in every cache
+    head = claim(out, preprocessing, made, secret=secret)
     if head["complete"]:
         return Cache(out)
     for index in range(cases):
         phantom = MAKERS[preset](np.random.default_rng([seed, index]), tuple(size), index)
-        add(out, head, _facts(index, cases, seed, phantom, head["salt"]), phantom.volume, phantom.label)
+        facts = _facts(index, cases, seed, phantom, head["salt"])
+        add(out, head, facts, phantom.volume, phantom.label, secret)
     return finish(out, head, {}, [])
 
 
