@@ -259,7 +259,7 @@ def test_init_gives_parts_and_tells_overlap(cache, straight, tmp_path):
     assert "left out: head" in results["loaded"]
     assert results["overlap"]["comparable"]
     assert len(results["overlap"]["patients"]) == results["cases"]["test"]
-    assert "not of unseen patients" in results["overlap"]["sentence"]
+    assert "not on unseen patients" in results["overlap"]["sentence"]
 
 
 def test_pretrained_and_scratch_see_the_same_and_start_from_the_same_head(cache, straight):
@@ -330,7 +330,9 @@ def test_subsets_by_file_and_their_leaks(cache, tmp_path):
 
 
 def test_leaks_are_said():
-    fake = SimpleNamespace(cases={n: SimpleNamespace(patient=p) for n, p in (("a", 1), ("b", 1), ("c", 2))})
+    fake = SimpleNamespace(
+        cases={n: SimpleNamespace(patient=p, fingerprint="") for n, p in (("a", 1), ("b", 1), ("c", 2))}
+    )
     assert leaks({"train": ["a"], "val": [], "test": ["b", "c"]}, fake) == [
         "1 of 2 test patients are also in train: split by patient"
     ]

@@ -383,7 +383,7 @@ def test_check_says_what_learns_by_heart(recipe, tmp_path, monkeypatch, said):
     rate = "optimizers={main: {kind: adamw, lr: %s}}"
     loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "5e-3"]))
     assert "restoration: learns" in said()
-    with pytest.raises(InputError, match="does not learn"):
+    with pytest.raises(InputError, match="cannot even fit"):
         loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
     assert "restoration: does NOT learn" in said()
 
@@ -403,7 +403,7 @@ def test_check_says_of_every_base_whether_views_find_each_other(base, recipe, sa
     rate = f"optimizers={{main: {{kind: adamw, lr: %s}}{bank}}}"
     loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "2e-3"]))
     assert "discrimination: learns" in said()
-    with pytest.raises(InputError, match="does not learn"):
+    with pytest.raises(InputError, match="cannot even fit"):
         loop.pretrain(*recipes.load("pretrain", recipe, [*arguments, rate % "1e-9"]))
     assert "discrimination: does NOT learn" in said()
 
@@ -486,6 +486,7 @@ def test_two_ranks_equal_one_process(recipe, tmp_path, base, rates, steps, preci
     method = [f"{key}={value}" for key, value in BASES[base].items()]
     rest = [f"train.steps={steps}", f"train.precision={precision}", f"optimizers={optimizers}", *method]
     rest += ["train.batch=8", "data.phantom.cases=16", "crop.start=0", "pictures=false"]
+    rest += ["views.corrupt_for=all"]  # the published order: views encoded once more amplify rounding to 3e-5
     command = [sys.executable, "-m", "medssl.cli", "pretrain", recipe, f"out={tmp_path / 'two'}", *rest, *TWO]
     beside(command, lambda: train(recipe, tmp_path / "one", *rest))
     assert_close(tmp_path / "one", tmp_path / "two", tolerance)
