@@ -89,10 +89,12 @@ class ContrastiveCrop:
         self.random, self.alpha, self.level, self.rule = random, alpha, level, rule
         self.steps_due = frozenset(due)
         # Shared memory: a worker that outlives a refresh must see the new boxes; a plain tensor stays what it was.
-        self.boxes = torch.tensor(full_box(spatial_dims), dtype=torch.float64).repeat(samples, 1).share_memory_()
+        # On the CPU, whatever the default device is: workers read them there.
+        whole = torch.tensor(full_box(spatial_dims), dtype=torch.float64, device="cpu")
+        self.boxes = whole.repeat(samples, 1).share_memory_()
         self.largest = self.boxes.clone()  # how far each box could reach: the body, by the rule of `box_upper`
-        self.refreshes = torch.zeros(1, dtype=torch.int64).share_memory_()
-        self.fallback = torch.zeros(samples, dtype=torch.bool)
+        self.refreshes = torch.zeros(1, dtype=torch.int64, device="cpu").share_memory_()
+        self.fallback = torch.zeros(samples, dtype=torch.bool, device="cpu")
 
     def window(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 def writing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, renamed to `path` at the end, removed if the writing fails.
 
-    The name is this process's own, so that two may write one file, and ends like `path`, since some writers go by the
-    suffix. The folder is made if need be.
+    The name is this thread's own, so that several may write one file, and ends like `path`, since some writers go by
+    the suffix. The folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{os.getpid()}.{path.name}")
+    partial = path.with_name(f".partial.{os.getpid()}.{threading.get_ident()}.{path.name}")
     try:
         yield partial
         os.replace(partial, path)

@@ -13,8 +13,8 @@ RECIPE = {"seed": 0, "data": {"cache": "/here", "workers": 0}, "train": {"steps"
 
 
 def about(ids=("a", "b"), digest="0f"):
-    cases = {name: SimpleNamespace(patient=f"patient of {name}") for name in "abc"}
-    return resume.data(SimpleNamespace(hash=digest, cases=cases), {"train": list(ids)})
+    cases = {name: SimpleNamespace(patient=f"patient of {name}", fingerprint="") for name in "abc"}
+    return resume.data(SimpleNamespace(hash=digest, cases=cases, fingerprint_key="key"), {"train": list(ids)})
 
 
 CONTENT = {"recipe": RECIPE, "state": {"ranks": [{}]}, "data": about()}
