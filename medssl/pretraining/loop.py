@@ -17,7 +17,7 @@ from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.messages import progress, say
 from medssl.pretraining import pictures, stages
-from medssl.pretraining.state import PretrainState, as_begun, restore, restore_optimizers, save
+from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.probing import online
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.times import steps_of
@@ -69,8 +69,6 @@ def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> P
     fabric = launch.fabric(options, recipe.train.precision)
     out = run_directory.path(options)
     content = resume.last(out, "pretrain") if options.resume else None
-    if content is not None:
-        recipe, content = as_begun(recipe, content)
     parts = build.validate(recipe, samples=cases.expected(recipe.data, out), world=fabric.world_size)
     if content is not None:
         resume.check_recipe(content, parts.resolved, fabric.world_size)

@@ -67,15 +67,6 @@ def save(run: PretrainState) -> None:
     run.fabric.barrier()
 
 
-def as_begun(recipe: PretrainRecipe, content: dict[str, Any]) -> tuple[PretrainRecipe, dict[str, Any]]:
-    """Let a run of before `views.corrupt_for` go on as it began: every view corrupted."""
-    views = content["recipe"]["views"]
-    if "corrupt_for" in views or "corrupt_for" in recipe.views:
-        return recipe, content
-    content = {**content, "recipe": {**content["recipe"], "views": {**views, "corrupt_for": "all"}}}
-    return recipe.model_copy(update={"views": {**recipe.views, "corrupt_for": "all"}}), content
-
-
 def restore(run: PretrainState, content: dict[str, Any]) -> None:
     """Restore everything but the optimizers, which `restore_optimizers` loads once they exist."""
     state = content["state"]
