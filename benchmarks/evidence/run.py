@@ -1,8 +1,9 @@
 """The evidence suite: every unit of the plan that is not done yet, resumable anywhere, several at a time.
 
-run: python benchmarks/evidence/run.py --data DIR --work DIR [--only PREFIX] [--workers 2]
+run: python benchmarks/evidence/run.py --data DIR --work DIR [--only PREFIX] [--workers 2] [--pretrain-only]
 A unit is one pretraining with its probes, one untrained network with its probes, or the fine-tunings of one start on
 one task and draw. Its rows are appended when it is whole. Kill it when you like: the next call goes on where it ended.
+With --pretrain-only nothing is probed, so that arms whose recipes stand can be computed before the plan is final.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import finetuning
 import pretraining
@@ -32,6 +33,7 @@ class Unit(NamedTuple):
 
     name: str
     run: Callable[[Path, Path], None]
+    before: Callable[[Path, Path], Any] | None = None  # its pretraining, which opens no test image
 
 
 def units() -> list[Unit]:
@@ -65,7 +67,7 @@ def _pretraining(arm: str, pool: str, seed: int) -> Unit:
         pretraining.keep(out, unit)
         append("probes", [{"unit": unit, "arm": arm, "seed": seed, **row} for row in found])
 
-    return Unit(unit, run)
+    return Unit(unit, run, lambda data, work: pretraining.pretrain(arm, pool, seed, data, work))
 
 
 def done() -> set[str]:
@@ -73,10 +75,15 @@ def done() -> set[str]:
     return {row["unit"] for name in ("probes", "finetunings") for row in rows(name)}
 
 
-def work_on(data: Path, work: Path, only: str) -> None:
+def pretrainings() -> list[Unit]:
+    """The pretrainings of the plan alone, named as the units that probe them."""
+    return [Unit(unit.name, unit.before) for unit in units() if unit.before is not None]
+
+
+def work_on(data: Path, work: Path, only: str, pretrain_only: bool) -> None:
     """Do every unit that is not done and that no other process has claimed."""
     torch.set_num_threads(1)
-    for unit in units():
+    for unit in pretrainings() if pretrain_only else units():
         if not unit.name.startswith(only) or unit.name in done():
             continue
         with claim(work, unit.name) as mine:
@@ -101,10 +108,12 @@ def main() -> None:
     options.add_argument("--work", type=Path, required=True, help="caches and runs; may be thrown away")
     options.add_argument("--only", default="", help="units whose names begin so")
     options.add_argument("--workers", type=int, default=1)
+    options.add_argument("--pretrain-only", action="store_true", help="no probe, no fine-tuning, no test image")
     given = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    arguments = (given.data.resolve(), given.work.resolve(), given.only)
-    write_cases(*arguments[:2])
+    arguments = (given.data.resolve(), given.work.resolve(), given.only, given.pretrain_only)
+    if not given.pretrain_only:
+        write_cases(*arguments[:2])
     if given.workers == 1:
         return work_on(*arguments)
     started = [
