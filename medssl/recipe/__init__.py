@@ -24,7 +24,7 @@ from medssl.recipe.frame import (
     validate,
 )
 from medssl.recipe.options import Options, options_help
-from medssl.recipe.shipped import Listed, find, folder, listed, shipped
+from medssl.recipe.shipped import Listed, find, listed, shipped
 from medssl.recipe.text import parse, plain_values, put, split
 from medssl.types import InputError
 
@@ -48,7 +48,6 @@ __all__ = [
     "Train",
     "changes",
     "find",
-    "folder",
     "in_steps",
     "listed",
     "load",

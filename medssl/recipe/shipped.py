@@ -1,9 +1,9 @@
-"""The recipes that come with medssl: where they lie, what they are called, what they say of themselves."""
+"""What comes with medssl: where recipes and weights lie, what recipes are called, what they say of themselves."""
 
 from __future__ import annotations
 
 import re
-import sysconfig
+from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -24,15 +24,16 @@ class Listed(NamedTuple):
     path: Path
 
 
-def folder() -> Path:
-    """Where the shipped recipes lie: in the repository, or in the data folder of the installed package."""
-    beside = Path(__file__).parents[2] / "recipes"
-    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "medssl" / "recipes"
+def folder(name: str) -> Path:
+    """Where `recipes` or `weights` lies: `_NAME` inside an installed package, NAME beside the package in a checkout."""
+    package = Path(str(files("medssl")))
+    inside = package / f"_{name}"
+    return inside if inside.is_dir() else package.parent / name
 
 
 def shipped(verb: str | None = None) -> list[Path]:
     """The recipes that come with medssl, of one verb or of all."""
-    return sorted(folder().glob(f"{verb or '*'}/*.yaml"))
+    return sorted(folder("recipes").glob(f"{verb or '*'}/*.yaml"))
 
 
 def listed(verb: str | None = None) -> list[Listed]:

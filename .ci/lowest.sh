@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# CI: the lowest versions that pyproject.toml allows, with the tests of the command line.
+# usage: .ci/lowest.sh [FOLDER]; TORCH=2.13.0 takes that torch in place of the lowest, where another build is wanted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${1:-$(mktemp -d)/venv}
+python3 -m venv "$venv"
+"$venv/bin/python" - "${TORCH:-}" > "$venv/lowest.txt" <<'PYTHON'
+import re
+import sys
+import tomllib
+
+for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]:
+    name, lowest = re.fullmatch(r"([\w.-]+)>=([\w.]+).*", line).groups()
+    print(f"{name}=={sys.argv[1] if name == 'torch' and sys.argv[1] else lowest}")
+PYTHON
+cat "$venv/lowest.txt"
+pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+"${pip[@]}" "$(grep '^torch==' "$venv/lowest.txt")"  # first, so that a build which is there is not replaced
+"${pip[@]}" -c "$venv/lowest.txt" . 'pytest>=8.3' 'hatchling>=1.27' 'hatch-fancy-pypi-readme>=24'
+cd tests  # so that the installed package is tested, not the checkout
+"$venv/bin/python" -m pytest -p no:cacheprovider cli unit/test_recipe.py unit/test_package.py
