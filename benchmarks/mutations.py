@@ -84,8 +84,8 @@ FAULTS = [
     Fault(
         "test cases choose the weights",
         "finetuning/loop.py",
-        'run.held, run.subsets["val"], run.augment.size',
-        'run.held, run.subsets["test"], run.augment.size',
+        'run.case_cache, run.subsets["val"], run.augment.size',
+        'run.case_cache, run.subsets["test"], run.augment.size',
         MODES,
     ),
     Fault(

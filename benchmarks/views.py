@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from view_rivals import affine, affine_grid, batchgenerators, elastic, monai
+from view_baselines import affine, affine_grid, batchgenerators, elastic, monai
 
 from medssl.crop import random as random_crop
 from medssl.data.cache import Case
@@ -42,7 +42,7 @@ MEAN = 1.5  # mm: our mean displacement is uniform in [0, 3], the others' is 1.5
 class Row(NamedTuple):
     what: str
     ours: float  # ms
-    rival: str
+    baseline: str
     theirs: float  # ms
     bar: float | None
     compares: str
@@ -65,14 +65,14 @@ def line(row: Row) -> str:
     """One line of the table."""
     ratio = row.theirs / row.ours
     bar = "" if row.bar is None else f">= {row.bar:g}: {'met' if ratio >= row.bar else 'MISSED'}"
-    cells = row.what, f"{row.ours:.1f}", row.rival, f"{row.theirs:.1f}", f"{ratio:.1f}", bar, row.compares
+    cells = row.what, f"{row.ours:.1f}", row.baseline, f"{row.theirs:.1f}", f"{ratio:.1f}", bar, row.compares
     return f"| {' | '.join(cells)} |"
 
 
 def in_turn(
     contenders: list[Callable[[int], object]], repeats: int, clock: Callable[[], float] = time.thread_time
 ) -> np.ndarray:
-    """Milliseconds (contender, repeat), all contenders once a round, so that a busy moment hits all of them."""
+    """Milliseconds (contender, repeat), all contenders once per round, so that a busy moment hits all of them."""
     for contender in contenders:
         contender(0)
     taken = np.zeros((len(contenders), repeats))
@@ -85,7 +85,7 @@ def in_turn(
 
 
 def same_map(repeats: int) -> list[Row]:
-    """One affine + elastic map (6 control points an axis), sampled by us and by torch."""
+    """One affine + elastic map (6 control points per axis), sampled by us and by torch."""
     rows = []
     for out, source, bar in ((96, 96, 6.0), (96, 200, 6.0), (128, 128, 5.0), (128, 200, 5.0)):
         rng = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def volumes(repeats: int) -> list[Row]:
     x = np.random.default_rng(0).integers(-1000, 1000, (1, *shape)).astype(np.int16)
     ours = _ours(x, size, (-1000.0, 1000.0))
     given = torch.from_numpy((x + 1000) / np.float32(2000))
-    made = {name: monai(size, shape, f(3, MEAN, size)) for name, f in RIVALS.items()}
+    made = {name: monai(size, shape, f(3, MEAN, size)) for name, f in BASELINES.items()}
     taken = in_turn([ours, *[lambda r, f=f: f(given, r) for f in made.values()]], repeats)
     times = dict(zip(["ours", *made], np.median(taken, 1), strict=True))
     bars = {"MONAI Rand3DElastic": 20.0, "MONAI RandAffine + RandGridDistortion": 8.0, "batchgeneratorsv2": 6.0}
@@ -153,7 +153,7 @@ def images(repeats: int) -> list[Row]:
     return rows
 
 
-RIVALS = {
+BASELINES = {
     "MONAI Rand3DElastic": elastic,
     "MONAI RandAffine + RandGridDistortion": affine_grid,
     "batchgeneratorsv2": batchgenerators,

@@ -107,14 +107,14 @@ def dira_branches() -> Figure:
     head = restore.build(spatial_dims=2, in_channels=decoder.out_channels, out_channels=1)
     judge = adversary.build(spatial_dims=2, in_channels=1, base_channels=8)
     pretext = Pretext(encoder, decoder=decoder, restore=head, adversary=judge)
-    main, rival = (torch.optim.Adam(pretext.players()[name], 2e-3) for name in ("main", "discriminator"))
+    main, opponent = (torch.optim.Adam(pretext.players()[name], 2e-3) for name in ("main", "discriminator"))
     rng, views = np.random.default_rng(0), None
     for _ in range(600):
         views = _pairs(rng, 4)
         found = pretext(views)
         total = 10 * found.main["restoration"] + 0.001 * found.main["adversarial"] + found.adversaries["discriminator"]
         total.backward()
-        for optimizer in (main, rival):
+        for optimizer in (main, opponent):
             optimizer.step()
             optimizer.zero_grad()
     views = _pairs(np.random.default_rng(15), 1)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medssl.transforms.modality import Preset
     from medssl.transforms.resampling.warp import WarpSettings
 
-HELD = 2**31  # bytes of decoded cases that a run keeps in memory
+CACHE_BYTES = 2**31  # limit of the decoded cases that a run keeps in memory
 LARGE = 2**25  # voxels above which a case is read by region instead
 FOREGROUND_VOXELS = 2000  # voxels a class that a patch may be centred on
 
@@ -89,7 +89,7 @@ def network_input(
 class CaseCache:
     """Decoded cases, the latest used first kept, within a bound of memory."""
 
-    def __init__(self, cache: Cache, task: Task, limit: int = HELD) -> None:
+    def __init__(self, cache: Cache, task: Task, limit: int = CACHE_BYTES) -> None:
         self.cache, self.task, self.limit = cache, task, limit
         self._cases: OrderedDict[str, Decoded] = OrderedDict()
         self._bytes = 0
@@ -131,9 +131,9 @@ class CaseCache:
 class PatchDataset(Dataset):
     """Training samples (x, target) by (epoch, index); each draws from its own generator (seed, epoch, index)."""
 
-    def __init__(self, held: CaseCache, ids: Sequence[str], augment: Augment, seed: int) -> None:
-        self.held, self.ids, self.augment, self.seed = held, list(ids), augment, seed
-        self.cases = [held.cache.cases[name] for name in ids]
+    def __init__(self, case_cache: CaseCache, ids: Sequence[str], augment: Augment, seed: int) -> None:
+        self.case_cache, self.ids, self.augment, self.seed = case_cache, list(ids), augment, seed
+        self.cases = [case_cache.cache.cases[name] for name in ids]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,8 +141,8 @@ class PatchDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        case, found = self.cases[index], self.held(self.ids[index])
-        x, target = (self._patch if self.held.task.dense else self._image)(case, found, rng)
+        case, found = self.cases[index], self.case_cache(self.ids[index])
+        x, target = (self._patch if self.case_cache.task.dense else self._image)(case, found, rng)
         for transform in self.augment.preset.intensity:
             x = transform.apply(x, transform.draw(rng, x.shape))
         return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(target)

@@ -73,7 +73,7 @@ class Losses(NamedTuple):
     """What a pretext returns. Both dicts hold scalars by name."""
 
     main: dict[str, Tensor]  # lowered by encoder, decoder, heads
-    adversaries: dict[str, Tensor]  # each lowered by the rival of that name, and reaching only it
+    adversaries: dict[str, Tensor]  # each lowered by the adversary of that name, and reaching only its parameters
 
 
 class Maps(NamedTuple):

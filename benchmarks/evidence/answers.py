@@ -45,7 +45,7 @@ def mean(question: Question, arm: str) -> float:
 
 
 def difference(question: Question, arm: str, against: str) -> MRMC | None:
-    """Arm less rival, readers and patients both random; None where one of them is not complete."""
+    """Arm minus baseline, readers and patients both random; None where one of them is not complete."""
     one, other = readers(question, arm), readers(_of(question, against), against)
     return mrmc(one - other) if one.size and other.size else None
 

@@ -28,7 +28,7 @@ POOLS = {"deep": "mean", "all": "all_levels"}
 
 
 def probe(task: str, network: nn.Module | None, data: Path, work: Path) -> list[dict[str, Any]]:
-    """The rows of an encoder on a task; None is the trivial rival, 8x8 pixels."""
+    """The rows of an encoder on a task; None is the trivial baseline, 8x8 pixels."""
     found, made = draws(task, data, work)
     run = _classes if PLAN["tasks"][task]["kind"] == "classes" else _dense
     return [{"task": task, **row} for row in run(task, network, found.cache, found.table, made)]

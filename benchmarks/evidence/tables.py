@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from medssl.metrics.statistics.mrmc import MRMC
 
-RIVALS = ["untrained", "pixels"]
+BASELINES = ["untrained", "pixels"]
 RANKED = [Question("probe", "T1", 10), Question("probe", "T2", 20), Question("probe", "T3", 1)]
 
 
@@ -49,7 +49,7 @@ def page() -> Iterator[str]:
 
 
 def _arms() -> list[str]:
-    return [*PLAN["arms"], *RIVALS]
+    return [*PLAN["arms"], *BASELINES]
 
 
 def _probes() -> Iterator[str]:
@@ -70,7 +70,7 @@ def _differences() -> Iterator[str]:
     body = []
     for question in _asked():
         for arm in PLAN["arms"]:
-            found = [difference(question, arm, rival) for rival in RIVALS]
+            found = [difference(question, arm, baseline) for baseline in BASELINES]
             if any(found):
                 body.append([question.task, question.count, question.level, arm, *map(_limits, found)])
     yield from _table(["task", "labels", "level", "arm", "less untrained", "less pixels"], body)

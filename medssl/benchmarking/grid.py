@@ -12,9 +12,9 @@ from medssl.build import finetune_setup
 from medssl.data import split
 from medssl.engine import checkpoint
 from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
-from medssl.runtime import subsets as subset_room
 from medssl.runtime.init_weights import SCRATCH
 from medssl.runtime.known import load
+from medssl.runtime.subsets import subsets as named_subsets
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def baseline(recipe: BenchmarkRecipe) -> str | None:
 def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dict[str, list[str]]:
     """The ids of val, test and of the training subset of each fraction and seed."""
     usable = finetune_setup.task_module(first).labelled
-    whole = subset_room.subsets(cache, first.data, usable)
+    whole = named_subsets(cache, first.data, usable)
     chosen = {"val": whole["val"], "test": whole["test"]}
     for fraction, seed in {(str(f), s): None for f in recipe.fractions for s in recipe.seeds}:
         name = f"{fraction}_seed{seed}"

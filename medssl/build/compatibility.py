@@ -12,7 +12,8 @@ from torch import nn
 
 from medssl.build import kinds
 from medssl.models import norm
-from medssl.models import sizes as size_room
+from medssl.models.sizes import check as check_divisible
+from medssl.models.sizes import per_axis
 from medssl.times import steps_of
 from medssl.types import InputError
 
@@ -43,8 +44,8 @@ def without_weights() -> Iterator[None]:
 def sizes(encoder: Any, wanted: Sequence[Sequence[int]], what: str) -> None:
     """Raises InputError for a size (*S) that the encoder cannot divide, or with one voxel at its deepest norm."""
     for size in wanted:
-        size_room.check(size, encoder.divisor, what)
-        deepest = [-(-n // s) for n, s in zip(size, size_room.per_axis(encoder.strides[-1], len(size)), strict=True)]
+        check_divisible(size, encoder.divisor, what)
+        deepest = [-(-n // s) for n, s in zip(size, per_axis(encoder.strides[-1], len(size)), strict=True)]
         if max(deepest) == 1 and any(isinstance(m, nn.modules.instancenorm._InstanceNorm) for m in encoder.modules()):
             raise InputError(
                 f"{what} {list(size)} is a single voxel at the encoder's deepest level, which an instance norm cannot "

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medssl import views as view_room
-from medssl.branches import adversary as adversary_room
-from medssl.branches import restore as restore_room
+from medssl.branches import adversary, restore
 from medssl.build import compatibility, loss_weights
 from medssl.build.kinds import call, check, filled, kinds, make, resolve
 from medssl.build.loss_weights import weights
@@ -15,6 +13,7 @@ from medssl.models import gray
 from medssl.pretext import Pretext
 from medssl.recipe import in_steps
 from medssl.types import InputError
+from medssl.views import build as build_views
 
 if TYPE_CHECKING:
     from medssl.engine.schedule import Weight
@@ -64,11 +63,11 @@ class Parts(NamedTuple):
 
 def encoder(recipe: Recipe) -> Any:
     """The encoder of a recipe; with `views.faithful` in 2D it repeats its one gray channel three times."""
-    expand_gray = gray.repeated(recipe.model_dump())
+    expand_gray = gray.is_expanded(recipe.model_dump())
     channels = gray.CHANNELS if expand_gray else recipe.channels
     net = make("encoder", recipe.encoder, {"spatial_dims": recipe.spatial_dims, "in_channels": channels})
     if expand_gray:
-        gray.repeat(net)
+        gray.expand(net)
     return net
 
 
@@ -87,7 +86,7 @@ def views(recipe: PretrainRecipe) -> ViewMaker:
         "channels": recipe.channels,
         "restores": recipe.restore is not None,
     }
-    maker: ViewMaker = call(view_room.build, recipe.views, "views", supplied)
+    maker: ViewMaker = call(build_views, recipe.views, "views", supplied)
     return maker
 
 
@@ -153,10 +152,10 @@ def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
         if content[group] is not None:
             kind = resolve(group, content[group]["kind"])
             content[group] = {"kind": content[group]["kind"], **filled(kind.build, content[group], SUPPLIED[group])}
-    content["views"] = filled(view_room.build, content["views"], SUPPLIED["views"])
-    for group, room in (("restore", restore_room), ("adversary", adversary_room)):
+    content["views"] = filled(build_views, content["views"], SUPPLIED["views"])
+    for group, module in (("restore", restore), ("adversary", adversary)):
         if content[group] is not None:
-            content[group] = filled(room.build, content[group], SUPPLIED[group])
+            content[group] = filled(module.build, content[group], SUPPLIED[group])
     for group, weight in loss_weights.WEIGHTS.items():
         if content[group] is not None:
             content[group] = filled(loss_weights.timing, {"weight": weight, **content[group]})
@@ -179,10 +178,10 @@ def _pretext(recipe: PretrainRecipe, net: Any, samples: int | None) -> Pretext:
     if recipe.restore is not None:  # without restoration a decoder would learn nothing
         parts["decoder"] = decoder(recipe, net)
         supplied = {"spatial_dims": dims, "in_channels": parts["decoder"].out_channels, "out_channels": channels}
-        parts["restore"] = call(restore_room.build, _arguments(recipe, "restore"), "restore", supplied)
+        parts["restore"] = call(restore.build, _arguments(recipe, "restore"), "restore", supplied)
     if recipe.adversary is not None:
         supplied = {"spatial_dims": dims, "in_channels": channels}
-        parts["adversary"] = call(adversary_room.build, _arguments(recipe, "adversary"), "adversary", supplied)
+        parts["adversary"] = call(adversary.build, _arguments(recipe, "adversary"), "adversary", supplied)
     return Pretext(net, **parts)
 
 

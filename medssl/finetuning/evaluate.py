@@ -32,11 +32,11 @@ FEW_SAID = f"under {FEW} test patients: the interval of a skewed score is too na
 
 @torch.no_grad()
 def rows(
-    task: Task, model: nn.Module, held: CaseCache, ids: Sequence[str], size: tuple[int, ...], device: Any
+    task: Task, model: nn.Module, case_cache: CaseCache, ids: Sequence[str], size: tuple[int, ...], device: Any
 ) -> list[Row]:
     """One row of scores a case, in the order of `ids`; each rank predicts its share."""
     with evaluating(model):
-        own = [_row(task, model, held, name, size, device) for name in ids[ranks.rank() :: ranks.world()]]
+        own = [_row(task, model, case_cache, name, size, device) for name in ids[ranks.rank() :: ranks.world()]]
     if ranks.world() == 1:
         return own
     shares: list[Any] = [None] * ranks.world()
@@ -45,8 +45,8 @@ def rows(
     return [every[name] for name in ids]
 
 
-def _row(task: Task, model: nn.Module, held: CaseCache, name: str, size: tuple[int, ...], device: Any) -> Row:
-    case, found = held.cache.cases[name], held(name)
+def _row(task: Task, model: nn.Module, case_cache: CaseCache, name: str, size: tuple[int, ...], device: Any) -> Row:
+    case, found = case_cache.cache.cases[name], case_cache(name)
     x = network_input(found.image, case.intensity, case.spacing, size, task.dense)
     prediction = task.predict(model, x.to(device), size)[0]
     target = np.asarray(found.target[:])
@@ -82,10 +82,10 @@ def _interval(low: float | None = None, high: float | None = None) -> dict[str, 
 
 
 def no_image_baseline(
-    task: Task, held: CaseCache, train: Sequence[str], test: Sequence[str]
+    task: Task, case_cache: CaseCache, train: Sequence[str], test: Sequence[str]
 ) -> dict[str, float] | None:
     """The scores of what sees no image (see `Task.no_image_baseline`)."""
-    targets = {name: np.asarray(held(name).target[:]) for name in (*train, *test)} if task.dense else {}
+    targets = {name: np.asarray(case_cache(name).target[:]) for name in (*train, *test)} if task.dense else {}
     return task.no_image_baseline(
         [targets[name][0] for name in train if targets], [targets[name][0] for name in test if targets]
     )

@@ -102,7 +102,7 @@ def _loop(run: FinetuneState) -> None:
 def _batches(run: FinetuneState) -> Iterator[tuple[Tensor, Tensor]]:
     train = run.recipe.train
     return loader.steps(
-        PatchDataset(run.held, run.subsets["train"], run.augment, run.recipe.seed),
+        PatchDataset(run.case_cache, run.subsets["train"], run.augment, run.recipe.seed),
         patches.collate,
         batch=train.batch,
         parts=train.accumulate,
@@ -132,7 +132,7 @@ def _step(
 def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:
     """Score the validation cases; the best weights so far become best.pt."""
     resume.agree(run.model)
-    found = evaluate.rows(run.task, module, run.held, run.subsets["val"], run.augment.size, run.fabric.device)
+    found = evaluate.rows(run.task, module, run.case_cache, run.subsets["val"], run.augment.size, run.fabric.device)
     summary = run.task.summary([evaluate.scores(row) for row in found])
     value = summary[run.task.score]
     if not math.isnan(value) and (run.best is None or value > run.best):
@@ -153,10 +153,12 @@ def _finish(run: FinetuneState) -> dict[str, Any]:
     run.model.load_state_dict(checkpoint.load(run.file(BEST))["weights"])
     results = _results(run)
     module = run.fabric.setup_module(run.model, move_to_device=False)
-    found = evaluate.rows(run.task, module, run.held, run.subsets["test"], run.augment.size, run.fabric.device)
+    found = evaluate.rows(run.task, module, run.case_cache, run.subsets["test"], run.augment.size, run.fabric.device)
     results["test"] = evaluate.table(run.task, found, run.recipe.seed)
     if found:
-        results["floor"] = evaluate.no_image_baseline(run.task, run.held, run.subsets["train"], run.subsets["test"])
+        results["floor"] = evaluate.no_image_baseline(
+            run.task, run.case_cache, run.subsets["train"], run.subsets["test"]
+        )
         if run.fabric.is_global_zero and not run.task.dense:
             evaluate.write_predictions(run.out / "predictions.csv", run.task.classes, found)
     results = evaluate.plain(results)

@@ -28,7 +28,7 @@ def opened(
     """The run at step 0, or where its last checkpoint `content` was written."""
     run = _state(recipe, options, made, fabric, content)
     for name in [name for ids in run.subsets.values() for name in ids]:
-        run.held.check(name)  # what does not fit is refused now, not at the test
+        run.case_cache.check(name)  # what does not fit is refused now, not at the test
     if content is not None:
         restore(run, content)
         run.log.say(f"continuing at step {run.step} of {run.steps}")
@@ -55,7 +55,7 @@ def _state(
     origin = init_weights.start(*asked) if content is None else init_weights.continued(content, *asked)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
-    held = CaseCache(cache, task, patches.HELD // (1 + recipe.data.workers))  # each worker keeps its own
+    case_cache = CaseCache(cache, task, patches.CACHE_BYTES // (1 + recipe.data.workers))  # each worker keeps its own
     recipe = in_steps(recipe, len(chosen["train"]))
     compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
     course, groups = finetune_setup.phases(recipe, made)
@@ -76,7 +76,7 @@ def _state(
         task=task,
         augment=made.augment,
         model=model,
-        held=held,
+        case_cache=case_cache,
     )
 
 

@@ -32,7 +32,7 @@ class FinetuneState(TrainState):
     task: Task
     augment: Augment
     model: nn.Module
-    held: CaseCache
+    case_cache: CaseCache
     phases: list[Phase]
     groups: list[Group]  # in the order of the optimizer's
     best: float | None = None  # validation score of best.pt

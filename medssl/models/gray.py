@@ -12,16 +12,23 @@ if TYPE_CHECKING:
 CHANNELS = 3
 
 
-def repeated(recipe: Mapping[str, Any]) -> bool:
-    """Whether a recipe, as plain dictionaries, shows its one channel as three: `views.faithful` in 2D."""
+def is_expanded(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe (plain dictionaries) repeats its one gray channel three times: `views.faithful` in 2D."""
     faithful = (recipe.get("views") or {}).get("faithful", False)
     return bool(faithful) and recipe["spatial_dims"] == 2 and recipe["channels"] == 1
 
 
-def repeat(encoder: nn.Module) -> None:
-    """Let `encoder`, of three input channels, take (B,1,H,W) wherever it is called; copies of it do the same."""
-    encoder.register_forward_pre_hook(_thrice)
+def expand(encoder: nn.Module) -> None:
+    """Make `encoder`, which has three input channels, accept gray images (B,1,H,W); copies of it accept them too.
+
+    >>> import torch
+    >>> encoder = torch.nn.Conv2d(3, 8, 3)
+    >>> expand(encoder)
+    >>> encoder(torch.zeros(1, 1, 16, 16)).shape
+    torch.Size([1, 8, 14, 14])
+    """
+    encoder.register_forward_pre_hook(_expand_gray)
 
 
-def _thrice(encoder: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def _expand_gray(encoder: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (inputs[0].expand(-1, CHANNELS, -1, -1),)

@@ -22,10 +22,10 @@ def build(runs: Sequence[Path], out: Path, *, pictures: bool = False) -> Path:
     """
     import jinja2
 
-    from medssl.report import runs as run_room
+    from medssl.report.runs import read as read_run
     from medssl.report.sections import comparison, section
 
-    read = [run_room.read(Path(path)) for path in runs]
+    read = [read_run(Path(path)) for path in runs]
     if not read:
         raise InputError("a report needs at least one run directory")
     page = jinja2.Template((Path(__file__).parent / "page.html").read_text(), autoescape=True).render(

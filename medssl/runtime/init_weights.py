@@ -65,7 +65,7 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
     # weights trained on gray repeated as three channels give the same features for one channel
-    channels = (gray.CHANNELS, 1) if gray.repeated(content.get("recipe", {})) else None
+    channels = (gray.CHANNELS, 1) if gray.is_expanded(content.get("recipe", {})) else None
     report = weights.load(model, tensors, parts, source=f"init={options.init}", adapt_channels=channels)
     left_out = _parts(report.left_out)
     data, made = content.get("data", {}), content.get("verb", "weights of another tool")

@@ -72,7 +72,7 @@ class Bench:
     def __init__(self, task: Task) -> None:
         self.task, self.cases = task, [_case(number, task.dense) for number in range(CASES)]
 
-    def held(self) -> CaseCache:
+    def case_cache(self) -> CaseCache:
         """The cases as training takes them."""
         by_name = {case.about.id: case for case in self.cases}
         cache: Any = SimpleNamespace(
@@ -161,7 +161,7 @@ def _check_target(bench: Bench) -> None:
     augment = patches.build(
         spatial_dims=2, size=[SIDE, SIDE], preset="mr", warp=STILL, intensity=[], foreground=0.0, scale=(1.0, 1.0)
     )
-    data = PatchDataset(bench.held(), [case.about.id for case in bench.cases], augment, 0)
+    data = PatchDataset(bench.case_cache(), [case.about.id for case in bench.cases], augment, 0)
     for number, target in enumerate(bench.targets()):
         seen = data[0, number][1].numpy()
         said = f"{bench.cases[number].about.id} is trained on {np.unique(seen)}, its target holds {np.unique(target)}"

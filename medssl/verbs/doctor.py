@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GIB = 1024**3
 EXTRAS = {
     "dynamic_network_architectures": "encoder.kind=resenc: pip install --no-deps dynamic-network-architectures",
-    "batchgeneratorsv2": "a rival in benchmarks/views.py: pip install --no-deps batchgeneratorsv2 batchgenerators",
+    "batchgeneratorsv2": "a baseline in benchmarks/views.py: pip install --no-deps batchgeneratorsv2 batchgenerators",
 }
 
 

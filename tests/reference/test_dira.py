@@ -142,19 +142,17 @@ def test_an_adversary_of_weight_zero_reduces_to_restoration_over_20_steps() -> N
 
 
 def test_adco_with_a_frozen_bank_and_no_batch_keys_is_moco_with_a_frozen_queue() -> None:
-    moco, rival = made("moco_v2", parts=0), made("adco", parts=0, temperature=0.2, in_batch_negatives=False)
-    rival.encoder.load_state_dict(moco.encoder.state_dict())
-    rival.method.head.load_state_dict(moco.method.head.state_dict())
+    moco, adco = made("moco_v2", parts=0), made("adco", parts=0, temperature=0.2, in_batch_negatives=False)
+    adco.encoder.load_state_dict(moco.encoder.state_dict())
+    adco.method.head.load_state_dict(moco.method.head.state_dict())
     moco.method.queue.copy_(normalize(moco.method.queue, dim=1))  # drawn in float32
-    rival.method.bank.data.copy_(moco.method.queue)
+    adco.method.bank.data.copy_(moco.method.queue)
     moco.begin()
-    rival.begin()
+    adco.begin()
     (views,) = batches(1)
-    for pretext in (moco, rival):
+    for pretext in (moco, adco):
         pretext(views).main["discrimination"].backward()
-    assert_close(
-        [p.grad for p in rival.players()["main"]], [p.grad for p in moco.players()["main"]], atol=1e-12, rtol=0
-    )
+    assert_close([p.grad for p in adco.players()["main"]], [p.grad for p in moco.players()["main"]], atol=1e-12, rtol=0)
 
 
 def test_the_weight_of_discrimination_does_not_scale_the_banks_gradient() -> None:

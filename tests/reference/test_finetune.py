@@ -266,8 +266,8 @@ def test_labels_are_the_nearest_voxels_of_where_the_image_looks(shape, spacing, 
     cache, label = where(shape, spacing, [0, 2])
     dims, size = len(shape), [16] * len(shape)
     augment = patches.build(spatial_dims=dims, channels=dims, size=size, warp={**STILL, **moves}, intensity=[])
-    held = CaseCache(cache, segment.build(spatial_dims=dims, classes=3))
-    data, compared = PatchDataset(held, ["where"], augment, seed=0), 0
+    case_cache = CaseCache(cache, segment.build(spatial_dims=dims, classes=3))
+    data, compared = PatchDataset(case_cache, ["where"], augment, seed=0), 0
     for epoch in range(6):
         x, target = data[epoch, 0]
         assert set(target.unique().tolist()) <= {0, 2}, "a class that was not there"

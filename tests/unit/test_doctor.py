@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from medssl import __version__
-from medssl import views as view_room
 from medssl.build import parts
 from medssl.types import InputError
 from medssl.verbs import doctor
+from medssl.views import build as build_views
 
 torch.set_num_threads(1)
 REQUIRED = ["torch>=2.8", "numpy>=2.0", "types-PyYAML; extra == 'dev'"]
@@ -75,7 +75,7 @@ def test_the_estimate_counts_the_parameters_of_the_recipe_and_multiplies_its_ste
 
 
 def test_views_of_several_sizes_are_timed_as_they_are():
-    maker = view_room.build(spatial_dims=2, size=[[8, 6], [4, 4]])
+    maker = build_views(spatial_dims=2, size=[[8, 6], [4, 4]])
     views = doctor._views(2, maker, 3, torch.device("cpu"))
     assert [x.shape for x in views.x] == [(3, 2, 8, 6), (3, 2, 4, 4)]
     assert (views.target.shape, views.mask.shape) == ((3, 2, 8, 6), (3, 1, 8, 6))

@@ -118,12 +118,12 @@ def test_part_window_keeps_the_aspect():
 
 def test_held_keeps_within_its_bound(cache):
     found = Cache(cache)
-    held = CaseCache(found, segment.build(spatial_dims=3, classes=2), limit=1)
-    first = held(found.ids[0])
-    held(found.ids[1])
-    assert list(held._cases) == [found.ids[1]]
-    assert held(found.ids[0]).image is not first.image
-    np.testing.assert_array_equal(held(found.ids[0]).image, first.image)
+    case_cache = CaseCache(found, segment.build(spatial_dims=3, classes=2), limit=1)
+    first = case_cache(found.ids[0])
+    case_cache(found.ids[1])
+    assert list(case_cache._cases) == [found.ids[1]]
+    assert case_cache(found.ids[0]).image is not first.image
+    np.testing.assert_array_equal(case_cache(found.ids[0]).image, first.image)
 
 
 def test_results_hold_scores_intervals_and_no_path(straight):

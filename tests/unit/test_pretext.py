@@ -249,7 +249,7 @@ def test_a_perfect_reconstruction_leaves_the_adversary_alone() -> None:
 
 @pytest.mark.parametrize("loss", ["least_squares", "hinge"])
 def test_one_pass_of_the_reconstruction_serves_both_players_as_two_would(loss: Any) -> None:
-    """Gradients of 2.5 times the adversarial loss in the reconstruction and of the rival loss in the weights."""
+    """Gradients of the adversarial loss in the reconstruction, and of the loss of the discriminator in its weights."""
     torch.manual_seed(0)
     branch = adversary.build(spatial_dims=2, in_channels=1, loss=loss).double()
     fake, real = (torch.rand(3, 1, 16, 16, dtype=torch.float64) for _ in range(2))

@@ -13,8 +13,7 @@ import yaml
 from PIL import Image
 
 from medssl import cli, report
-from medssl.report import benchmarked
-from medssl.report import curves as curve_room
+from medssl.report import benchmarked, curves
 from medssl.report.sections import BURNED_IN, HIDDEN, without_paths
 from medssl.types import InputError
 
@@ -229,9 +228,9 @@ def test_curves_bear_what_is_not_a_number(make_run, tmp_path):
     for step, value in ((3, None), (5, float("nan")), (7, float("inf")), (9, float("nan"))):
         lines[step]["loss.restoration"] = value
     lines[-1] |= {"memory": None, "time": None}
-    _, values = curve_room.series(lines, "loss.restoration")
+    _, values = curves.series(lines, "loss.restoration")
     np.testing.assert_array_equal(np.isnan(values), [False, False, False, False, True, False, True, False, True])
-    smoothed = curve_room.smooth(values, share=0.5)
+    smoothed = curves.smooth(values, share=0.5)
     np.testing.assert_array_equal(smoothed, np.where(np.isnan(values), np.nan, 0.25))
     run = make_run("broken")
     (run / "metrics.jsonl").write_text("".join(json.dumps(found) + "\n" for found in lines))
@@ -292,26 +291,26 @@ def test_what_is_no_run_and_where_no_page_can_be(make_run, tmp_path):
 
 def test_curves_have_one_panel_a_name_and_chance_is_drawn_into_the_contrastive_loss(monkeypatch):
     lines = [line(step + 1) for step in range(STEPS)]
-    assert curve_room.names(lines, ["loss."]) == ["loss.discrimination", "loss.restoration"]
+    assert curves.names(lines, ["loss."]) == ["loss.discrimination", "loss.restoration"]
     drawn = []
-    monkeypatch.setattr(curve_room, "_draw", lambda axes, lines, name: drawn.append(name))
-    curve_room.curves(lines)
+    monkeypatch.setattr(curves, "_draw", lambda axes, lines, name: drawn.append(name))
+    curves.curves(lines)
     assert drawn == ["loss.discrimination", "loss.restoration", "metric.top1"]
-    assert curve_room.curves(lines, ["nothing."]) is None
+    assert curves.curves(lines, ["nothing."]) is None
     monkeypatch.undo()
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    curve_room._draw(axes, lines, "loss.discrimination")
+    curves._draw(axes, lines, "loss.discrimination")
     raw, _, chance = axes.get_lines()
     np.testing.assert_array_equal(raw.get_ydata(), [3.0 / step for step in range(1, STEPS + 1)])
     np.testing.assert_array_equal(chance.get_ydata(), [2.0] * STEPS)
 
 
 def test_smoothing_keeps_constants_and_lines_and_shortens_nothing():
-    np.testing.assert_allclose(curve_room.smooth(np.full(100, 3.0)), 3.0)
+    np.testing.assert_allclose(curves.smooth(np.full(100, 3.0)), 3.0)
     line = np.arange(200.0)
-    smoothed = curve_room.smooth(line)
+    smoothed = curves.smooth(line)
     assert smoothed.shape == line.shape
     np.testing.assert_allclose(smoothed[5:-5], line[5:-5])
     assert smoothed[0] == line[:6].mean(), "a window cut by the end holds what is there"

@@ -34,7 +34,7 @@ def merged() -> np.ndarray:
 
 
 @pytest.fixture
-def held():
+def case_cache():
     """One case whose image shows its label."""
     about = {"id": "a", "patient": "p", "shape": SHAPE, "spacing": (1.0, 1.0), "channels": 1, "classes": ()}
     case = SimpleNamespace(**about, intensity=((0.0, 3.0),), has_label=True, preset="ct")
@@ -48,9 +48,9 @@ def held():
 STILL = {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "elastic": 0.0}
 
 
-def test_patches_hold_the_merged_labels_at_their_place(held):
+def test_patches_hold_the_merged_labels_at_their_place(case_cache):
     augment = patches.build(spatial_dims=2, size=[8, 8], warp=STILL, intensity=[], foreground=0.5)
-    data, seen = PatchDataset(held, ["a"], augment, 0), set()
+    data, seen = PatchDataset(case_cache, ["a"], augment, 0), set()
     for epoch in range(20):
         x, target = data[epoch, 0]
         np.testing.assert_array_equal(target, np.isin((x[0] * 3).round(), (1, 3)))
@@ -59,11 +59,11 @@ def test_patches_hold_the_merged_labels_at_their_place(held):
     assert seen == {0, 1}
 
 
-def test_patches_are_centred_on_what_the_task_calls_foreground(held):
-    assert {bool(merged()[tuple(at)]) for places in held("a").foreground_voxels for at in places} == {True}
+def test_patches_are_centred_on_what_the_task_calls_foreground(case_cache):
+    assert {bool(merged()[tuple(at)]) for places in case_cache("a").foreground_voxels for at in places} == {True}
 
 
-def test_a_prediction_of_the_merged_class_scores_full_and_one_of_the_raw_labels_does_not(held):
+def test_a_prediction_of_the_merged_class_scores_full_and_one_of_the_raw_labels_does_not(case_cache):
     class Says(torch.nn.Module):
         def __init__(self, values):
             super().__init__()
@@ -74,26 +74,27 @@ def test_a_prediction_of_the_merged_class_scores_full_and_one_of_the_raw_labels_
             return torch.cat([1 - hot, hot], 1) * 40
 
     right, raw = (
-        evaluate.rows(held.task, Says(values), held, ["a"], SHAPE, "cpu")[0] for values in ((1.0, 3.0), (1.0, 2.0, 3.0))
+        evaluate.rows(case_cache.task, Says(values), case_cache, ["a"], SHAPE, "cpu")[0]
+        for values in ((1.0, 3.0), (1.0, 2.0, 3.0))
     )
     assert right["dice"] == 1.0
     sure = 2 * merged().sum() / (merged().sum() + (labels() > 0).sum())
     assert raw["dice"] == pytest.approx(sure)
 
 
-def test_the_baseline_without_an_image_knows_the_merged_labels_alone(held):
-    assert evaluate.no_image_baseline(held.task, held, ["a"], ["a"])["dice"] == pytest.approx(1.0)
+def test_the_baseline_without_an_image_knows_the_merged_labels_alone(case_cache):
+    assert evaluate.no_image_baseline(case_cache.task, case_cache, ["a"], ["a"])["dice"] == pytest.approx(1.0)
 
 
-def test_a_large_label_that_the_task_leaves_alone_stays_on_disk(held, monkeypatch):
+def test_a_large_label_that_the_task_leaves_alone_stays_on_disk(case_cache, monkeypatch):
     monkeypatch.setattr(patches, "LARGE", 10)
     on_disk = labels()
-    held.cache.label = lambda name: on_disk
-    np.testing.assert_array_equal(held("a").target[0], merged())
-    held.task = Segment(
+    case_cache.cache.label = lambda name: on_disk
+    np.testing.assert_array_equal(case_cache("a").target[0], merged())
+    case_cache.task = Segment(
         spatial_dims=2, classes=["1", "2", "3"], pooled="batch", smooth=1.0, overlap=0.5, tolerance=None, floor=False
     )
-    assert CaseCache(held.cache, held.task)("a").target is on_disk
+    assert CaseCache(case_cache.cache, case_cache.task)("a").target is on_disk
 
 
 @pytest.mark.parametrize(("values", "kind"), [((0, 2), np.uint8), ((-1, 3), np.int16), ((0, 70000), np.uint32)])
@@ -104,7 +105,7 @@ def test_targets_are_held_in_the_smallest_type_that_keeps_them(values, kind):
     np.testing.assert_array_equal(found, target)
 
 
-def test_a_patch_beyond_a_small_volume_is_background(held):
+def test_a_patch_beyond_a_small_volume_is_background(case_cache):
     augment = patches.build(spatial_dims=2, size=[32, 32], warp=STILL, intensity=[])
-    _, target = PatchDataset(held, ["a"], augment, 0)[0, 0]
+    _, target = PatchDataset(case_cache, ["a"], augment, 0)[0, 0]
     assert int(target.sum()) == int(merged().sum())

@@ -1,6 +1,6 @@
 """The pipelines that views are measured against, each with the list of `benchmarks/views.py`, at its own best settings.
 
-Elastic magnitudes are calibrated: every rival moves voxels by the same mean distance, measured on coordinate ramps.
+Elastic magnitudes are calibrated: every pipeline moves voxels by the same mean distance, measured on coordinate ramps.
 """
 
 from __future__ import annotations
