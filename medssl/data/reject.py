@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LARGEST = 2**32  # bytes of one image
 UNPACKED, RATIO = 2**28, 100  # bytes, and how much more than packed: real images shrink less
@@ -24,3 +29,14 @@ def brief(error: Exception) -> str:
     text = str(error.strerror or error) if isinstance(error, OSError) else str(error)
     text = re.sub(r"(?:[A-Za-z]:)?[/\\](?:[^'\"/\\]*[/\\])+", "", text)
     return f"{type(error).__name__}: {' '.join(text.split())[:120]}"
+
+
+@contextmanager
+def rejecting(where: object) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into `Rejected`: decoders are others' code and raise anything."""
+    try:
+        yield
+    except Rejected:
+        raise
+    except Exception as error:
+        raise Rejected("cannot be read", brief(error), where) from error

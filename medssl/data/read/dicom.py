@@ -12,7 +12,7 @@ from medssl.data.read import dicom_pixels, dicom_stack, dicom_uih
 from medssl.data.read.dicom_header import STACKED, Slice, read_header, slices, uih_tiles
 from medssl.data.read.dicom_straight import straighten
 from medssl.data.read.volume import Volume, make, plane
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import Rejected, brief, rejecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,7 +91,8 @@ def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None)
 def broken(path: Path) -> Refused | None:
     """What is wrong with the pixels of one file, or None."""
     try:
-        dicom_pixels.frames(dicom_pixels.dataset(path), path)
+        with rejecting(path):
+            dicom_pixels.frames(dicom_pixels.dataset(path), path)
     except Rejected as verdict:
         return path, verdict.reason, verdict.detail
     return None
@@ -99,11 +100,10 @@ def broken(path: Path) -> Refused | None:
 
 def _slices(path: Path) -> list[Slice] | Rejected:
     try:
-        return slices(read_header(path), path)
+        with rejecting(path):
+            return slices(read_header(path), path)
     except Rejected as verdict:
         return verdict
-    except Exception as error:  # a header may be wrong in any way: it costs its file, never the scan
-        return Rejected("cannot be read", brief(error))
 
 
 def _one_of(same: list[tuple[Path, list[Slice]]], rejected: list[Refused]) -> tuple[Path, list[Slice]]:

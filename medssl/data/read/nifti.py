@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import zlib
 from pathlib import Path
@@ -100,6 +101,7 @@ def _slice(volume: Volume) -> Volume:
 def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
     import nibabel
 
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it prints what is odd without naming the file
     if path.stat().st_size == 0:
         raise Rejected("empty file", "0 bytes", path)
     if path.suffix.lower() == ".img" and not path.with_suffix(".hdr").exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medssl.data.read import dicom, image, nifti
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, rejecting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,8 @@ def load(manifest: Manifest, row: Row) -> Volume:
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise Rejected("file is gone", f"{len(missing)} of {len(files)} files", missing[0])
-    volume = dicom.read(files, manifest.frames(row.id)) if kind(files[0]) == "dicom" else read(files[0])
+    with rejecting(files[0]):
+        volume = dicom.read(files, manifest.frames(row.id)) if kind(files[0]) == "dicom" else read(files[0])
     return volume._replace(modality=row.modality)
 
 
@@ -50,6 +51,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
     """One file as a volume (a label as whole numbers). Raises `Rejected`."""
     if not path.is_file():
         raise Rejected("file is gone", "", path)
-    if kind(path) == "dicom":
-        return dicom.read([path])
-    return nifti.read(path, label=label) if kind(path) == "nifti" else image.read(path, label=label)
+    with rejecting(path):
+        if kind(path) == "dicom":
+            return dicom.read([path])
+        return nifti.read(path, label=label) if kind(path) == "nifti" else image.read(path, label=label)

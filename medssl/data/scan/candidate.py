@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data.read import dicom, reader
 from medssl.data.read.dicom_header import STACKED
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import Rejected, rejecting
 from medssl.data.scan import qc
 
 if TYPE_CHECKING:
@@ -68,13 +68,9 @@ def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] |
 def read(candidate: Candidate) -> qc.ImageInfo:
     """Read and check one candidate. Raises `Rejected`, whatever goes wrong: a bad file costs itself, never the scan."""
     first = candidate.files[0]
-    try:
+    with rejecting(first):
         dicoms = reader.kind(first) == "dicom"
         return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
-    except Rejected:
-        raise
-    except Exception as error:
-        raise Rejected("cannot be read", brief(error), first) from error
 
 
 def _kind(path: Path) -> str:

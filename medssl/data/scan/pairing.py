@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data.read import reader
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import Rejected, rejecting
 from medssl.data.scan import labels, qc, table
 from medssl.data.scan.candidate import THREADS
 from medssl.data.scan.names import folder_of
@@ -128,11 +128,10 @@ def _checked(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Imag
         told = image.record is not None or not image.look.mask_like
         return image if told else (_mask(image, pictures) or image)
     try:
-        found = reader.read(image.label, label=True)
+        with rejecting(image.label):
+            found = reader.read(image.label, label=True)
     except Rejected as verdict:
         return Rejected(f"its label: {verdict.reason}", f"{image.label.name}: {verdict.detail}")
-    except Exception as error:  # a label may be wrong in any way: it costs its image, never the scan
-        return Rejected("its label: cannot be read", f"{image.label.name}: {brief(error)}")
     shape, grid = found.array.shape[1:], qc.oriented_grid(found.array.shape[1:], found.affine)
     if grid[0] != image.look.grid[0]:
         return Rejected(f"label shape {shape} differs from image {image.look.shape}", image.label.name)
