@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medssl.api_data import convert, open_cache, prepare, scan
 from medssl.runs import Place, Run, RunOptions, merged, run_verb
@@ -113,11 +113,23 @@ def write_report(runs: Place | Sequence[Place], out: Place | None = None, *, pic
     return build(given, Path(out) if out is not None else given[-1] / "report.html", pictures=pictures)
 
 
-def export_weights(run: Place, out: Place, *, to: str = "safetensors") -> Path:
-    """Write the weights of a run for other tools into the folder `out`; returns it. Raises `InputError`."""
+def export_weights(run: Place, out: Place, *, to: str = "safetensors", **settings: Any) -> Path:
+    """Write the weights of a run for other tools into the folder `out`; returns it.
+
+    Args:
+        run: a run directory or checkpoint.
+        out: a new folder.
+        to: the format, a module of `medssl.export` (safetensors, huggingface, ...) or one of your own.
+        **settings: what the format may be told: the keyword arguments of its `export`.
+
+    Raises:
+        InputError: the format does not fit the run, `out` is taken, or a setting is unknown.
+    """
+    from medssl.build.kinds import check
     from medssl.kinds import resolve
 
-    exported: Path = resolve("export", to).export(Path(run), Path(out))
+    export = resolve("export", to).export
+    exported: Path = export(Path(run), Path(out), **check(export, settings, f"--to {to}", ("run", "out")))
     return exported
 
 

@@ -127,16 +127,22 @@ def report(
     print(api.write_report(runs, out, pictures=pictures))
 
 
-@app.command(epilog="Example: medssl export runs/pretrain --to safetensors --out encoder")
+@app.command(epilog="Example: medssl export runs/pretrain --to huggingface --out encoder license=cc-by-4.0")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Out,
-    to: Annotated[str, typer.Option("--to", help="The format, or a module of your own.")] = "safetensors",
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]...", help="What the format may be told, e.g. name=mine.")
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="The format (docs/export.md lists them), or a module of your own.")
+    ] = "safetensors",
 ) -> None:
     """Write the weights in a format that other tools read."""
     from medssl import api
+    from medssl.recipe import changes
 
-    print(api.export_weights(run, out, to=to))
+    print(api.export_weights(run, out, to=to, **dict(changes(settings or []))))
 
 
 @app.command(epilog="Examples: medssl recipes; medssl recipes show phantom_tiny; medssl recipes schema")

@@ -76,7 +76,7 @@ class Model(nn.Module):
 
 
 def load_encoder(where: str | os.PathLike[str]) -> Encoder:
-    """The encoder of a run, a checkpoint, exported .safetensors or the folder that holds them, in evaluation mode.
+    """The encoder of a run, a checkpoint, an export (safetensors, huggingface) or medssl:NAME, in evaluation mode.
 
     Raises `InputError` for weights that come without the recipe of their network.
     """

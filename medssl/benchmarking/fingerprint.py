@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from medssl.data import atomic
-from medssl.engine import checkpoint
+from medssl.runtime import init_weights
 from medssl.runtime.init_weights import SCRATCH
 from medssl.types import InputError
 
@@ -72,5 +72,5 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _digest_of_file(start: str) -> str:
-    with checkpoint.find(start).open("rb") as file:
+    with init_weights.find(start).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

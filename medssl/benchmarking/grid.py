@@ -10,8 +10,8 @@ import numpy as np
 
 from medssl.build import finetune_setup
 from medssl.data import split
-from medssl.engine import checkpoint
 from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
+from medssl.runtime import init_weights
 from medssl.runtime.init_weights import SCRATCH
 from medssl.runtime.known import load
 from medssl.runtime.subsets import subsets as named_subsets
@@ -91,7 +91,7 @@ def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
     """What `init=` of a cell is: a path, or scratch. Raises `InputError` where there is no such run."""
     path = str(init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
     if path != SCRATCH:
-        checkpoint.find(path)
+        init_weights.find(path)
     return path
 
 

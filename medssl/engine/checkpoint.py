@@ -70,13 +70,14 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def find(where: str | Path) -> Path:
-    """The weights to use from a run directory (the best of a fine-tuning, else the last), or the file itself."""
+    """The weights of a run directory (the best of a fine-tuning, else the last) or of an export; or the file itself."""
     where = Path(where)
     if where.is_file():
         return where
     if not where.is_dir():
         raise InputError(f"{where} does not exist: give a run directory, a .pt or a .safetensors file")
-    found = [path for name in ("best", "last") if (path := where / "checkpoints" / f"{name}.pt").is_file()]
+    names = ("checkpoints/best.pt", "checkpoints/last.pt", "model.safetensors", "encoder.safetensors")
+    found = [path for name in names if (path := where / name).is_file()]
     if not found:
         raise InputError(f"{where} has no checkpoint (checkpoints/best.pt or last.pt): did that run write one?")
     return found[0]

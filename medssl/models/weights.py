@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from medssl import __version__
+from medssl.data import atomic
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+
+ALIASES = "aliases"  # in the header of a .safetensors file: further names of its tensors
 
 
 class LoadReport(NamedTuple):
@@ -31,7 +37,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _read_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"weights {path} cannot be read: {error.strerror or error}") from error
@@ -43,6 +49,32 @@ def read(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"weights {path} hold no state dict but {type(content).__name__}: save the state dict alone")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as .safetensors, which holds each once: the further names of a tensor stand in its header.
+
+    nnU-Net's residual encoder names every layer twice. `read` gives all names back.
+    """
+    kept: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    for name, tensor in tensors.items():
+        known = first.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), name)
+        if known != name and tensor.numel() > 0:
+            aliases[name] = known
+        else:
+            kept[name] = tensor.detach().cpu().contiguous().clone()
+    header = {"format": "pt", "medssl": __version__, **({ALIASES: json.dumps(aliases)} if aliases else {})}
+    with atomic.writing(path) as beside:
+        beside.write_bytes(save(kept, metadata=header))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        aliases = json.loads((file.metadata() or {}).get(ALIASES, "{}"))
+    return tensors | {name: tensors[first] for name, first in aliases.items()}
 
 
 def load(

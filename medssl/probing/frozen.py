@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 from torch.nn import functional
 
 from medssl.build import kinds, parts
-from medssl.engine import checkpoint
 from medssl.models import sizes, weights
 from medssl.patches import network_input
 from medssl.probing import baselines
@@ -19,7 +18,6 @@ from medssl.runtime import init_weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import numpy as np
@@ -70,8 +68,7 @@ def network(where: Place) -> tuple[Any, Recipe, dict[str, Any]]:
 
     Raises `InputError` for weights that come without the recipe of their network.
     """
-    exported = Path(where) / "encoder.safetensors"
-    path = exported if exported.is_file() else checkpoint.find(Path(where))
+    path = init_weights.find(os.fspath(where))
     content, tensors = init_weights.about(path), weights.read(path)
     if "recipe" not in content:
         raise InputError(f"{where} does not say what network it holds: give a run, or a folder of `medssl export`")

@@ -65,3 +65,11 @@ def find(verb: str, name: str) -> Path:
     if name not in names:
         raise InputError(f"no {verb} recipe is called '{name}'{suggest(name, names)}: `medssl recipes` lists them")
     return names[name]
+
+
+def own_weights(name: str) -> Path:
+    """The file of weights that come with medssl. Raises `InputError` where there are none of that name."""
+    names = {path.parent.name: path for path in sorted(folder("weights").glob("*/model.safetensors"))}
+    if name not in names:
+        raise InputError(f"medssl comes with no weights called '{name}'{suggest(name, names)}")
+    return names[name]

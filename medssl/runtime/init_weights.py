@@ -12,6 +12,7 @@ import torch
 from medssl.data import fingerprint
 from medssl.engine import checkpoint
 from medssl.models import gray, weights
+from medssl.recipe.shipped import own_weights
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from medssl.recipe import Options
 
 SCRATCH = "scratch"
+OWN = "medssl:"  # before the name of weights that come with medssl
 
 
 class Origin(NamedTuple):
@@ -60,7 +62,7 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
         return FRESH
     asked = options.init_parts or list(default)
     parts = [asked] if isinstance(asked, str) else list(asked)
-    path = checkpoint.find(options.init)
+    path = find(options.init)
     content, tensors = about(path), weights.read(path)
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
@@ -83,7 +85,7 @@ def continued(content: Mapping[str, Any], model: nn.Module, options: Options, de
     Raises `InputError` if `init=` now names other weights than the run started from. It may overwrite `model`.
     """
     before = Origin(**content["state"]["origin"])
-    if options.init is None or (options.init != SCRATCH and not Path(options.init).exists()):
+    if options.init is None or (options.init != SCRATCH and not _there(options.init)):
         return before
     now = start(model, options, default)
     if now.digest != before.digest:
@@ -108,20 +110,36 @@ def _parts(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.split(".")[0] for name in names))
 
 
+def find(where: str | Path) -> Path:
+    """The file of initial weights: of a run, of an export, a file itself, or `medssl:NAME`, weights of medssl's own.
+
+    Raises `InputError`.
+    """
+    name = str(where).removeprefix(OWN)
+    return checkpoint.find(where) if name == str(where) else own_weights(name)
+
+
+def _there(init: str) -> bool:
+    return init.startswith(OWN) or Path(init).exists()
+
+
 def about(path: Path) -> dict[str, Any]:
     """The metadata of a medssl checkpoint, or of exported weights (config.json); empty for others."""
     if path.suffix == ".safetensors":
-        return _exported(path.with_name("config.json"))
+        return _exported(path)
     try:
         return checkpoint.load(path)
     except InputError:  # not a medssl checkpoint: `weights.read` checks it
         return {}
 
 
-def _exported(config: Path) -> dict[str, Any]:
+def _exported(path: Path) -> dict[str, Any]:
     """The metadata that `medssl export` wrote beside weights, in the form of a checkpoint's."""
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+        wanted = content.get("sha256", {}).get(path.name)
+        if wanted is not None and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+            raise InputError(f"weights {path} are damaged (not the file of its config.json): fetch the folder again")
         return {key: content[key] for key in ("verb", "recipe", "preprocessing")} | {"state": {"step": content["step"]}}
     except (OSError, ValueError, KeyError, TypeError):  # written by another tool
         return {}

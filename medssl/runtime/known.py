@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,11 @@ from medssl import recipe as recipes
 from medssl.build import kinds, parts
 from medssl.data import manifest, presets
 from medssl.data.cache import Cache
-from medssl.engine import checkpoint
 from medssl.recipe.auto import AUTO, IMAGES, Known
 from medssl.runtime import init_weights, resume
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    import os
-
     from medssl.recipe import Changes, Options, Source
 
 BATCH = {"batch", "sync_batch"}  # norms with the same tensors
@@ -42,7 +40,7 @@ def known(verb: str, content: dict[str, Any], options: Options, like: str | os.P
     start = options.init if options.init not in (None, init_weights.SCRATCH) else like
     if verb != "finetune" or start is None:
         return found
-    path = checkpoint.find(Path(start))
+    path = init_weights.find(os.fspath(start))
     theirs = _recipe_in(path, path.stat().st_mtime_ns)
     if theirs is None:
         return found

@@ -1,0 +1,108 @@
+"""What a run learned, as every export format sees it, and the new folder that a format writes into."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
+
+from medssl import __version__
+from medssl.build import parts as build_parts
+from medssl.engine import checkpoint
+from medssl.models import weights
+from medssl.recipe import FRAMES, FinetuneRecipe, PretrainRecipe, validate
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+PARTS = ("encoder", "decoder", "head")  # what is of use to others; method, bank and discriminator stay behind
+PATENT = "Restorative and adversarial branch follow DiRA, on which a patent is pending: see medssl's README."
+
+
+class Learned(NamedTuple):
+    """A run, as its checkpoint tells it."""
+
+    content: dict[str, Any]
+    parts: dict[str, dict[str, Tensor]]  # encoder, decoder, head: tensors by name, those that the run has
+    recipe: PretrainRecipe | FinetuneRecipe
+    preprocessing: dict[str, Any]
+
+    @property
+    def dense(self) -> bool:
+        """Whether it segments."""
+        return self.content["verb"] == "finetune" and "decoder" in self.parts
+
+    def encoder(self) -> Any:
+        """The encoder with its weights, in evaluation mode."""
+        net = build_parts.encoder(self.recipe)
+        named = {f"encoder.{name}": tensor for name, tensor in self.parts["encoder"].items()}
+        weights.load(nn.ModuleDict({"encoder": net}), named, ["encoder"])
+        return net.eval()
+
+    def size(self) -> tuple[int, ...]:
+        """The size that it was trained with: of the first view, or of the patch."""
+        group = self.recipe.views if isinstance(self.recipe, PretrainRecipe) else self.recipe.augment
+        size = group["size"]
+        return tuple(size[0] if isinstance(size[0], list) else size)
+
+    def config(self) -> dict[str, Any]:
+        """What a config.json says of it: plain values, and no path."""
+        return {
+            "medssl": __version__,
+            "verb": self.content["verb"],
+            "step": self.content["state"]["step"],
+            "parts": {
+                name: {
+                    "tensors": len(tensors),
+                    "parameters": sum(t.numel() for t in _once(tensors) if t.is_floating_point()),
+                }
+                for name, tensors in self.parts.items()
+            },
+            "samples": self.content["data"]["samples"],
+            "cache": self.content["data"]["cache"],
+            "preprocessing": self.preprocessing,
+            "recipe": self.plain_recipe(),
+        }
+
+    def plain_recipe(self) -> dict[str, Any]:
+        """The recipe with every default, without paths, which may hold names."""
+        recipe: dict[str, Any] = self.content["recipe"]
+        return {**recipe, "data": {**recipe["data"], **dict.fromkeys(("cache", "manifest", "splits"))}}
+
+
+def _once(tensors: dict[str, Tensor]) -> list[Tensor]:
+    """Each tensor once, under however many names."""
+    return list({(t.data_ptr(), t.shape, t.stride()): t for t in tensors.values()}.values())
+
+
+def read(run: Path) -> Learned:
+    """The last weights of a pretraining, or the best of a fine-tuning. Raises `InputError`."""
+    content = checkpoint.load(checkpoint.find(run))
+    if content.get("verb") not in ("pretrain", "finetune"):
+        raise InputError(f"{run} is not a pretraining or fine-tuning of medssl: give a run directory")
+    found = {name: _part(content["weights"], name) for name in PARTS}
+    recipe = validate(FRAMES[content["verb"]], content["recipe"], f"the recipe in {run}")
+    return Learned(content, {k: v for k, v in found.items() if v}, recipe, content["preprocessing"])
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def folder(out: Path) -> Iterator[Path]:
+    """The new folder `out`, to write into. Raises `InputError` where it holds something or cannot be written."""
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out} is not empty: name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield out
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written to ({error.strerror}): choose another folder") from error
