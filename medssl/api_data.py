@@ -30,6 +30,7 @@ class ScanOptions(TypedDict, total=False):
     modality: str  # of images whose files do not tell it
     split: Sequence[float]  # shares of train, val and test, by patient
     seed: int  # of the split
+    largest_block: bool  # of a DICOM stack with gaps or uneven slices, keep the longest run of even ones
     key: Place  # secret key that turns patient names into ids: reuse that of an earlier scan to get the same ids
 
 
@@ -44,6 +45,8 @@ class PrepareOptions(TypedDict, total=False):
     rescale: Sequence[float]  # slope and intercept for values in another unit, such as (1, -1024) for raw CT
     modality: str  # only images of this modality
     min_slices: int  # only volumes of at least so many slices
+    splits: Place  # split file (subset -> file names), written into the cache with ids
+    shard: tuple[int, int]  # (i, n): only the i-th of n parts
     description: str  # only images whose series description or path fits this regular expression
     workers: int  # processes to use
 

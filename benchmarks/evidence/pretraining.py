@@ -71,7 +71,8 @@ def _data(pool: str, data: Path, work: Path) -> list[str]:
     where = [f"data.cache={found.cache}", f"views.preset={about['preset']}"]
     if "subset" not in about:
         return where
-    return [*where, f"data.splits={data / about['folder'] / 'splits.json'}", f"data.train={about['subset']}"]
+    named = [f"data.splits={data / about['folder'] / 'splits.json'}", f"data.key={found.cache}.key"]
+    return [*where, *named, f"data.train={about['subset']}"]
 
 
 def _row(arm: str, pool: str, seed: int, out: Path, steps: int, recipe: Any) -> dict[str, Any]:

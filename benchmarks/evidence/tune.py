@@ -55,7 +55,8 @@ def caches(data: Path, out: Path) -> None:
 def pretrain(name: str, arm: dict[str, Any], pool: str, data: Path, out: Path) -> Path:
     """The run directory of an arm; `{init}` in its changes stands for the run of another arm on the same pool."""
     run = out / "runs" / f"{pool}.{name}"
-    of = [f"data.splits={data / 'brainmr' / 'splits.json'}", "data.train=pretrain"] if pool == "brain" else []
+    named = [f"data.splits={data / 'brainmr' / 'splits.json'}", f"data.key={out / pool}.key"]
+    of = [*named, "data.train=pretrain"] if pool == "brain" else []
     start = (
         [f"init={out / 'runs' / (pool + '.' + arm['init'])}", "init_parts=[encoder,method]"] if "init" in arm else []
     )

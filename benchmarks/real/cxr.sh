@@ -10,7 +10,7 @@ if [ ! -f "$OUT/manifest.csv" ]; then
   medssl prepare "$OUT/manifest.csv" --out "$OUT/cache" --preset xray
 fi
 python "$(dirname "$0")/cxr_splits.py" "$DATA/metadata.csv" "$OUT/splits.json"
-data="data.cache=$OUT/cache data.splits=$OUT/splits.json"
+data="data.cache=$OUT/cache data.splits=$OUT/splits.json data.key=$OUT/manifest.key"
 medssl pretrain dira_tiny_2d $data data.train=pretrain out="$OUT/pretrain" "views.size=[128,128]" encoder.norm=group decoder.norm=group \
   train.batch=16 train.steps=625 resume=true
 for seed in 0 1 2; do

@@ -12,7 +12,7 @@ methods="dira_adco_ccrop mae models_genesis moco_v2 adco simsiam barlow_twins"
 pretrain() { # method [key=value ...]
   local m=$1
   shift
-  medssl pretrain "${m}_tiny_3d" data.cache="$OUT/cache" data.splits="$DATA/splits.json" data.train=pretrain \
+  medssl pretrain "${m}_tiny_3d" data.cache="$OUT/cache" data.splits="$DATA/splits.json" data.key="$OUT/manifest.key" data.train=pretrain \
     resume=true out="$OUT/$m" "$@" > "$OUT/$m.log" 2>&1
 }
 
@@ -22,7 +22,7 @@ finetune() { # folder start fraction seed rate [key=value ...]
   if [ "$start" != scratch ]; then from="$OUT/$start"; fi
   case $start in moco_v2 | adco | simsiam | barlow_twins) set -- "$@" "init_parts=[encoder]" ;; esac
   if [ -f "$out/results.json" ]; then return; fi
-  medssl finetune segment_tiny_3d data.cache="$OUT/cache" data.splits="$DATA/splits.json" \
+  medssl finetune segment_tiny_3d data.cache="$OUT/cache" data.splits="$DATA/splits.json" data.key="$OUT/manifest.key" \
     data.train="seed${seed}_$fraction" data.val=val data.test=test task.classes=3 optimizers.main.lr="$rate" \
     seed="$seed" init="$from" out="$out" resume=true "$@" > "$out.log" 2>&1
 }

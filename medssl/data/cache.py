@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FORMAT = 2  # 1: other values of 0 and 1 (see presets.RANGE), no `spacing_known`
 
 
+UNFINISHED: Mapping[str, Any] = {"cases": 0, "rejected": {}, "left_out": {}, "notices": []}  # until all is prepared
+
+
 class Box(NamedTuple):
     """A labelled box in voxels of the cached array, index order, half-open."""
 
@@ -48,7 +51,7 @@ class Case(NamedTuple):
     intensity: tuple[tuple[float, float], ...]  # one (low, high) a channel: the stored values that views map to 0 and 1
     foreground: Window  # box of body, head or film inside the array
     boxes: tuple[Box, ...] = ()
-    stem: str = ""  # hash of the source's stem, so that split files can name cases by it
+    stem: str = ""  # keyed hash of the source's stem: who has the key can name cases by it in split files
     table: Mapping[str, str] = {}
     fingerprint: str = ""  # see medssl.data.fingerprint; comparable under one key
     patient_known: bool = True  # False: guessed from labels and names
@@ -62,13 +65,13 @@ class Cache:
         InputError: no cache there, one of another format, one whose preparation was interrupted, or a damaged one.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.settings = read_settings(self.path)
-        if not self.settings["complete"]:
+    def __init__(self, path: str | Path, *, waiting: int = 0) -> None:
+        self.path, self.waiting = Path(path), waiting  # images that other shards have yet to prepare
+        self.settings = {**UNFINISHED, **read_settings(self.path)}
+        if not self.settings["complete"] and not waiting:
             raise InputError(f"the preparation of {self.path} was interrupted: run the same `medssl prepare` again")
         records = {file.stem: read_record(file) for file in sorted((self.path / "cases").glob("*.json"))}
-        if len(records) != self.settings["cases"]:
+        if len(records) != self.settings["cases"] and not waiting:
             raise InputError(
                 f"cache {self.path} has {len(records)} cases but was written with {self.settings['cases']}: "
                 "run the same `medssl prepare` again"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MARGIN_MM = 5.0
 BYTE = 255
-MOST_VOXELS = 2**30
+LARGE, FINER, MOST_VOXELS = 2**26, 64, 2**30  # a large image has at most FINER times the voxels of its source
 WHOLE_LEVELS = 100  # integers with fewer levels between low and high become float when resampled
 SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
 
@@ -131,7 +131,7 @@ def _check_size(volume: Volume, spacing: Sequence[float]) -> None:
     told = f"{volume.array.shape[1:]} voxels of {_mm(volume.spacing)} mm would become {size} of {_mm(spacing)} mm"
     if any(new == 1 < old for old, new in zip(volume.array.shape[1:], size, strict=True)):
         raise Rejected("spacing too coarse for it", told)
-    if math.prod(size) > MOST_VOXELS:
+    if math.prod(size) > min(MOST_VOXELS, max(LARGE, FINER * math.prod(volume.array.shape[1:]))):
         raise Rejected("spacing too fine for it", told)
 
 

@@ -83,13 +83,16 @@ def read(path: Path) -> Manifest:
         if reader.fieldnames != COLUMNS:
             raise InputError(f"{path} has the columns {reader.fieldnames}, a manifest has {COLUMNS}; make it with scan")
         rows = [_parse(record) for record in reader]
-    about = json.loads(_companion(path, ".json").read_text(encoding="utf-8"))
-    lines = _companion(path, ".files.jsonl").read_text(encoding="utf-8").splitlines()
-    entries = {entry.pop("id"): entry for entry in map(json.loads, lines)}
+    about, lines = _companion(path, ".json"), _companion(path, ".files.jsonl")
+    try:
+        root = json.loads(about.read_text(encoding="utf-8"))["root"]
+        entries = {entry.pop("id"): entry for entry in map(json.loads, lines.read_text(encoding="utf-8").splitlines())}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{about.name} or {lines.name} beside {path} is damaged ({error}): scan again") from None
     lost = [row.id for row in rows if row.id not in entries]
     if lost:
         raise InputError(f"{path} lists {lost[0]}, {path.stem}.files.jsonl does not; scan again")
-    return Manifest(rows, _root(path, about["root"]), path, entries)
+    return Manifest(rows, _root(path, root), path, entries)
 
 
 def write(
@@ -117,16 +120,24 @@ def refuse_foreign(path: Path) -> None:
     facts, boxes = path.with_suffix(".json"), path.with_name("boxes.csv")
     first = {path: ",".join(COLUMNS), facts: "{", boxes: "id,class,start,stop"}
     for file, start in first.items():
-        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(start):
+        if file.exists() and not _text(file).startswith(start):
             raise InputError(f"{file} exists and was not written by scan; choose another --out")
-    if facts.exists() and '"rejected":' not in facts.read_text(encoding="utf-8", errors="replace"):
+    if facts.exists() and '"rejected":' not in _text(facts):
         raise InputError(f"{facts} exists and was not written by scan; choose another --out")
+
+
+def _text(file: Path) -> str:
+    """The text of a file beside the manifest that may be of others, in any encoding; empty where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    except OSError:
+        return ""
 
 
 def rejected_beside(path: Path) -> Path:
     """Where the rejected files of this manifest are listed: rejected.csv, unless another manifest's list is there."""
     for other in path.parent.glob("*.json"):
-        if other.stem != path.stem and '"rejected": "rejected.csv"' in other.read_text(encoding="utf-8"):
+        if other.stem != path.stem and '"rejected": "rejected.csv"' in _text(other):
             return path.with_suffix(".rejected.csv")
     return path.with_name("rejected.csv")
 

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache, manifest, stack
-from medssl.data.cache import Box
-from medssl.data.preparing.fill import add, claim, finish, nothing_prepared
+from medssl.data.cache import Box, Cache
+from medssl.data.preparing import shards
+from medssl.data.preparing.fill import add, claim, finish, nothing_prepared, write_splits
 from medssl.data.preparing.select import one_modality, select
 from medssl.data.preparing.settings import label_options, settings
 from medssl.data.reject import Rejected
-from medssl.data.split import stem_hash, stem_of
+from medssl.data.split import stem_of, with_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from medssl.data.cache import Cache
 
 
 def prepare(
@@ -38,6 +37,8 @@ def prepare(
     modality: str | None = None,
     min_slices: int | None = None,
     description: str | None = None,
+    splits: str | Path | None = None,
+    shard: tuple[int, int] | None = None,
     workers: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cache:
@@ -47,8 +48,10 @@ def prepare(
     `channels` names co-registered series to stack (see `stack.groups`); `window` replaces the preset's stored values
     of 0 and 1; `label_map` gives stored label values their class numbers; `keep_small` keeps a voxel of each part of a
     label that resampling would lose; `rescale` (slope, intercept) makes stored values what the preset takes them for;
-    `modality`, `min_slices` and `description` choose among the images (see `select.select`). What could not be used is
-    in the cache's `rejected`, what looked odd in its `notices`.
+    `modality`, `min_slices` and `description` choose among the images (see `select.select`). `splits` is a split file
+    of file names, which is written into the cache as splits.json with ids. `shard` (i, n) prepares the i-th of n parts;
+    the cache is complete when all parts are done, in any order, on one machine or several. What could not be used is in
+    the cache's `rejected`, what looked odd in its `notices`.
 
     Raises:
         InputError: bad settings, a cache made with others at `out`, or no image that could be prepared.
@@ -60,17 +63,47 @@ def prepare(
     rejected |= unwanted
     if not jobs:
         raise nothing_prepared(rejected)
+    own = shards.part_of(jobs, shard)
+    named = None if splits is None else with_ids(Path(splits), _names(found, jobs))
     shapes = [job.rows[0].shape for job in jobs]
     out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window, rescale)
     secret = manifest.key_of(found)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small), secret)
+    lost = _fill(own, out, head, secret, workers, progress)
+    if shard is not None:
+        lost, waiting = shards.joined(out, lost, [job.rows[0].id for job in jobs])
+        if waiting:
+            return Cache(out, waiting=waiting)
+    if named is not None:
+        notices += write_splits(out, named)
+    return finish(out, head, rejected | lost, notices, manifest.left_out(found))
+
+
+def _fill(
+    jobs: Sequence[stack.Job],
+    out: Path,
+    head: Mapping[str, Any],
+    secret: bytes | None,
+    workers: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> dict[str, str]:
+    """Prepare what is not there, or damaged; the images that were left out, with the reason."""
     todo = [job for job in jobs if not cache.is_whole(out, job.rows[0].id)]
+    lost = {}
     for done, (name, reason) in enumerate(_results(todo, out, head, secret, workers), len(jobs) - len(todo) + 1):
         if reason:
-            rejected[name] = reason
+            lost[name] = reason
         if progress:
             progress("prepare", done, len(jobs))
-    return finish(out, head, rejected, notices, manifest.left_out(found))
+    return lost
+
+
+def _names(found: manifest.Manifest, jobs: Sequence[stack.Job]) -> dict[str, list[str]]:
+    """All names that a split file may use for a case: ids and stems, of each of its channels."""
+    named = {row.id: [row.id, stem_of(row.source)] for row in found.rows}
+    joined = {job.rows[0].id: [name for row in job.rows for name in named[row.id]] for job in jobs}
+    channels = {row.id for job in jobs for row in job.rows[1:]}
+    return {name: names for name, names in {**named, **joined}.items() if name not in channels}
 
 
 def digest(found: manifest.Manifest) -> str:
@@ -105,13 +138,13 @@ def _one(job: stack.Job, out: Path, head: Mapping[str, Any], secret: bytes | Non
     except OSError as error:
         return name, f"cannot be read ({type(error).__name__})"
     try:
-        add(out, head, _facts(job, head["salt"]), volume, label, secret)
+        add(out, head, _facts(job, secret), volume, label, secret)
     except Rejected as error:
         return name, str(error)
     return name, ""
 
 
-def _facts(job: stack.Job, salt: str) -> dict[str, Any]:
+def _facts(job: stack.Job, secret: bytes | None) -> dict[str, Any]:
     row = job.rows[0]
     return {
         "id": row.id,
@@ -119,7 +152,7 @@ def _facts(job: stack.Job, salt: str) -> dict[str, Any]:
         "patient_known": manifest.PATIENT_GUESSED not in row.qc,
         "split": row.split,
         "classes": row.classes,
-        "stem": stem_hash(salt, stem_of(row.source)),
+        "stem": manifest.keyed_hash(secret, "stem", stem_of(row.source)) if secret else "",
         "table": _table(table_of(job.manifest)).get(row.id, {}),
         "boxes": _boxes(job.manifest.boxes).get(row.id, ()),
     }

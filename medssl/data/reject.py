@@ -36,7 +36,7 @@ def rejecting(where: object) -> Iterator[None]:
     """Turn whatever goes wrong while a file is read into `Rejected`: decoders are others' code and raise anything."""
     try:
         yield
-    except Rejected:
+    except InputError:
         raise
     except Exception as error:
         raise Rejected("cannot be read", brief(error), where) from error

@@ -6,14 +6,14 @@ import hashlib
 import json
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 NAMES = ("train", "val", "test")
 SPELLINGS = {
@@ -29,7 +29,7 @@ SHOWN = 3
 
 
 class Named(Protocol):
-    """A case that split files can name: by its id, or by the stem whose hash it carries."""
+    """A case that split files can name: by its id, or, with the key, by the stem whose keyed hash it carries."""
 
     @property
     def id(self) -> str: ...  # noqa: D102
@@ -81,48 +81,71 @@ def stem_of(source: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def stem_hash(salt: str, stem: str) -> str:
-    """`salt-hash`: lets a split file name a case that is known by its id alone."""
-    return f"{salt}-{hashlib.sha256((salt + stem).encode()).hexdigest()[:12]}"
+def subsets(
+    cases: Iterable[Named], path: Path, names: Sequence[str], hashed: Callable[[str], str] | None = None
+) -> dict[str, list[str]]:
+    """The case ids, sorted, of each subset in `names` of a split file: JSON, name -> list of ids.
 
-
-def subsets(cases: Iterable[Named], path: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """The case ids, sorted, of each subset in `names` of a split file: JSON, name -> list of ids or stems.
-
-    Raises `InputError` if the file has no such subset, or an entry fits no case.
+    With `hashed`, which makes of a stem the keyed hash that a cache holds, names may be stems. Raises `InputError` if
+    the file has no such subset, or an entry fits no case.
     """
-    lists, cases = _read(path), list(cases)
+    lists, cases = read(path), list(cases)
     chosen = {}
     for name in names:
         if name not in lists:
             raise InputError(f"{path} has no subset '{name}'; it has {', '.join(sorted(lists))}")
-        chosen[name] = _resolve(cases, lists[name], f"subset '{name}' of {path}")
+        chosen[name] = _resolve(cases, lists[name], f"subset '{name}' of {path}", hashed)
     return chosen
 
 
-def _resolve(cases: Sequence[Named], wanted: Sequence[str], where: str) -> list[str]:
+def with_ids(path: Path, named: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """A split file with ids for names; `named` holds all names of each id: stems, and the id itself.
+
+    Raises `InputError` for a name that is none of them.
+    """
+    cases = [Plain(case, name) for case, names in named.items() for name in names]
+    return {name: _resolve(cases, wanted, f"subset '{name}' of {path}", str) for name, wanted in read(path).items()}
+
+
+class Plain(NamedTuple):
+    """A case with a name that is no secret where it is used: beside the manifest."""
+
+    id: str
+    stem: str
+
+
+def _resolve(
+    cases: Sequence[Named], wanted: Sequence[str], where: str, hashed: Callable[[str], str] | None
+) -> list[str]:
     known: dict[str, list[str]] = {}
     for case in cases:
         for name in {case.id, case.stem} - {""}:
             known.setdefault(name, []).append(case.id)
-    salts = sorted({case.stem.partition("-")[0] for case in cases if case.stem})
-    found = {name: _of(known, name, salts) for name in wanted}
+    salts = sorted({case.stem.partition("-")[0] for case in cases if "-" in case.stem})
+    found = {name: _of(known, name, salts, hashed) for name in wanted}
     lost = [name for name, ids in found.items() if not ids]
     if lost:
         raise InputError(
             f"{where}: {len(found) - len(lost)} of {len(found)} names fit a case, "
             f"{', '.join(lost[:SHOWN])}{' and others' if len(lost) > SHOWN else ''} fit none; "
-            "give ids of the manifest, or file names without their endings"
+            "give ids of the manifest: `medssl prepare --splits FILE` makes them of file names, and "
+            "data.key=FILE (the .key file beside the manifest) lets a run read file names"
         )
     return sorted({case for ids in found.values() for case in ids})
 
 
-def _of(known: dict[str, list[str]], name: str, salts: Sequence[str]) -> list[str]:
-    keys = [name, *(stem_hash(salt, stem_of(name)) for salt in salts)]
-    return [case for key in keys for case in known.get(key, [])]
+def _of(known: dict[str, list[str]], name: str, salts: Sequence[str], hashed: Callable[[str], str] | None) -> list[str]:
+    keys = [name, *([hashed(stem_of(name))] if hashed else []), *(_salted(salt, stem_of(name)) for salt in salts)]
+    return [case for key in dict.fromkeys(keys) for case in known.get(key, [])]
 
 
-def _read(path: Path) -> dict[str, list[str]]:
+def _salted(salt: str, stem: str) -> str:
+    """The hash of a stem in caches of before, which needs no key."""
+    return f"{salt}-{hashlib.sha256((salt + stem).encode()).hexdigest()[:12]}"
+
+
+def read(path: Path) -> dict[str, list[str]]:
+    """A split file: subset -> names. Raises `InputError`."""
     if not Path(path).is_file():
         raise InputError(f"there is no split file at {path}; data.splits names a JSON file: subset -> list of cases")
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medssl.data.manifest import Manifest
+from medssl.data.manifest import PATIENT_GUESSED, Manifest
 from medssl.data.read import reader
 from medssl.data.read.volume import Volume, orient
 from medssl.data.reject import Rejected
@@ -33,8 +33,9 @@ def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], 
     """The cases of a manifest, and the rows left out (id -> reason).
 
     With `channels`, a row is channel c if its source's path holds the word c, in any case, apart from other letters
-    and digits (T1 is not T1c). Rows form one case whose sources are alike but for that word, else those of one
-    patient and study; a row without all its channels beside it is left out.
+    and digits (T1 is not T1c). Rows of one patient form one case if their sources are alike but for that word, else if
+    they are of one study; where names alone suggested the patients, sources that are alike count as one. A row without
+    all its channels beside it is left out.
     """
     if not channels:
         return [_job(found, [row]) for row in found.rows], {}
@@ -84,7 +85,7 @@ def _pattern(word: str) -> re.Pattern:
 
 
 def _source_key(word: str, row: Row) -> tuple[str, ...]:
-    return (_pattern(word).sub("*", row.source),)
+    return ("" if PATIENT_GUESSED in row.qc else row.patient, _pattern(word).sub("*", row.source))
 
 
 def _study_key(word: str, row: Row) -> tuple[str, ...]:

@@ -52,12 +52,16 @@ class Phantom(Group):
 
 
 class Data(Group):
-    """Where images come from: one of `cache` (of `prepare`), `manifest` (of `scan`) or `phantom`."""
+    """Where images come from: one of `cache` (of `prepare`), `manifest` (of `scan`) or `phantom`.
+
+    `splits` is a JSON file, subset -> ids; with `key`, the .key file beside the manifest, it may hold file names.
+    """
 
     cache: str | None = None
     manifest: str | None = None
     phantom: Phantom | None = None
     splits: str | None = None
+    key: str | None = None
     train: str | None = None
     val: str | None = None
     test: str | None = None
@@ -126,7 +130,7 @@ class Recipe(Group):
     def hash(self) -> str:
         """A fingerprint of all that decides what the run computes, not of where its data lies."""
         content = later.without(self.resolved())
-        for key in ("cache", "manifest", "splits", "workers"):  # manifest.lock watches over the data itself
+        for key in ("cache", "manifest", "splits", "key", "workers"):  # manifest.lock watches over the data itself
             content["data"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from medssl.recipe.auto import PRESET
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medssl.recipe import Recipe
     from medssl.recipe.frame import Data
 
@@ -97,6 +100,15 @@ def open_cache(recipe: Recipe, out: Path, *, continued: bool = False) -> Cache:
     return cache
 
 
+def hasher(data: Data) -> Callable[[str], str] | None:
+    """What makes of file names the hashes that a cache holds, under the key that `data.key` names; None without it."""
+    if data.key is None:
+        return None
+    if not Path(data.key).is_file():
+        raise InputError(f"there is no key at {data.key}: data.key names the .key file beside the manifest")
+    return partial(manifest.keyed_hash, manifest.read_key(Path(data.key), Path(data.key)), "stem")
+
+
 def named(data: Data) -> str:
     """A short name of the data: that of the folder or manifest, without its path."""
     place = data.cache or data.manifest
@@ -129,7 +141,7 @@ def training_ids(cache: Cache, data: Data) -> list[str]:
     elif data.splits is not None:
         from medssl.data.split import subsets
 
-        ids = subsets(list(cache.cases.values()), Path(data.splits), [data.train])[data.train]
+        ids = subsets(list(cache.cases.values()), Path(data.splits), [data.train], hasher(data))[data.train]
     else:
         ids = [case.id for case in cache.cases.values() if case.split == data.train]
     if not ids:

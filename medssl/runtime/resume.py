@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medssl.data.cache import Cache
 
 LAST = "last.pt"
-PATHS = ("cache", "manifest", "splits")  # keys of the data group that no checkpoint holds
+PATHS = ("cache", "manifest", "splits", "key")  # keys of the data group that no checkpoint holds
 SINCE = {"corrupt_for": "all"}  # keys of views that older runs lack, and what these did
 ELSEWHERE = tuple(f"data.{key}" for key in (*PATHS, "workers"))  # where data lies does not change a run
 

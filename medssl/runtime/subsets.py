@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl.data import fingerprint, split
+from medssl.runtime.cases import hasher
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[st
     names = {part: getattr(data, part) for part in PARTS}
     if data.splits is not None:
         wanted = [name for name in names.values() if name is not None]
-        found = split.subsets(cache.cases.values(), Path(data.splits), wanted)
+        found = split.subsets(cache.cases.values(), Path(data.splits), wanted, hasher(data))
         chosen = {part: sorted(found[name]) if name is not None else [] for part, name in names.items()}
     else:
         names["train"] = names["train"] or "train"

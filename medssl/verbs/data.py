@@ -35,6 +35,9 @@ def scan(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    largest_block: Annotated[
+        bool, typer.Option(help="Keep the longest run of even slices of a DICOM stack that has gaps.")
+    ] = False,
     key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
 ) -> None:
     """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
@@ -46,6 +49,7 @@ def scan(
         "columns": _pairs(columns),
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
+    given |= {"largest_block": largest_block}
     _tell(api.scan(folders, out, seed=seed, **given), out)
 
 
@@ -75,6 +79,12 @@ def prepare(
     description: Annotated[
         str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
     ] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="JSON file, subset -> file names, to be written into the cache with ids.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N: only the I-th of N parts, e.g. 1/4 on the first machine.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
 ) -> None:
     """Orient, resample, crop to the body and store every volume for random access; resumable."""
@@ -84,8 +94,11 @@ def prepare(
     }
     given |= {"label_map": _whole_numbers(label_map), "keep_small": keep_small, "min_slices": min_slices}
     given |= {"rescale": _numbers(rescale, "--rescale"), "modality": modality, "description": description}
+    given |= {"splits": splits, "shard": _shard(shard)}
     cache = api.prepare(manifest, out, preset=preset, workers=workers, **given)
     print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")
+    if cache.waiting:
+        print(f"  this part is done; {cache.waiting} images are left to other parts (--shard)")
     for notice in cache.notices:
         print(f"  note: {notice}")
 
@@ -105,6 +118,16 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         raise InputError(
             f"{option} must be numbers with commas between them, such as 1,1,1, but '{text}' was given"
         ) from error
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """`2/4` -> (2, 4)."""
+    number, sign, count = (text or "").partition("/")
+    if text is None:
+        return None
+    if not (sign and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise InputError(f"--shard must be I/N with I from 1 to N, such as 1/4, but '{text}' was given")
+    return int(number), int(count)
 
 
 def _whole_numbers(text: str | None) -> dict[int, int]:

@@ -58,3 +58,14 @@ def test_a_file_in_the_way_is_one_sentence(scanned, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match="choose another --out"):
         convert(scanned.manifest.path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("top", "kind"), [(70000, np.int32), (2**40, np.float64), (900, np.int16)])
+def test_integers_of_64_bits_become_a_type_that_readers_know(tmp_path, top, kind):
+    values = np.random.default_rng(0).integers(0, top, (6, 7, 8))
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(values, np.eye(4), dtype=np.int64), tmp_path / "in/a.nii.gz")
+    found = scan([tmp_path / "in"], tmp_path / "m.csv")
+    (file,) = convert(found.manifest.path, tmp_path / "out")
+    assert nib.load(file).get_data_dtype() == kind
+    np.testing.assert_array_equal(nib.load(file).get_fdata(), values)

@@ -72,7 +72,10 @@ class TestStack:
         paths = series(tmp_path, CUBE)
         kept = [paths[0], paths[1], paths[2], paths[5]]
         assert reasons(kept) == (0, {"missing slices"})
-        assert detail(kept) == "2 of 6, 2.5 mm apart"
+        assert detail(kept) == "2 of 6, 2.5 mm apart; scan --largest-block keeps the longest even run"
+        (image,), rejected = dicom.group(kept, largest_block=True)
+        assert image.files == kept[:3]
+        assert rejected == [(kept[3], "outside the largest even block", "of 3 slices")]
 
     def test_uneven_spacing(self, tmp_path):
         places = [[0, 0, z] for z in (0, 2, 4, 6, 7, 8)]

@@ -73,7 +73,8 @@ def films(tmp_path_factory):
     scan([root / "images"], root / "manifest.csv", table=root / "table.csv")
     prepare(root / "manifest.csv", root / "cache", preset="xray")
     (root / "splits.json").write_text(json.dumps({"train": ["0", "1", "2"], "test": ["3", "4"]}))
-    places = {"cache": str(root / "cache"), "splits": str(root / "splits.json"), "val": None}
+    key = str(root / "manifest.key")
+    places = {"cache": str(root / "cache"), "splits": str(root / "splits.json"), "key": key, "val": None}
     tune(recipe(CLASSIFY, data=places, train={"steps": 2}), options(root / "run"))
     return root
 

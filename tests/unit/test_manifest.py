@@ -1,12 +1,16 @@
 import csv
 import hashlib
 import hmac
+import os
 import stat
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medssl.data import manifest
 from medssl.data.manifest import Row
+from medssl.data.scan.scan import scan
 from medssl.types import InputError
 
 ROW = Row(
@@ -125,3 +129,16 @@ class TestRefused:
     def test_its_own_files_may_be_overwritten(self, tmp_path):
         write(tmp_path / "out")
         manifest.refuse_foreign(tmp_path / "out/manifest.csv")
+
+
+def test_files_of_others_beside_the_manifest_may_be_of_any_encoding_or_none(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 24)).astype(np.uint8)).save(tmp_path / "in/a.png")
+    (tmp_path / "notes.json").write_bytes('{"Größe": 1}'.encode("latin-1"))
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    found = scan([tmp_path / "in"], tmp_path / "m.csv")
+    assert (tmp_path / "rejected.csv").is_file()
+    found.manifest.path.with_suffix(".json").write_text("{")
+    with pytest.raises(InputError, match=r"m\.json or m\.files\.jsonl .* is damaged"):
+        manifest.read(found.manifest.path)

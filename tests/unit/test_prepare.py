@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -16,7 +17,7 @@ from medssl.crop import random as crop
 from medssl.data import foreground, presets, stack
 from medssl.data.cache import Box, Cache
 from medssl.data.grid import box_to_array, to_array, to_source
-from medssl.data.manifest import Manifest, Row
+from medssl.data.manifest import PATIENT_GUESSED, Manifest, Row
 from medssl.data.phantom.cases import ct_case, histology
 from medssl.data.phantom.files import affine, write_ct_dataset
 from medssl.data.prepare import prepare
@@ -467,8 +468,11 @@ def test_nothing_left_is_an_error_and_a_wrong_preset_is_said(scanned, tmp_path):
     assert prepare(scanned, tmp_path / "mr", preset="mr", modality="ct").preprocessing["preset"] == "mr"
 
 
-def rows(*sources: str) -> Manifest:
-    made = [Row(str(i), s, source=s, patient=f"p{i}") for i, s in enumerate(sources)]
+def rows(*sources: str, patients: str = "") -> Manifest:
+    """One row a source; the patients are guessed, a different one each, unless `patients` has a letter for each."""
+    qc = () if patients else (PATIENT_GUESSED,)
+    whose = patients or "0123456789"
+    made = [Row(str(i), s, source=s, patient=f"p{whose[i]}", qc=qc) for i, s in enumerate(sources)]
     return Manifest(made, None, None, {row.id: {"files": [row.image]} for row in made})
 
 
@@ -486,6 +490,14 @@ def test_channels_are_words_and_need_each_other():
     assert [[row.id for row in job.rows] for job in jobs] == [["0", "1"], ["6", "5"]]
     assert set(rejected) == {"2", "3", "4"}
     assert "holds 0 of the words" in rejected["2"]
+
+
+def test_channels_never_join_different_patients():
+    found = rows("x_FLAIR.nii", "x_T1.nii", "y_FLAIR.nii", "y_T1.nii", "ab/FLAIR", "cd/T1", patients="aabcdd")
+    found.rows[4:] = [replace(row, study="s") for row in found.rows[4:]]
+    jobs, rejected = stack.groups(found, ["FLAIR", "T1"])
+    assert [[row.id for row in job.rows] for job in jobs] == [["0", "1"], ["4", "5"]]
+    assert set(rejected) == {"2", "3"}
 
 
 def test_channels_of_one_grid_are_stacked_and_others_refused(tmp_path):

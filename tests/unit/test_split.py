@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medssl.data.split import by_patient, part_name, stem_hash, stem_of, subsets
+from medssl.data.manifest import keyed_hash
+from medssl.data.split import by_patient, part_name, stem_of, subsets, with_ids
 from medssl.types import InputError
 
 
@@ -76,8 +77,11 @@ def test_stem(source, stem):
 
 
 class TestSubsets:
-    def cases(self, salt="5a"):
-        return [SimpleNamespace(id=f"mr-{n}", stem=stem_hash(salt, f"hippo_{n:03d}")) for n in range(5)]
+    def hashed(self, stem, key=b"5a"):
+        return keyed_hash(key, "stem", stem)
+
+    def cases(self):
+        return [SimpleNamespace(id=f"mr-{n}", stem=self.hashed(f"hippo_{n:03d}")) for n in range(5)]
 
     def file(self, tmp_path, **lists):
         (tmp_path / "splits.json").write_text(json.dumps(lists))
@@ -85,18 +89,29 @@ class TestSubsets:
 
     def test_stems_file_names_and_ids_name_cases(self, tmp_path):
         path = self.file(tmp_path, n2=["hippo_003", "hippo_001.nii.gz"], val=["mr-4"], other=["nobody"])
-        assert subsets(self.cases(), path, ["n2", "val"]) == {"n2": ["mr-1", "mr-3"], "val": ["mr-4"]}
+        wanted = {"n2": ["mr-1", "mr-3"], "val": ["mr-4"]}
+        assert subsets(self.cases(), path, ["n2", "val"], self.hashed) == wanted
 
-    def test_the_salt_hides_the_stem_from_another_cache(self):
-        assert stem_hash("a", "hippo_001") != stem_hash("b", "hippo_001")
-        assert "hippo" not in stem_hash("a", "hippo_001")
+    @pytest.mark.parametrize("hashed", [None, lambda stem: keyed_hash(b"another key", "stem", stem)])
+    def test_stems_need_the_key_and_ids_do_not(self, tmp_path, hashed):
+        path = self.file(tmp_path, stems=["hippo_003"], ids=["mr-4"])
+        assert subsets(self.cases(), path, ["ids"], hashed) == {"ids": ["mr-4"]}
+        with pytest.raises(InputError, match=r"prepare --splits FILE.*data\.key=FILE"):
+            subsets(self.cases(), path, ["stems"], hashed)
+
+    def test_ids_for_names(self, tmp_path):
+        path = self.file(tmp_path, one=["a/b.nii.gz", "mr-2"], none=[])
+        assert with_ids(path, {"mr-1": ["mr-1", "b"], "mr-2": ["mr-2", "c"]}) == {"one": ["mr-1", "mr-2"], "none": []}
+        with pytest.raises(InputError, match="1 of 2 names fit a case, a/b"):
+            with_ids(path, {"mr-2": ["mr-2", "c"]})
 
     def test_all_cases_of_one_stem_are_taken(self, tmp_path):
-        cases = [*self.cases(), SimpleNamespace(id="mr-9", stem=stem_hash("5a", "hippo_001"))]
-        assert subsets(cases, self.file(tmp_path, one=["hippo_001"]), ["one"]) == {"one": ["mr-1", "mr-9"]}
+        cases = [*self.cases(), SimpleNamespace(id="mr-9", stem=self.hashed("hippo_001"))]
+        wanted = {"one": ["mr-1", "mr-9"]}
+        assert subsets(cases, self.file(tmp_path, one=["hippo_001"]), ["one"], self.hashed) == wanted
 
     def test_unknown_names_are_counted_and_the_first_three_told(self, tmp_path):
-        path = self.file(tmp_path, n=["hippo_000", "w", "x", "y", "z"])
+        path = self.file(tmp_path, n=["mr-0", "w", "x", "y", "z"])
         with pytest.raises(InputError, match=r"1 of 5 names fit a case, w, x, y and others fit none"):
             subsets(self.cases(), path, ["n"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import nibabel
 import numpy as np
@@ -125,7 +126,11 @@ def mixed(tmp_path):
     cube = np.random.default_rng(0).integers(0, 900, (9, 8, 10)).astype(np.int16)
     cube[:, 0] = -1000
     for number, (name, slices) in enumerate([("CT", 9), ("CT", 4), ("MR", 9)]):
-        own = {"SeriesInstanceUID": f"1.{number}", "Modality": name, "SeriesDescription": f"Series {'ABC'[number]}"}
+        own = {
+            "SeriesInstanceUID": f"1.{number}",
+            "Modality": name,
+            "SeriesDescription": f"Axial {'bone brain soft'.split()[number]} Mr^Kowalczyk 12.03.1975",
+        }
         series(tmp_path / f"in/{number}", cube[:slices] + number, **own)
     save(tmp_path / "in/x.nii.gz", np.abs(HU))
     return scan([tmp_path / "in"], tmp_path / "m.csv").manifest
@@ -149,8 +154,9 @@ def test_images_are_chosen_by_slices_and_description(mixed):
     found = manifest.read(mixed.path)
     rows, left = select(found, min_slices=9)
     assert (len(rows.rows), list(left.values())) == (3, ["fewer than 9 slices"])
-    rows, _ = select(found, description="series [ac]")
+    rows, _ = select(found, description="Axial (bone|soft)")
     assert sorted(row.source for row in rows.rows) == ["0", "2"]
+    assert not re.search("Kowal|12|1975", mixed.path.with_suffix(".files.jsonl").read_text())
     for wrong, told in (({"description": "("}, "no regular expression"), ({"modality": "US"}, "no image of")):
         with pytest.raises(InputError, match=told):
             select(found, **wrong)

@@ -14,7 +14,6 @@ from medssl.data.phantom.volumes import LESIONS, ct_case, mr_case
 from medssl.data.preparing.fill import add, claim, finish
 from medssl.data.preparing.settings import settings
 from medssl.data.read.volume import Volume, make, plane
-from medssl.data.split import stem_hash
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -60,20 +59,18 @@ def phantom_cache(
         return Cache(out)
     for index in range(cases):
         phantom = MAKERS[preset](np.random.default_rng([seed, index]), tuple(size), index)
-        facts = _facts(index, cases, seed, phantom, head["salt"])
+        facts = _facts(index, cases, seed, phantom)
         add(out, head, facts, phantom.volume, phantom.label, secret)
     return finish(out, head, {}, [])
 
 
-def _facts(index: int, cases: int, seed: int, phantom: Phantom, salt: str) -> dict[str, Any]:
-    stem = f"case_{index:03d}"
+def _facts(index: int, cases: int, seed: int, phantom: Phantom) -> dict[str, Any]:
     return {
         "id": f"{phantom.volume.modality.lower()}-{sha256(f'phantom image {seed} {index}'.encode())[:12]}",
         "patient": sha256(f"phantom patient {seed} {index}".encode())[:12],
         "split": split(index, cases),
         "classes": (phantom.name,) if phantom.name else (),
         "boxes": phantom.boxes,
-        "stem": stem_hash(salt, stem),
     }
 
 

@@ -12,8 +12,10 @@ from medssl.data.cache import Cache, Case
 from medssl.data.fingerprint import fingerprint
 from medssl.data.grid import box_to_array, to_array
 from medssl.data.manifest import keyed_hash
+from medssl.data.preparing import shards
 from medssl.data.preparing.label import label_to_array, lost_labels
 from medssl.data.preparing.settings import NO_LABEL_OPTIONS
+from medssl.data.reject import rejecting
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def claim(
         "preprocessing": dict(preprocessing),
         "labels": dict(labels),
         "manifest": source,
-        "salt": (salt := secrets.token_hex(8)),
+        "salt": (salt := "" if secret else secrets.token_hex(8)),
         "fingerprint_key": keyed_hash(secret or salt.encode(), "fingerprint", "key"),
         "complete": False,
     }
@@ -56,7 +58,7 @@ def claim(
         cache.write_json(out / "cache.json", head)
     except OSError as error:
         raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
-    return head
+    return cache.read_settings(out)  # of another process, if two began at once
 
 
 def add(
@@ -73,8 +75,9 @@ def add(
     `facts` lie in voxels of the source and are brought into the array. Raises `Rejected`.
     """
     preprocessing = head["preprocessing"]
-    array, geometry = to_array(volume, preprocessing)
-    mask = None if label is None else label_to_array(label, geometry, head.get("labels", NO_LABEL_OPTIONS))
+    with rejecting(""):
+        array, geometry = to_array(volume, preprocessing)
+        mask = None if label is None else label_to_array(label, geometry, head.get("labels", NO_LABEL_OPTIONS))
     window = geometry["foreground"]
     case = Case(
         **{**facts, "boxes": tuple(box_to_array(box, geometry) for box in facts.get("boxes", ()))},
@@ -115,7 +118,17 @@ def finish(
     ending = {"complete": True, "cases": len(records), "rejected": dict(rejected), "notices": notices}
     ending["left_out"] = dict(left_out.most_common())
     cache.write_json(out / "cache.json", {**head, **ending})
+    shards.clear(out)
     return Cache(out)
+
+
+def write_splits(out: Path, named: Mapping[str, Sequence[str]]) -> list[str]:
+    """Write splits.json with the cases that are there; what is to be said of others."""
+    there = {file.stem for file in (out / "cases").glob("*.json")}
+    kept = {name: [case for case in cases if case in there] for name, cases in named.items()}
+    cache.write_json(out / "splits.json", kept)
+    lost = {case for cases in named.values() for case in cases} - there
+    return [f"{len(lost)} images that the split file names were left out"] if lost else []
 
 
 def nothing_prepared(rejected: Mapping[str, str]) -> InputError:

@@ -48,9 +48,14 @@ Refused = tuple["Path", str, str]  # file, reason, detail
 
 
 def group(
-    files: Sequence[Path], progress: Callable[[str, int, int], None] | None = None
+    files: Sequence[Path],
+    progress: Callable[[str, int, int], None] | None = None,
+    largest_block: bool = False,
 ) -> tuple[list[Series], list[Refused]]:
-    """Part files into images. Returns the images, and for each file that is in none the reason and its detail."""
+    """Part files into images. Returns the images, and for each file that is in none the reason and its detail.
+
+    With `largest_block` a stack with gaps, or of uneven slices, counts by its longest run of even ones.
+    """
     rejected: list[Refused] = []
     copies: dict[tuple, list[tuple[Path, list[Slice]]]] = {}
     with ThreadPoolExecutor(THREADS) as pool:
@@ -67,7 +72,7 @@ def group(
         found.setdefault(kept[0].series, []).extend(kept)
     images: list[Series] = []
     for members in found.values():
-        whole, refused = _images(members)
+        whole, refused = _images(members, largest_block)
         images += whole
         rejected += refused
     return images, rejected
@@ -124,13 +129,13 @@ def _identity(item: Slice) -> tuple:
     return (item.series, item.instance, item.position, item.number, item.marks)
 
 
-def _images(members: list[Slice]) -> tuple[list[Series], list[Refused]]:
+def _images(members: list[Slice], largest_block: bool) -> tuple[list[Series], list[Refused]]:
     pictures = [[item] for item in members if item.modality not in STACKED]
     stacks: list[list[Slice]] = []
     refused: list[Refused] = []
     for part in _parted([item for item in members if item.modality in STACKED], refused):
         try:
-            stacks.append(_checked(part, refused))
+            stacks.append(_checked(part, refused, largest_block))
         except Rejected as verdict:
             refused += [(path, verdict.reason, verdict.detail) for path in dict.fromkeys(item.path for item in part)]
         except Exception as error:  # numbers in headers may be anything: they cost their files, never the scan
@@ -141,11 +146,14 @@ def _images(members: list[Slice]) -> tuple[list[Series], list[Refused]]:
     return images, list({entry[0]: entry for entry in refused if entry[0] not in used}.values())
 
 
-def _checked(part: list[Slice], refused: list[Refused]) -> list[Slice]:
+def _checked(part: list[Slice], refused: list[Refused], largest_block: bool) -> list[Slice]:
     """The slices of one volume in order, without strays. Raises `Rejected`."""
     if part[0].mosaic:
         return part
     ordered, strays = dicom_stack.without_strays(part)
+    if largest_block:
+        ordered, others = dicom_stack.largest_block(ordered)
+        refused += [(item.path, "outside the largest even block", f"of {len(ordered)} slices") for item in others]
     dicom_stack.place(ordered)
     refused += [(item.path, "stray slice", f"{away:.4g} mm from the {len(ordered)} others") for item, away in strays]
     return ordered

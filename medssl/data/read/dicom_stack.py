@@ -93,6 +93,19 @@ def without_strays(slices: Sequence[Slice]) -> tuple[list[Slice], list[tuple[Sli
     return [ordered[n] for n in main], away
 
 
+def largest_block(slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
+    """The longest run of ordered slices that are evenly apart (of equal ones the first), and the other slices."""
+    gaps = np.diff(_heights(slices))
+    best = (0, 0)
+    for start in range(len(gaps)):
+        stop = start
+        while stop < len(gaps) and abs(gaps[stop] - gaps[start]) <= max(UNEVEN * gaps[start], ROUNDING):
+            stop += 1
+        best = max(best, (start, stop), key=lambda run: run[1] - run[0])
+    inside = range(best[0], best[1] + 1)
+    return [slices[n] for n in inside], [item for n, item in enumerate(slices) if n not in inside]
+
+
 def _by_direction(slices: Sequence[Slice]) -> list[list[Slice]]:
     groups: list[list[Slice]] = []
     for item in slices:
@@ -186,7 +199,8 @@ def _evenness(heights: np.ndarray, first: Slice) -> tuple[int, list[str]]:
     if off.any() and (np.abs(multiples - np.round(multiples)) < WHOLE).all() and multiples.min() > 1.5:
         missing = int(np.round(multiples).sum() - len(multiples))
         whole = len(heights) + missing
-        raise Rejected("missing slices", f"{missing} of {whole}, {usual:.4g} mm apart", first.path)
+        told = f"{missing} of {whole}, {usual:.4g} mm apart; scan --largest-block keeps the longest even run"
+        raise Rejected("missing slices", told, first.path)
     count = min(2 * len(heights), 1 + round(heights[-1] / gaps.min()))
     return count, [f"uneven, gaps of {gaps.min():.3g} to {gaps.max():.3g} mm"]
 

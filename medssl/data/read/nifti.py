@@ -60,6 +60,7 @@ def write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     """Write array (Z,Y,X), or (Y,X), with the affine of a `Volume` (index order -> RAS mm) as NIfTI."""
     import nibabel
 
+    array = storable(array)
     if array.ndim == 2:
         flat = np.eye(4)
         flat[1:3, 1:3], flat[1:3, 3] = affine[:2, :2], affine[:2, 2]
@@ -72,8 +73,23 @@ def write_slice_like(path: Path, array: np.ndarray, source: Path) -> None:
     import nibabel
 
     like: Any = nibabel.load(source)
+    array = storable(array)
     shape = (*like.shape, 1, 1)[:3]
     nibabel.save(nibabel.Nifti1Image(array.reshape(shape[::-1]).transpose(2, 1, 0), like.affine), path)
+
+
+def storable(array: np.ndarray) -> np.ndarray:
+    """The array in a type that NIfTI readers know: no integers of 64 bits, no truth values, no half floats."""
+    kind = array.dtype
+    if kind == np.float16 or (kind.kind == "f" and kind.itemsize > 8):
+        return array.astype(np.float32)
+    if kind.kind == "b":
+        return array.astype(np.uint8)
+    if kind.kind not in "iu" or kind.itemsize < 8:
+        return array
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    fits = [small for small in (np.int16, np.int32) if np.iinfo(small).min <= low and high <= np.iinfo(small).max]
+    return array.astype(fits[0] if fits else np.float64)
 
 
 def integers(array: np.ndarray, path: object) -> np.ndarray:
@@ -178,7 +194,10 @@ def _check_size(image: Any, path: Path) -> None:
 
 def _voxels(image: Any, path: Path) -> np.ndarray:
     """The voxels in their units; a gzip file is read to its end, where its checksum is."""
+    voxels = Path(image.file_map["image"].filename)
     if not path.name.lower().endswith(".nii.gz"):
+        if voxels.name.lower().endswith(".gz"):
+            _check_packed(voxels)
         return _scaled(image)
     with gzip.open(path) as stream:
         whole = type(image).from_file_map(type(image).make_file_map({"image": stream}))
@@ -186,6 +205,13 @@ def _voxels(image: Any, path: Path) -> np.ndarray:
         while stream.read(2**20):
             pass
     return array
+
+
+def _check_packed(path: Path) -> None:
+    """Read a gzip file to its end; raises what gzip raises where its checksum differs."""
+    with gzip.open(path) as stream:
+        while stream.read(2**20):
+            pass
 
 
 def _scaled(image: Any) -> np.ndarray:

@@ -67,8 +67,9 @@ def resample(volume: Volume, spacing: tuple[float, ...], *, label: bool = False)
 
 def resampled_size(volume: Volume, spacing: Sequence[float]) -> tuple[int, ...]:
     """How many voxels of `spacing` (mm, index order) hold the field of view of a volume, at least one an axis."""
-    ratios = np.asarray(volume.spacing) * volume.array.shape[1:] / np.asarray(spacing, np.float64)
-    return tuple(int(max(1, round(ratio))) for ratio in ratios)
+    with np.errstate(over="ignore"):
+        ratios = np.asarray(volume.spacing) * volume.array.shape[1:] / np.asarray(spacing, np.float64)
+    return tuple(int(max(1, round(min(ratio, 1e18)))) for ratio in ratios)
 
 
 def _grid(step: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.read import dicom, reader
 from medssl.data.read.dicom_header import STACKED
 from medssl.data.reject import Rejected, rejecting
-from medssl.data.scan import qc
+from medssl.data.scan import description, qc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ class Candidate(NamedTuple):
     study: str = ""
     series: str = ""
     part: int = 0  # number within the series
-    description: str = ""  # of the series
+    description: str = ""  # of the series: its protocol words alone
     notes: tuple[str, ...] = ()
 
 
@@ -43,7 +43,7 @@ class ReadResult(NamedTuple):
 
 
 def candidates(
-    files: Sequence[Path], progress: Callable[[str, int, int], None] | None
+    files: Sequence[Path], progress: Callable[[str, int, int], None] | None, largest_block: bool = False
 ) -> tuple[list[Candidate], list[Refused]]:
     """Part files into candidates; files that cannot be any are refused."""
     kinds = {path: _kind(path) for path in files}
@@ -52,7 +52,7 @@ def candidates(
     for path, kind in kinds.items():
         if kind in ("nifti", "image") and path not in paired.values():
             found.append(Candidate([path, paired[path]] if path in paired else [path], path))
-    series, others = dicom.group([path for path in files if kinds[path] == "dicom"], progress)
+    series, others = dicom.group([path for path in files if kinds[path] == "dicom"], progress, largest_block)
     return found + [_of(item) for item in series], refused + others
 
 
@@ -102,7 +102,7 @@ def _of(item: Series) -> Candidate:
         study=first.study,
         series=first.series,
         part=item.part,
-        description=first.description,
+        description=description.safe(first.description),
         notes=tuple(note for note, applies in notes.items() if applies),
     )
 

@@ -68,6 +68,19 @@ def of_modality(rows: Sequence[Row]) -> list[str]:
     return said + ([f"{unknown} images do not tell their modality: say --modality, or give a table"] if unknown else [])
 
 
+def of_geometry(rows: Sequence[Row]) -> list[str]:
+    """Images whose grid was mended or is odd; column `qc` says which, with the numbers."""
+    mended = {
+        "tilt": "of a tilted gantry were straightened",
+        "uneven": "have uneven slices, interpolated to even ones (`scan --largest-block` keeps the largest even block)",
+        "sform": "have two forms that differ",
+        "odd spacing": "have an odd spacing",
+        "unit": "were not in mm, and their unit was obeyed",
+    }
+    counts = {start: sum(any(note.startswith(start) for note in row.qc) for row in rows) for start in mended}
+    return [f"{counts[start]} images {text}: see column qc" for start, text in mended.items() if counts[start]]
+
+
 def of_parts(rows: Sequence[Row]) -> list[str]:
     """Classes that a part has no case of, and splits that have a name of their own."""
     held: dict[str, set[str]] = defaultdict(set)

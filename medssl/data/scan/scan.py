@@ -50,6 +50,7 @@ def scan(
     modality: str | None = None,
     split: Sequence[float] | None = None,
     seed: int = 0,
+    largest_block: bool = False,
     key: Path | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
@@ -66,7 +67,7 @@ def scan(
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and Pillow warn about each odd value of each file
-        images, refused = _find(folders, out, given, progress)
+        images, refused = _find(folders, out, given, progress, largest_block)
     if not images:
         raise InputError(_nothing(folders, refused))
     root = files.root_of([*folders, *_label_folders(labels)])
@@ -76,7 +77,7 @@ def scan(
     identity = Identity(manifest.read_key(key, out), root, modality)
     rows = identity.rows(images, who, splits)
     notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *said]
-    notices += [*notes.of_modality(rows), *notes.of_parts(rows)]
+    notices += [*notes.of_geometry(rows), *notes.of_modality(rows), *notes.of_parts(rows)]
     left = [SkippedFile(files.printable(identity.relative(path)), *why) for path, *why in sorted(refused)]
     rejected = notes.rejected(left)
     about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
@@ -86,12 +87,12 @@ def scan(
 
 
 def _find(
-    folders: Sequence[Path], out: Path, given: Sources, progress: Progress | None
+    folders: Sequence[Path], out: Path, given: Sources, progress: Progress | None, largest_block: bool
 ) -> tuple[list[Image], list[Refused]]:
     skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
     paths, closed = files.walk(folders, skip)
     named = {path for path in paths if given.is_label(path)}
-    found, refused = candidate.candidates([path for path in paths if path not in named], progress)
+    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block)
     seen = list(candidate.look(found, progress))
     images, unfit, used = pairing.pair([one for one in seen if one.look is not None], given)
     everything = named.union(*(same for place in given.folders for same in place.files.values()))
