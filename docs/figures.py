@@ -20,7 +20,7 @@ from PIL import Image
 from medssl import transforms
 from medssl.branches import adversary, restore
 from medssl.crop.contrastive import contrastive_window
-from medssl.crop.heat import box_from_map, spread
+from medssl.crop.heat import box_from_map, normalized_map
 from medssl.crop.random import RandomCrop
 from medssl.data.phantom.images import xray
 from medssl.data.phantom.volumes import ct_case
@@ -64,7 +64,7 @@ def crop_boxes() -> Figure:
         axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BLUE, lw=1.5))
         axis.set(xlim=(0, 192), ylim=(192, 0))
         axis.axis("off")
-    axes[0].imshow(spread(cells, (192, 192)), cmap="inferno", alpha=0.55)
+    axes[0].imshow(normalized_map(cells, (192, 192)), cmap="inferno", alpha=0.55)
     axes[0].set_title("heat map and its box", fontsize=9)
     random = RandomCrop(scale=(0.1, 0.3), ratio=(3 / 4, 4 / 3))
     for axis, alpha in zip(axes[1:], (1.0, 0.6), strict=True):

@@ -1,7 +1,7 @@
-"""Labelled cases for fine-tuning: patches (image and label through one map) or whole images, and the volumes to score.
+"""Training samples for fine-tuning: patches of image and label that share one map, or whole images.
 
-Beside a volume that is smaller than its patch there is its lowest value, which the network sees as 0: the padding that
-sliding-window inference uses too.
+Volumes smaller than the patch are padded with the lower end of the intensity window (0 after scaling), as in
+sliding-window inference.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from medssl.transforms.resampling.warp import WarpSettings
 
 CACHE_BYTES = 2**31  # limit of the decoded cases that a run keeps in memory
-LARGE = 2**25  # voxels above which a case is read by region instead
-FOREGROUND_VOXELS = 2000  # voxels a class that a patch may be centred on
+LARGE = 2**25  # voxels; larger cases stay on disk and are read by region
+FOREGROUND_VOXELS = 2000  # voxels per class that a patch may be centred on
 
 
 class Augment(NamedTuple):
-    """How training samples are cut and changed."""
+    """How training samples are cropped and augmented."""
 
     size: tuple[int, ...]
     preset: Preset
     foreground: float  # share of patches centred on a labelled voxel
-    scale: tuple[float, float]  # share of a whole image that is seen (tasks that are not dense)
+    scale: tuple[float, float]  # share of the image in a crop (classification)
 
 
 class Decoded(NamedTuple):
     """A case in memory."""
 
     image: Any  # (C,*S) stored units, or an array on disk that slices to it
-    target: Any  # what `Task.target` made: (1,*S) (or the same on disk) of a dense task, else (K,)
-    foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, voxels (N,n) of it
+    target: Any  # from `Task.target`: (1,*S), in memory or on disk, for a dense task, else (K,)
+    foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, some of its voxels (N,n)
 
 
 def build(
@@ -62,7 +62,23 @@ def build(
     foreground: float = 0.33,
     scale: tuple[float, float] = (0.7, 1.0),
 ) -> Augment:
-    """Check the `augment` group; `scale` is the share of a whole image that is seen. Raises `InputError`."""
+    """Check the `augment` group of a fine-tuning recipe.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: of the images; None if not known.
+        size: of a training sample, in voxels.
+        preset: augmentation that suits the modality, see `medssl.transforms.modality`.
+        warp: geometry settings that replace those of the preset.
+        intensity: intensity changes that replace those of the preset.
+        foreground: segmentation: share of the patches that are centred on a labelled voxel.
+        scale: classification: smallest and largest share of the image in a crop.
+
+    Raises InputError for values that do not fit.
+
+    >>> build(spatial_dims=3, size=[64, 64, 64], preset="mr").size
+    (64, 64, 64)
+    """
     if len(size) != spatial_dims:
         raise InputError(f"augment.size {size} has {len(size)} axes, but spatial_dims is {spatial_dims}")
     if not 0 <= foreground <= 1:
@@ -76,9 +92,9 @@ def build(
 def network_input(
     image: Any, intensity: Sequence[tuple[float, float]], spacing: tuple[float, ...], size: tuple[int, ...], dense: bool
 ) -> Tensor:
-    """What the network sees outside training of an image (C,*S) in stored units, in [0,1].
+    """The network's input for an image (C,*S) in stored units, outside training: scaled to [0,1].
 
-    All of it at native scale (1,C,*S) if `dense`, else resized to (1,C,*size).
+    If `dense`, the whole image at its own voxel size (1,C,*S), else resized to (1,C,*size).
     """
     if dense:
         return torch.from_numpy(scaled(np.array(image[:], np.float32), intensity))[None]
@@ -87,7 +103,13 @@ def network_input(
 
 
 class CaseCache:
-    """Decoded cases, the latest used first kept, within a bound of memory."""
+    """Least-recently-used cache of decoded cases with a memory limit in bytes.
+
+    Args:
+        cache: the prepared images.
+        task: makes targets of labels.
+        limit: bytes of decoded cases to keep; at least one case is kept.
+    """
 
     def __init__(self, cache: Cache, task: Task, limit: int = CACHE_BYTES) -> None:
         self.cache, self.task, self.limit = cache, task, limit
@@ -95,7 +117,7 @@ class CaseCache:
         self._bytes = 0
 
     def __call__(self, name: str) -> Decoded:
-        """The case `name`. Raises `InputError` where its label does not fit the task."""
+        """The decoded case `name`. Raises `InputError` if its label does not fit the task."""
         if name in self._cases:
             self._cases.move_to_end(name)
             return self._cases[name]
@@ -107,7 +129,7 @@ class CaseCache:
         return found
 
     def check(self, name: str) -> None:
-        """Raise `InputError` where the label of the case `name` does not fit the task; its image is not read."""
+        """Raise `InputError` if the label of case `name` does not fit the task; does not read the image."""
         case = self.cache.cases[name]
         self.task.target(case.classes, self._label(case), name)
 
@@ -123,13 +145,20 @@ class CaseCache:
         if label is None:
             return Decoded(image, target, ())
         places = _foreground_voxels(target)
-        if large and np.array_equal(target, label[0]):  # what is on disk need not be held
+        if large and np.array_equal(target, label[0]):  # the label on disk is the target: no copy is kept
             return Decoded(image, self.cache.label(name), places)
         return Decoded(image, _compact(target)[None], places)
 
 
 class PatchDataset(Dataset):
-    """Training samples (x, target) by (epoch, index); each draws from its own generator (seed, epoch, index)."""
+    """Training samples (x, target), indexed by (epoch, index); the random choices follow from (seed, epoch, index).
+
+    Args:
+        case_cache: gives the decoded cases.
+        ids: the names of the training cases.
+        augment: how samples are cropped and changed, see `build`.
+        seed: of all random choices.
+    """
 
     def __init__(self, case_cache: CaseCache, ids: Sequence[str], augment: Augment, seed: int) -> None:
         self.case_cache, self.ids, self.augment, self.seed = case_cache, list(ids), augment, seed
@@ -174,20 +203,20 @@ class PatchDataset(Dataset):
 def patch_window(
     shape: Sequence[int], size: Sequence[int], spot: np.ndarray | None, rng: np.random.Generator
 ) -> Window:
-    """A window of `size` at native scale, around `spot` or anywhere: inside `shape`, or around a smaller one.
+    """A window of `size` at the image's own voxel size, around the voxel `spot` or anywhere in `shape`.
 
-    Along a short axis the window starts before the volume and its place is drawn as well.
+    Along an axis shorter than the window, the window starts before the volume; its position is random there too.
     """
     slack = np.asarray(shape) - np.asarray(size)
     low, high = np.minimum(slack, 0), np.maximum(slack, 0)
     start = rng.integers(low, high + 1)
-    if spot is not None:  # short axes keep their drawn place
+    if spot is not None:  # short axes keep their drawn position
         start = np.where(slack > 0, np.clip(spot - np.asarray(size) // 2, 0, high), start)
     return Window(tuple(int(s) for s in start), tuple(size))
 
 
 def part_window(shape: Sequence[int], scale: tuple[float, float], rng: np.random.Generator) -> Window:
-    """A window of a share of the image drawn from `scale`, anywhere in it, with the image's own aspect."""
+    """A window with a random share of the image, from `scale`, at a random position, with the image's aspect ratio."""
     side = rng.uniform(*scale) ** (1 / len(shape))
     size = np.maximum(1, np.round(np.asarray(shape) * side).astype(int))
     start = rng.integers(0, np.asarray(shape) - size + 1)
@@ -195,7 +224,7 @@ def part_window(shape: Sequence[int], scale: tuple[float, float], rng: np.random
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """PatchDataset -> batch (B,C,*S) and targets."""
+    """Stack samples to a batch (B,C,*S) and its targets."""
     return torch.stack([x for x, _ in samples]), torch.stack([target for _, target in samples])
 
 
@@ -205,7 +234,7 @@ def _foreground_voxels(label: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _compact(target: np.ndarray) -> np.ndarray:
-    """The same whole numbers in the smallest type that holds them; other numbers as they are."""
+    """Convert whole numbers to the smallest integer type that holds them; leave other numbers unchanged."""
     if target.dtype.kind not in "biu":
         return target
     return target.astype(np.result_type(*(np.min_scalar_type(int(edge)) for edge in (target.min(), target.max()))))

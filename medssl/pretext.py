@@ -1,4 +1,4 @@
-"""A base method [+ restore [+ adversary]] on one encoder: one forward gives the losses of all players."""
+"""The pretext task: a base method, restoration and an adversary on one encoder. One forward gives all losses."""
 
 from __future__ import annotations
 
@@ -24,10 +24,27 @@ MAIN = ("discrimination", "restoration", "adversarial")
 
 
 class Pretext(nn.Module):
-    """Encoder, and whichever of method, decoder + restore, and adversary a recipe names.
+    """An encoder with the parts that a recipe names: a method, a decoder with a restoration head, an adversary.
 
-    A loss is either on or off (`activate`). What no active loss reaches is frozen: it gets no gradient, not even zeros,
-    and belongs to no player. Raises InputError for parts that cannot work together.
+    Each loss is on or off (`activate`). Parameters that no active loss depends on are frozen: they get no gradient, not
+    even zeros, and belong to no player. A player is one optimizer with its parameters: the main network, or an
+    adversary.
+
+    Args:
+        encoder: see `medssl.types.Encoder`.
+        method: what compares views; None: restoration only.
+        decoder: from features to images; needed for restoration.
+        restore: head and loss of restoration; None: no restoration.
+        adversary: judges restored images; None: no adversary.
+
+    Raises InputError for parts that cannot work together.
+
+    >>> from medssl.methods import simsiam
+    >>> from medssl.models.encoder import tiny
+    >>> encoder = tiny.build(spatial_dims=2, in_channels=1, channels=(8, 16))
+    >>> pretext = Pretext(encoder, method=simsiam.build(encoder=encoder, batch=8, hidden=16, dim=16))
+    >>> pretext.names(), list(pretext.players())
+    (('discrimination',), ['main'])
     """
 
     def __init__(
@@ -54,14 +71,15 @@ class Pretext(nn.Module):
         self.activate(set(self.names()) - self._waiting)
 
     def names(self) -> tuple[str, ...]:
-        """Every loss this pretext can compute, main ones first."""
+        """The names of all losses that can be computed, those of the main network first."""
         has = (self.method, self.restore, self.adversary)
         return (*(name for name, part in zip(MAIN, has, strict=True) if part is not None), *self._adversaries)
 
     def activate(self, names: Collection[str]) -> None:
         """Turn on exactly the losses in `names`.
 
-        An adversary plays when the main loss that it opposes is on; one that its method delays must be named too.
+        An adversary is on when the main loss that it opposes is on; one that starts later than its method must be
+        named too.
         """
         unknown = set(names) - set(self.names())
         if unknown:
@@ -75,13 +93,13 @@ class Pretext(nn.Module):
             parameter.requires_grad_(id(parameter) in on)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters each active player moves, "main" first."""
+        """The parameters of each active player, "main" first."""
         parts = [part for name, part in self._trainable.items() if name in self._active]
         adversaries = {name: parameters for name, parameters in self._adversaries.items() if name in self._active}
         return {"main": _unique(chain.from_iterable(parts)), **adversaries}
 
     def forward(self, views: Views) -> Losses:
-        """The active losses of one batch. Each view is encoded at most once, and so is what restoration starts from."""
+        """The active losses of one batch. Each view, and the input of restoration, is encoded at most once."""
         encode = functools.cache(lambda view: self._encode(views, view))
         main: dict[str, Tensor] = {}
         adversaries: dict[str, Tensor] = {}
@@ -102,7 +120,7 @@ class Pretext(nn.Module):
         return Losses(main, adversaries)
 
     def reconstruct(self, x_BC: Tensor) -> Tensor:
-        """What the restorative branch makes of an input (B,C,*S). Raises InputError if there is none."""
+        """Restore corrupted images (B,C,*S). Raises InputError if the pretext task has no restoration."""
         if self.restore is None or self.decoder is None:
             raise InputError("nothing is restored in this pretraining: its recipe has restore=null")
         reconstruction: Tensor = self.restore.head(self.decoder(self.encoder(x_BC), x_BC.shape[2:]))
@@ -119,22 +137,22 @@ class Pretext(nn.Module):
             self.method.begin(self.encoder)
 
     def after_step(self, step: int = 0) -> None:
-        """Call after every step of the optimizers, numbered from 0; also while discrimination is off."""
+        """Call after every optimizer step, numbered from 0; also while discrimination is off."""
         if self.method is not None:
             self.method.after_step(self.encoder, **named(self.method.after_step, {"step": step}))
 
     @property
     def diagnostics(self) -> dict[str, Tensor]:
-        """What the method found in its last forward, scalars by name."""
+        """Numbers that the method reports about its last forward, scalars by name."""
         return self.method.diagnostics if self.method is not None and "discrimination" in self._active else {}
 
     def _encode(self, views: Views, view: int) -> Features:
         return self.encoder(views.x[view])
 
     def _corrupted(self, x_BC: Tensor) -> Features:
-        """Features of what is to be restored; batch norms remember the views that the method sees, where it sees any.
+        """Features of the input of restoration; if there is a method, they do not enter batch-norm running statistics.
 
-        An encoder that is used later meets whole images, and statistics of masked ones would not be theirs.
+        The encoder is later used on complete images, whose statistics differ from those of masked ones.
         """
         if "discrimination" not in self._active:
             found: Features = self.encoder(x_BC)
@@ -144,7 +162,7 @@ class Pretext(nn.Module):
         return found
 
     def _parts(self) -> dict[str, list[nn.Parameter]]:
-        """What each main loss can move; parameters frozen beforehand (the key encoder) stay so."""
+        """The parameters that each main loss trains; those frozen beforehand (the key encoder) stay frozen."""
         theirs = {id(p) for p in chain.from_iterable(self._adversaries.values())}
         reach = {
             "discrimination": (self.encoder, self.method),

@@ -1,4 +1,4 @@
-"""What passes between the ranks of one run; every function is the identity in a single process."""
+"""Communication between the ranks (processes) of one run. In a single process every function returns its input."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def world() -> int:
 
 
 def rank() -> int:
-    """Number of this rank, over all nodes."""
+    """Number of this rank, counted over all nodes."""
     return dist.get_rank() if _together() else 0
 
 
 def part_at_exit() -> None:
-    """Leave the other ranks before Python ends; call once the ranks have met.
+    """Shut down communication before Python exits; call it once the ranks are connected.
 
-    A thread of gloo may still hold the tensors of the last exchange, and to let go of them it needs an interpreter that
-    is not being taken down: without this one in four ranks that end right after an exchange dies of SIGABRT.
+    A gloo thread may still hold the tensors of the last exchange, and it needs a running interpreter to release them.
+    Without this, one in four ranks that exit right after an exchange dies of SIGABRT.
     """
     atexit.register(_part)
 
 
 def gather(x_B: Tensor) -> Tensor:
-    """(B,*) of every rank -> (W*B,*) in rank order, the same on all ranks, without gradient; equal shapes on all."""
+    """Concatenate (B,*) of all W ranks in rank order -> (W*B,*), without gradient; all ranks must have equal shapes."""
     x_B = x_B.detach()
     if world() == 1:
         return x_B
@@ -40,9 +40,9 @@ def gather(x_B: Tensor) -> Tensor:
 
 
 def gather_grad(x_B: Tensor) -> Tensor:
-    """`gather` through which gradients flow: each rank receives the sum of what all ranks' losses send to its rows.
+    """`gather` with gradients: each rank's rows receive the sum of the gradients of all ranks' losses.
 
-    With DDP, which averages over ranks, that is the gradient of the mean of the ranks' losses.
+    With DDP, which averages over ranks, this is the gradient of the mean of the ranks' losses.
     """
     return x_B if world() == 1 else _Gather.apply(x_B)
 

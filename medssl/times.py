@@ -1,12 +1,12 @@
-"""The one reading of a time in a recipe.
+"""How times are written in a recipe, and how many steps they are.
 
 | written              | means                                    |
 |----------------------|------------------------------------------|
-| `"500 steps"`, 500   | so many optimizer steps                  |
-| `"20%"`, 0.2         | that share of the run                    |
-| `"10 epochs"`        | so many passes over the training samples |
+| `"500 steps"`, 500   | 500 optimizer steps                      |
+| `"20%"`, 0.2         | 20% of the run                           |
+| `"10 epochs"`        | 10 passes over the training samples      |
 
-Among numbers alone the decimal point decides: 1 is one step, 1.0 the whole run.
+For plain numbers the decimal point decides: 1 is one step, 1.0 is the whole run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMS = (
 
 
 def plain(time: object) -> Time:
-    """A time as recipes store and compare it: steps an int, a share of the run a float, epochs as they are written.
+    """A time in the form that recipes store and compare: steps as int, a share of the run as float, epochs as text.
 
     >>> plain("20%"), plain("500 steps"), plain(0.2), plain(500), plain("10 epochs")
     (0.2, 500, 0.2, 500, '10 epochs')
@@ -51,12 +51,12 @@ def plain(time: object) -> Time:
 
 
 def ambiguous(time: object) -> bool:
-    """Whether a time is 1.0, the whole run, which is easily taken for 1, one step."""
+    """Whether a time is 1.0 (the whole run), which is easily confused with 1 (one step)."""
     return type(time) is float and time == 1
 
 
 def epochs(time: object) -> Fraction | None:
-    """How many passes over the training samples a time stands for; None for any other way to write a time.
+    """The number of passes over the training samples, for a time written in epochs; None for other times.
 
     >>> epochs("2.5 epochs")
     Fraction(5, 2)
@@ -66,23 +66,23 @@ def epochs(time: object) -> Fraction | None:
 
 
 def steps_of(time: Time, total: int, name: str = "a time") -> int:
-    """Steps that a time stands for in a run of `total` steps; a share to the nearest step, halves up, but not to none.
+    """Convert a time to steps of a run of `total` steps. A share is rounded to the nearest step, halves up, at least 1.
 
     >>> steps_of("25%", 10), steps_of(0.35, 10), steps_of(0.01, 10), steps_of(0.0, 10)
     (3, 4, 1, 0)
 
-    Raises `InputError`, which calls the time by `name`, for what is no time and for epochs: how many steps those are,
-    `recipe.in_steps` says once the number of samples is known.
+    Raises `InputError`, which names the time `name`, if it is not a time or is given in epochs. Those are converted by
+    `recipe.in_steps`, once the number of samples is known.
     """
     found = _read(time, name)
     return found if isinstance(found, int) else _nearest(found, total)
 
 
 def repeated(start: Time, interval: Time, total: int, name: str) -> list[int]:
-    """The steps at which something is due: at `start`, and from there at each `interval` before `total`.
+    """The steps at which something happens: at `start`, then after every `interval`, before step `total`.
 
-    Shares are rounded each by itself, as `steps_of` does, so that rounding does not add up. Raises `InputError`, naming
-    `name`.start or `name`.every, for an interval of 0 and a start after the run.
+    Each share is rounded by itself, as in `steps_of`, so that rounding errors do not add up. Raises `InputError`,
+    naming `name`.start or `name`.every, for an interval of 0 and for a start after the end of the run.
     """
     first, gap = _read(start, f"{name}.start"), _read(interval, f"{name}.every")
     if (step := steps_of(first, total)) > total:
@@ -96,7 +96,7 @@ def repeated(start: Time, interval: Time, total: int, name: str) -> list[int]:
 
 
 def _nearest(share: float, total: int) -> int:
-    """Halves go up, whatever their neighbours: Python's `round` makes 2 of 2.5 and 4 of 3.5."""
+    """Round halves up: Python's `round` turns 2.5 into 2, but 3.5 into 4."""
     steps = math.floor(share * total + 0.5 + _ROUNDING)
     return min(max(steps, 1), total) if share > 0 else 0
 
@@ -107,5 +107,7 @@ def _read(time: Time, name: str) -> int | float:
     except ValueError as error:
         raise InputError(f"{name} {error}, but {time!r} was given") from error
     if isinstance(found, str):
-        raise InputError(f"{name} is {found!r}, but how many steps an epoch is, is not known here: give steps or '20%'")
+        raise InputError(
+            f"{name} is {found!r}, but the number of steps per epoch is not known here: give steps or '20%'"
+        )
     return found

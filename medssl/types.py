@@ -1,7 +1,7 @@
-"""The words every room shares, and the legend of shape letters.
+"""The types that all parts of medssl share, and the meaning of the letters in shapes.
 
-V views, B batch, C channels, D embedding, K bank (learned negatives), *S = H,W or D,H,W.
-Arrays in memory and in the cache are channel first and index order: (C,Y,X) or (C,Z,Y,X).
+V views, B batch, C channels, D length of an embedding, K negatives in the bank or queue, *S = H,W or D,H,W.
+Arrays in memory and in the cache have the channel first, then the axes in index order: (C,Y,X) or (C,Z,Y,X).
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 
 class InputError(Exception):
-    """What the user gave is wrong. The message is one sentence: what is wrong, both values, what to do. Exit code 2."""
+    """The user's input is wrong. The message is one sentence: what is wrong, both values, what to do. Exit code 2."""
 
-    quiet = False  # true where another rank says the same
+    quiet = False  # true where another rank prints the same message
 
 
 class Interrupted(Exception):  # noqa: N818  (not an error: the run stopped as asked, with a checkpoint written)
-    """A signal stopped the run after a checkpoint was written. Exit code 75, so that a scheduler can requeue."""
+    """A signal stopped the run after a checkpoint was written. Exit code 75, so that a scheduler can requeue it."""
 
-    quiet = False  # true where another rank says the same
+    quiet = False  # true where another rank prints the same message
 
 
 class Window(NamedTuple):
-    """A box of voxels of a cached array, in index order; `start[i] >= 0`, `start[i] + size[i] <= shape[i]`."""
+    """A rectangular region of a cached array, in voxels and index order.
+
+    It lies inside the array: `start[i] >= 0` and `start[i] + size[i] <= shape[i]`.
+    """
 
     start: tuple[int, ...]
     size: tuple[int, ...]
@@ -44,21 +47,21 @@ class View(NamedTuple):
     target: np.ndarray  # (C,*S) float32: the same geometry, without intensity changes and corruption
     mask: np.ndarray  # (1,*S) bool: true where the corruption erased or moved voxels
     window: Window
-    drawn: Mapping[str, Any]  # the drawn parameters by transform name, enough to replay the view
-    corrupted: np.ndarray | None = None  # (C,*S) float32: x corrupted, for restoration; None: x is what it restores
+    drawn: Mapping[str, Any]  # the random parameters by transform name, enough to make the view again
+    corrupted: np.ndarray | None = None  # (C,*S) float32: corrupted copy of x, input of restoration; None: x itself
 
     @property
     def seen(self) -> np.ndarray:
-        """What restoration starts from (C,*S)."""
+        """The input of restoration (C,*S)."""
         return self.x if self.corrupted is None else self.corrupted
 
 
 class Views(NamedTuple):
     """A batch of views. `x` is a tuple, since multi-crop views differ in size.
 
-    With `views.corrupt_for=all` the views in `x` are corrupted, and restoration starts from view 0 as the method sees
-    it. With `restore` they are not, and `corrupted` holds view 0 as restoration sees it: the same crop, the same
-    changes of geometry and intensity, then the corruption.
+    With `views.corrupt_for=all` the views in `x` are corrupted, and view 0 is also the input of restoration. With
+    `restore` they are not, and `corrupted` holds a corrupted copy of view 0 for restoration: the same crop, geometry
+    and intensity changes, then the corruption.
     """
 
     x: tuple[Tensor, ...]  # V tensors (B,C,*S) float32 in [0, 1]: what the method compares
@@ -66,14 +69,14 @@ class Views(NamedTuple):
     mask: Tensor  # (B,1,*S) bool: where view 0 was corrupted
     sample: Tensor  # (B,) int64: index of the sample in the training set
     patient: Tensor  # (B,) int64: number of its patient in the training set
-    corrupted: Tensor | None = None  # (B,C,*S): what restoration starts from; None: view 0 of `x`
+    corrupted: Tensor | None = None  # (B,C,*S): input of restoration; None: view 0 of `x`
 
 
 class Losses(NamedTuple):
-    """What a pretext returns. Both dicts hold scalars by name."""
+    """The losses of a pretext task. Both dictionaries hold scalars by name."""
 
-    main: dict[str, Tensor]  # lowered by encoder, decoder, heads
-    adversaries: dict[str, Tensor]  # each lowered by the adversary of that name, and reaching only its parameters
+    main: dict[str, Tensor]  # minimised by encoder, decoder and heads
+    adversaries: dict[str, Tensor]  # each minimised by the adversary of that name; only its parameters get a gradient
 
 
 class Maps(NamedTuple):
@@ -81,32 +84,33 @@ class Maps(NamedTuple):
 
     sample: Tensor  # (B,) int64: index of the sample in the training set
     heat: Tensor  # (B,*S)
-    inside: Tensor | None = None  # (B,*S) bool: cells that hold some of the body; None: all
+    inside: Tensor | None = None  # (B,*S) bool: cells that contain part of the body; None: all cells
 
 
 class Encoder(Protocol):
-    """A network from images to features: a torch module whose attributes say what its features are."""
+    """A network from images to features: a torch module whose attributes describe its features."""
 
     channels: Sequence[int]  # of each level, fine to coarse
-    strides: Sequence[int | tuple[int, ...]]  # of each level: a feature map has the sides ceil(S / stride)
-    divisor: int | tuple[int, ...]  # what sides it takes: multiples of this; it raises InputError for others
+    strides: Sequence[int | tuple[int, ...]]  # of each level: a feature map has the size ceil(S / stride)
+    divisor: int | tuple[int, ...]  # image sizes must be multiples of this; others raise InputError
 
     def __call__(self, x_BC: Tensor) -> Features:
         """Images (B,C,*S) -> one feature map (B,channels[i],*S_i) per level, fine to coarse."""
 
 
 class Exporter(Protocol):
-    """A module that writes weights in a format; it may also have `load(folder)`, the encoder's tensors by name."""
+    """A module that writes weights in some format. It may also have `load(folder)`: the encoder's tensors by name."""
 
     def export(self, run: Path, out: Path) -> Path:
-        """Write what `run` learned into the folder `out`; returns `out`. Raises InputError if that is not empty."""
+        """Write the weights of `run` into the folder `out`; returns `out`. Raises InputError if it is not empty."""
 
 
 class CropPolicy(Protocol):
-    """Where a view looks, and, if it has a `level`, how it learns that from what the encoder responds to.
+    """Decides where in the image a view is cropped.
 
-    `level` is that of the features whose heat maps it takes; None: it takes none, and `boxes_of` is never called. A box
-    is 2n numbers, the low corner then the high corner, in index order, as shares of the array's shape.
+    A policy may learn from heat maps of the encoder. `level` then names the feature level that they are made from; if
+    `level` is None there are no heat maps, and `boxes_of` is never called. A box is 2n numbers, the low corner then
+    the high corner in index order, as fractions of the array's shape.
     """
 
     level: Literal["auto", "deepest"] | int | None
@@ -119,28 +123,29 @@ class CropPolicy(Protocol):
         spacing: tuple[float, ...] | None = None,
         view: int = 0,
     ) -> Window:
-        """Draw a window inside `shape` (*S) for a view of the sample numbered `index`; `spacing` in mm, index order."""
+        """Draw a window inside `shape` (*S) for view number `view` of sample `index`; `spacing` in mm, index order."""
 
     def due(self, step: int) -> bool:
-        """Whether boxes are to be renewed after `step` steps are done."""
+        """Whether the boxes are to be computed again once `step` steps are done."""
 
     def boxes_of(self, maps: Iterable[Maps], size: Sequence[int], foreground: Tensor) -> tuple[Tensor, ...]:
-        """Turn this rank's maps into tensors of equally many rows: the samples' numbers (N,), their boxes (N,2n), more.
+        """Turn this rank's heat maps into tensors of equal length: sample numbers (N,), their boxes (N,2n), and more.
 
-        `size` is that of the images that gave the maps; `foreground` (samples,2n) holds the box of each body.
+        `size` is the size of the images that the maps come from; `foreground` (samples,2n) holds the box around each
+        body.
         """
 
     def set_boxes(self, *found: Tensor) -> None:
-        """Take what `boxes_of` returned, gathered over ranks: all of them hold the same boxes afterwards."""
+        """Store the result of `boxes_of`, gathered over ranks: all ranks hold the same boxes afterwards."""
 
     def box(self, index: int) -> Sequence[float] | None:
-        """The box (2n) of a sample; None while there is none."""
+        """The box (2n) of a sample; None before boxes are set."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it: tensors and numbers."""
+        """The policy's state for a checkpoint: tensors and numbers."""
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` says."""
+        """Restore the policy from `state`."""
 
     def statistics(self) -> dict[str, float]:
-        """What is logged at each renewal."""
+        """The numbers to log whenever the boxes are computed."""

@@ -1,6 +1,6 @@
-"""The views of a whole training set, sample by sample, and the batches that they make.
+"""The data set that pretraining reads: the views of each training sample, and how they are stacked to batches.
 
-B batch, V views; what a view is, `medssl.views` says.
+B batch, V views. `medssl.views` explains what a view is.
 """
 
 from __future__ import annotations
@@ -29,13 +29,21 @@ class Sample(NamedTuple):
     views: tuple[View, ...]
     number: int
     patient: int
-    drafts: tuple[DeferredView, ...] = ()  # in place of views
+    drafts: tuple[DeferredView, ...] = ()  # instead of views
 
 
 class ViewsDataset(Dataset[Sample]):
-    """The views of the cases `ids` of a cache; an item is (epoch, index), and (seed, epoch, index) fixes every draw.
+    """The views of the cases `ids` of a cache, indexed by (epoch, index).
 
-    Where `drafted` is set, they are left for `ViewMaker.finish` to make.
+    All random choices follow from (seed, epoch, index). If `drafted` is set, workers only read and draw, and
+    `ViewMaker.finish` makes the views on the training device.
+
+    Args:
+        cache: the prepared images.
+        ids: the names of the training cases.
+        maker: makes the views.
+        policy: decides where they are cropped.
+        seed: of all random choices.
     """
 
     drafted = False
@@ -49,7 +57,7 @@ class ViewsDataset(Dataset[Sample]):
         return len(self.ids)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Views of sample `index` in `epoch`. Raises InputError naming the case if its array cannot be read."""
+        """The views of sample `index` in `epoch`. Raises InputError, naming the case, if its array cannot be read."""
         epoch, index = key
         name, rng = self.ids[index], np.random.default_rng([self.seed, epoch, index])
         source = Reading(self.cache.image(name), f"case {name} of {self.cache.path}")
@@ -60,7 +68,7 @@ class ViewsDataset(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples to a batch; target and mask are those of view 0."""
+    """Stack samples to a batch; target and mask belong to view 0."""
     number = torch.tensor([sample.number for sample in samples])
     patient = torch.tensor([sample.patient for sample in samples])
     if samples[0].drafts:

@@ -1,9 +1,9 @@
-"""From a cached array to views: crop -> warp -> target = copy -> intensity = x -> corrupt.
+"""From a cached array to views: crop -> warp -> target (a copy) -> intensity changes -> corruption.
 
-The method compares views before the corruption, restoration starts from view 0 after it; with `corrupt_for: all` both
-see what is corrupted. Crop, flip, rotation, elastic and resize are one map, sampled once. Geometry reaches target and
-input alike, so that only changes of intensity, erasures and shuffles are to be restored; `faithful` keeps the releases'
-order instead.
+The method compares the views before the corruption; restoration starts from the corrupted view 0. With
+`corrupt_for: all` both get corrupted views. Crop, flip, rotation, elastic deformation and resize are combined into one
+map, and the image is interpolated once. Input and target get the same geometry, so that restoration has to undo only
+intensity changes and corruption; `faithful` keeps the order of the published code instead.
 Shapes: C channels, *S the view's size, B batch.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medssl.types import CropPolicy
 
 
-# What reaches the input alone in the releases. DiRA: a left-right flip. TransVW: an elastic deformation, always.
+# Geometry that changes only the input in the published code. DiRA: a left-right flip. TransVW: an elastic deformation.
 STILL = {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "elastic": 0.0, "turn": False}
 FAITHFUL: dict[int, dict[str, Any]] = {
     2: {**STILL, "flip": [0.0, 0.5]},
@@ -54,17 +54,31 @@ def build(
     restores: bool = True,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> ViewMaker:
-    """Make `count` views of one `size`, or of a list of sizes, one a view (multi-crop).
+    """Check the `views` group of a recipe and make its `ViewMaker`.
 
-    `warp` and `intensity` replace what the preset takes; corrupt=null corrupts nothing. corrupt_for=restore corrupts
-    a copy of view 0, which is restored, and the method compares the views themselves; a sample is encoded once more,
-    and without restoration (`restores` false) nothing is corrupted. corrupt_for=all corrupts every view, for the method
-    as well, as DiRA's release does; auto is all where `faithful`, else restore. `faithful` is the order of DiRA (2D)
-    and TransVW (3D): the target is the plain crop, and flip or elastic warp, which reach the input alone, are to be
-    undone; intensity changes stay the preset's; in 2D the encoder sees gray as three equal channels, as DiRA's does.
-    device=cpu makes views on the workers; with device=cuda workers only read, and the device that trains warps and
-    changes whole batches: the same draws, the same images to 1e-3. `channels`: of the images, None if not known.
-    Raises InputError for sizes that do not fit `spatial_dims` or `count`, and for settings that make no sense.
+    Args:
+        spatial_dims: 2 or 3.
+        channels: of the images; None if not known.
+        size: of the views in voxels: one size for all, or a list with one size per view (multi-crop).
+        count: number of views per sample.
+        preset: augmentation that suits the modality, see `medssl.transforms.modality`.
+        faithful: the order of the published code of DiRA (2D) and TransVW (3D). The target is the plain crop; a flip or
+            an elastic deformation changes only the input, so that restoration has to undo it too. Intensity changes
+            stay those of the preset. In 2D the encoder gets a gray image as three equal channels, as DiRA's does.
+        warp: geometry settings that replace those of the preset.
+        intensity: intensity changes that replace those of the preset.
+        corrupt: the corruption, by name or with its settings; None: no corruption.
+        corrupt_for: "restore" corrupts a copy of view 0 for restoration, and the method compares clean views; this
+            costs one more forward pass of the encoder. "all" corrupts every view, for the method too, as DiRA's
+            published code does. "auto" is "all" if `faithful`, else "restore".
+        restores: whether the recipe restores images at all; if not, "restore" corrupts nothing.
+        device: "cpu" makes views in the workers. With "cuda" the workers only read, and the training device makes
+            whole batches: from the same random draws the same images, to 1e-3.
+
+    Raises InputError for sizes that do not fit `spatial_dims` or `count`, and for settings that contradict each other.
+
+    >>> build(spatial_dims=2, size=[[96, 96], [48, 48]], preset="xray").sizes
+    ((96, 96), (48, 48))
     """
     geometry = {**FAITHFUL[spatial_dims], **(warp or {})} if faithful else warp
     recipe = modality_preset(
@@ -80,18 +94,18 @@ Batch = Views | DeferredViews
 
 
 class Drawn(NamedTuple):
-    """All that is random in one view."""
+    """All random choices of one view."""
 
     window: Window
     map: Warp
-    plain: Warp | None  # the target's own map, if `faithful`
+    plain: Warp | None  # the map of the target, if `faithful`
     moved: dict[str, Any]
-    changes: list[Params | None]  # one an intensity transform
+    changes: list[Params | None]  # one per intensity transform
     corrupt: Params | None
 
 
 class ViewMaker:
-    """Draws the views of a sample; everything random comes from the generator it is given."""
+    """Makes the views of a sample. All random choices come from the generator that is passed in; see `build`."""
 
     def __init__(
         self,
@@ -99,7 +113,7 @@ class ViewMaker:
         preset: Preset,
         *,
         faithful: bool = False,
-        apart: bool = False,  # the corruption is for a copy of view 0
+        apart: bool = False,  # only a copy of view 0 is corrupted
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         self.sizes, self.preset, self.device = tuple(sizes), preset, device
@@ -108,20 +122,20 @@ class ViewMaker:
     def __call__(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
     ) -> tuple[View, ...]:
-        """Draw every view of `source` (C,*shape), stored units, anything that slices to numpy.
+        """Make all views of `source` (C,*shape), in stored units; it may be anything that slices to numpy.
 
-        `index` is the number under which `policy` knows the sample. Raises InputError for a NaN where a view looks.
+        `index` is the number of the sample in `policy`. Raises InputError if a view contains NaN.
         """
         return tuple(self._view(source, case, drawn) for drawn in self._drawn(source, case, index, policy, rng))
 
     def drafts(
         self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator
     ) -> tuple[DeferredView, ...]:
-        """Draw and read, but leave sampling and changes to `finish`: the same draws as those of a call."""
+        """Draw and read only, with the same random draws as a call; `finish` does the rest."""
         return tuple(self._draft(source, case, drawn) for drawn in self._drawn(source, case, index, policy, rng))
 
     def finish(self, batch: Batch, device: torch.device) -> Views:
-        """Bring a batch to `device`, and make its views there if workers left that to it."""
+        """Move a batch to `device`, and make its views there if the workers only read them."""
         if isinstance(batch, DeferredViews):
             made = [finish(drafts, self.preset, device, apart=self.apart) for drafts in batch.x]
             x = tuple(view.x for view in made)
@@ -132,11 +146,11 @@ class ViewMaker:
         return Views(x, target, mask, sample, patient, corrupted)
 
     def whole(self, source: Any, case: Case, size: Sequence[int]) -> np.ndarray:
-        """Resize the whole array, drawing nothing: (C,*size) float32 in [0,1]; what heat maps are made of."""
+        """Resize the whole image without augmentation, as input for heat maps: (C,*size) float32 in [0,1]."""
         return _sample(source, compose(Window((0,) * len(size), case.shape), tuple(size), case.spacing), case)[1]
 
     def _drawn(self, source: Any, case: Case, index: int, policy: CropPolicy, rng: np.random.Generator) -> list[Drawn]:
-        """What each view drew; a corruption for restoration alone comes last, so that views are as they are without."""
+        """The draws of each view. A corruption of the copy is drawn last, so that the views do not depend on it."""
         drawn = [self._draw(source, case, index, view, policy, rng) for view in range(len(self.sizes))]
         if self.apart and self.preset.corrupt is not None:
             shape = (source.shape[0], *self.sizes[0])
@@ -185,10 +199,10 @@ class ViewMaker:
 
 
 def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]], *, cut: bool = True) -> np.ndarray:
-    """Map stored values (C,*S) float32 so that each channel's (low, high) becomes (0, 1); reuses `x` if it can.
+    """Map stored values (C,*S) float32 so that each channel's (low, high) becomes (0, 1); may change `x` in place.
 
-    What is beyond is `cut`, unless a change of window is to come. A channel whose low and high are equal (a constant
-    image) becomes 0.
+    `cut` clips values beyond, unless a window change follows. A channel with low equal to high (a constant image)
+    becomes 0.
     """
     x = np.ascontiguousarray(x)
     for channel, (low, high) in zip(x, intensity, strict=True):
@@ -199,17 +213,17 @@ def scaled(x: np.ndarray, intensity: Sequence[tuple[float, float]], *, cut: bool
 def _sample(
     source: Any, map_: Warp, case: Case, fill: Fill = "edge", *, keep_unclipped: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What intensity changes start from, with values `beyond` the case's window if asked for, and the same cut."""
+    """Sample the image: as input of the intensity changes, with values beyond the window if asked for, and clipped."""
     found, inner = region(source, map_, case, fill)
     x = scaled(warp(found, inner, fill=fill), case.intensity, cut=not keep_unclipped)
     return x, np.clip(x, 0, 1) if keep_unclipped else x
 
 
 def _sizes(size: list[Any], count: int, spatial_dims: int) -> list[tuple[int, ...]]:
-    """One size a view."""
+    """One size per view."""
     sizes = [tuple(s) for s in size] if size and isinstance(size[0], list | tuple) else [tuple(size)] * count
     if len(sizes) != count:
-        raise InputError(f"views.size holds {len(sizes)} sizes but views.count is {count}: give one size a view")
+        raise InputError(f"views.size holds {len(sizes)} sizes but views.count is {count}: give one size per view")
     if count < 1 or any(len(s) != spatial_dims or min(s) < 1 for s in sizes):
         raise InputError(f"views.size is {size}: give {spatial_dims} positive sizes, and at least one view")
     return sizes

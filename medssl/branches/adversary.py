@@ -63,12 +63,18 @@ def build(
     base_channels: int | Literal["auto"] = "auto",
     norm: Literal["instance", "group", "none"] = "instance",
 ) -> Adversary:
-    """DiRA's patch discriminator with least-squares losses, as released; the paper writes the log form.
+    """DiRA's patch discriminator with least-squares losses, as in its published code; the paper writes the log form.
 
     Args:
-        base_channels: channels of the first layer. auto is 64 in 2D, as released, and 32 in 3D, for which there is no
-            release: a 3^3 kernel has three times the weights of a 3^2 one, and half the channels keep the discriminator
-            small beside the restoration, in weights and time.
+        spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
+        loss: "least_squares" or "hinge".
+        base_channels: channels of the first layer. "auto" is 64 in 2D, as published, and 32 in 3D, for which nothing
+            was published: a 3^3 kernel has three times the weights of a 3^2 one, and half the channels keep the
+            discriminator small beside the restoration, in weights and time.
+        norm: "instance", "group" or "none".
+
+    >>> sum(p.numel() for p in build(spatial_dims=2, in_channels=1).parameters())
+    1554433
     """
     width = WIDTHS[spatial_dims] if base_channels == "auto" else base_channels
     return Adversary(PatchDiscriminator(spatial_dims, in_channels, width, norm), loss)

@@ -36,5 +36,16 @@ def build(
     masked_only: bool = False,
     kernel: Literal[1, 3] = 3,
 ) -> Restore:
-    """A convolution and sigmoid on `in_channels` of the decoder; masked_only: score corrupted voxels only (MAE)."""
+    """A convolution and sigmoid on the decoder's output, and the loss of the restored image.
+
+    Args:
+        spatial_dims, in_channels, out_channels: supplied by medssl: axes, channels of the decoder's output and of the
+            images.
+        loss: "mse", "l1" or "ssim" (0.84 (1 - SSIM) + 0.16 L1).
+        masked_only: whether only corrupted voxels count, as in masked auto-encoding.
+        kernel: of the convolution.
+
+    >>> build(spatial_dims=2, in_channels=16, out_channels=1).loss
+    'mse'
+    """
     return Restore(heads.RestorationHead(spatial_dims, in_channels, out_channels, kernel), loss, masked_only)

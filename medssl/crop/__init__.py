@@ -1,4 +1,4 @@
-"""Where to look: crop policies, and the same policies as dictionary transforms."""
+"""Crop policies: where in the image views are cropped; the same policies also as MONAI dictionary transforms."""
 
 from medssl.crop.transforms import ContrastiveCropd, RandResizedCropd
 

@@ -1,18 +1,17 @@
-"""ContrastiveCrop: windows whose centres lie in a box around what the encoder responds to, rarely in its middle.
+"""ContrastiveCrop: crops centred in a box around the region that the encoder responds to, rarely in its middle.
 
 Peng et al., "Crafting Better Contrastive Views for Siamese Representation Learning", CVPR 2022: semantic-aware
-localization and center-suppressed sampling. 2D as released; 3D is this project's.
-A box is 2n numbers, the low corner then the high corner, in index order, as shares of the array's shape.
+localization and center-suppressed sampling. 2D as published; 3D is an extension of this project.
+A box is 2n numbers, the low corner then the high corner, in index order, as fractions of the array's shape.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from medssl.crop.box_checks import check_settings, warn_of_boxes
 from medssl.crop.geometry import draw_size, full_box, start_range
 from medssl.crop.heat import box_from_map, covers, guided, heat_map, largest_box, volume
 from medssl.crop.random import RandomCrop
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from medssl.types import Maps
 
 __all__ = ["ContrastiveCrop", "box_from_map", "build", "heat_map"]
-
-MOSTLY_FULL = 0.9
-FEW_GUIDED = 0.1
 
 
 def build(
@@ -52,10 +48,29 @@ def build(
     min_side: float = 0.3,
     percentile: float | None = None,
 ) -> ContrastiveCrop:
-    """Make the policy for `samples` volumes and a run of `steps`; `scale` is one range, or a list of one per view.
+    """ContrastiveCrop for a run of `steps` steps on `samples` training images.
 
-    A `start` at the last step ("100%") is the baseline that never makes a box: random crops by the same code.
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
+
+    Args:
+        samples, spatial_dims, steps, views, levels: supplied by medssl: number of training images, axes, steps of the
+            run, views per sample and feature levels of the encoder; None: not checked.
+        scale: smallest and largest share of the image in a crop; or a list of such ranges, one per view.
+        ratio: smallest and largest aspect ratio of a crop.
+        alpha: crop centres follow Beta(alpha, alpha) over the box: below 1 the middle is rare, 1 is uniform.
+        threshold: a heat map is scaled to 0..1, and the box encloses all cells above this value.
+        start: when boxes are first made; crops are random before. "100%" never makes one: the random baseline.
+        every: time between updates of the boxes.
+        level: feature level of the heat map: "auto" is the deepest one with 6 cells or more per axis.
+        box_upper: whether the upper corner of a box includes its last cell ("edge"), or not ("index", as published).
+        min_side: smallest side of a box, as a fraction of the image's side.
+        percentile: replaces `threshold` by a percentile of the heat map.
+
+    Raises InputError for values out of range.
+
+    >>> crop = build(samples=100, spatial_dims=2, steps=1000, start=0.2, every=0.4)
+    >>> [step for step in range(1001) if crop.due(step)], crop.box(0)
+    ([200, 600], None)
     """
     due = repeated(start, every, steps, "crop")
     if isinstance(level, int) and levels is not None and not -levels <= level < levels:
@@ -72,7 +87,24 @@ def build(
 
 
 class ContrastiveCrop:
-    """The policy; it draws like `random` until the first refresh, and shares its boxes with the workers of a loader."""
+    """Random crops before the first boxes are set, then crops centred in the box of each sample.
+
+    Boxes are in shared memory: the workers of a data loader see new ones at once.
+
+    Args:
+        random: draws sizes, and positions as long as there are no boxes.
+        samples: number of training images.
+        spatial_dims: 2 or 3.
+        alpha: crop centres follow Beta(alpha, alpha) over the box.
+        due: steps after which boxes are computed.
+        level: feature level of the heat map.
+        rule: settings of the box, as `heat.box_from_map` takes them: threshold, box_upper, min_side, percentile.
+
+    >>> crop = build(samples=2, spatial_dims=2, steps=10, scale=(0.1, 0.2))
+    >>> crop.set_boxes(torch.tensor([0, 1]), torch.tensor([[0.0, 0.0, 0.4, 0.4], [0.5, 0.5, 1.0, 1.0]]))
+    >>> crop.box(1)
+    [0.5, 0.5, 1.0, 1.0]
+    """
 
     def __init__(
         self,
@@ -85,14 +117,14 @@ class ContrastiveCrop:
         level: Level | None,
         rule: Mapping[str, Any],
     ) -> None:
-        _check(alpha, rule)
+        check_settings(alpha, rule)
         self.random, self.alpha, self.level, self.rule = random, alpha, level, rule
         self.steps_due = frozenset(due)
-        # Shared memory: a worker that outlives a refresh must see the new boxes; a plain tensor stays what it was.
+        # Shared memory: workers that keep running must see new boxes; a plain tensor in a worker would not change.
         # On the CPU, whatever the default device is: workers read them there.
         whole = torch.tensor(full_box(spatial_dims), dtype=torch.float64, device="cpu")
         self.boxes = whole.repeat(samples, 1).share_memory_()
-        self.largest = self.boxes.clone()  # how far each box could reach: the body, by the rule of `box_upper`
+        self.largest = self.boxes.clone()  # the largest box there can be: around the body, by the rule of `box_upper`
         self.refreshes = torch.zeros(1, dtype=torch.int64, device="cpu").share_memory_()
         self.fallback = torch.zeros(samples, dtype=torch.bool, device="cpu")
 
@@ -104,22 +136,22 @@ class ContrastiveCrop:
         spacing: tuple[float, ...] | None = None,
         view: int = 0,
     ) -> Window:
-        """Draw a window centred in the box of sample `index`; sizes are the view's, in mm if `spacing` is given."""
+        """Draw a window centred in the box of sample `index`; sizes are drawn in mm if `spacing` is given."""
         if not self.refreshes.item():
             return self.random.window(shape, index, rng, spacing, view)
         return contrastive_window(shape, self.boxes[index].tolist(), self.alpha, self.random, rng, spacing, view)
 
     def due(self, step: int) -> bool:
-        """Whether boxes are renewed after `step` steps are done: from `start` on, every `every`, never at the end."""
+        """Whether boxes are computed after `step` steps: at `start`, then at each `every`, never at the end."""
         return step in self.steps_due
 
     def boxes_of(
         self, maps: Iterable[Maps], size: Sequence[int] | None = None, foreground: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn maps into sample (N,), box (N,2n) and the largest box there can be (N,2n).
+        """Turn heat maps into sample numbers (N,), boxes (N,2n) and the largest boxes there can be (N,2n).
 
-        A box of NaN stands for a map that says nothing. `size` is the size of the images that gave the maps.
-        `foreground` (samples, 2n) holds boxes to stay inside.
+        The box is NaN if a map has none. `size` is the size of the images that the maps come from. `foreground`
+        (samples, 2n) holds the box around each body, which limits its crop box.
         """
         index, boxes, largest = [], [], []
         for samples, heat_B, inside_B in maps:
@@ -132,9 +164,9 @@ class ContrastiveCrop:
         return torch.tensor(index, dtype=torch.int64), torch.stack(boxes), torch.stack(largest)
 
     def set_boxes(self, index: Tensor, boxes: Tensor, largest: Tensor | None = None) -> None:
-        """Store `boxes` (N,2n) of the samples `index` (N,); NaN becomes the whole array, is counted and warned of.
+        """Store `boxes` (N,2n) of the samples `index` (N,). NaN becomes the whole array, with a warning.
 
-        `largest` (N,2n) is how far each could reach, the whole array if None: those that reach it are full.
+        `largest` (N,2n) are the largest boxes there can be, None: the whole array.
         """
         index, boxes = index.cpu(), boxes.to("cpu", torch.float64)
         silent = boxes.isnan().any(1)
@@ -146,14 +178,14 @@ class ContrastiveCrop:
         self.refreshes += 1
         renewed = index.unique()
         crops = guided(self.boxes[renewed], self.random.scale(0))
-        _warn(covers(self.boxes[renewed], self.largest[renewed]), self.fallback[renewed], crops)
+        warn_of_boxes(covers(self.boxes[renewed], self.largest[renewed]), self.fallback[renewed], crops)
 
     def box(self, index: int) -> list[float] | None:
         """The box (2n) of a sample; None until boxes have been set."""
         return self.boxes[index].tolist() if self.refreshes.item() else None
 
     def state(self) -> dict[str, Any]:
-        """Everything that moves, as tensors."""
+        """The boxes and counts, for a checkpoint."""
         return {
             "boxes": self.boxes.clone(),
             "largest": self.largest.clone(),
@@ -162,28 +194,30 @@ class ContrastiveCrop:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` gave; raises InputError if it is of another number of samples or axes."""
+        """Restore a state. Raises InputError if it belongs to another number of samples or axes."""
         if state["boxes"].shape != self.boxes.shape:
             raise InputError(
                 f"the checkpoint holds crop boxes of shape {tuple(state['boxes'].shape)}, this run needs "
                 f"{tuple(self.boxes.shape)}: resume with the same training samples"
             )
         self.boxes.copy_(state["boxes"])
-        self.largest.copy_(state.get("largest", self.largest))  # older checkpoints lack it; a refresh brings it anew
+        self.largest.copy_(
+            state.get("largest", self.largest)
+        )  # older checkpoints lack it; it is set again with the next boxes
         self.refreshes.fill_(state["refreshes"])
         self.fallback.copy_(state["fallback"])
 
     def statistics(self) -> dict[str, float]:
-        """What to log of the boxes.
+        """The numbers to log.
 
-        box_volume: mean share of the array; box_share: mean share of how far a box could reach (the body); full_boxes:
-        share of boxes that reach that far; guided_crops: share of crops (view 0) whose centre a box keeps from where
-        it could be otherwise; box_fallbacks: number of maps that said nothing.
+        box_volume: mean share of the image in a box; box_share: the same, as a share of the largest box there can be
+        (the body); full_boxes: share of boxes that are that large; guided_crops: share of crops (view 0) whose position
+        a box restricts; box_fallbacks: number of heat maps without a box.
         """
         share = volume(self.boxes) / volume(self.largest)
         return {
             "box_volume": volume(self.boxes).mean().item(),
-            "box_share": share.clamp(max=1).mean().item(),  # the box of a silent map is larger than a body
+            "box_share": share.clamp(max=1).mean().item(),  # the box of a map without one is the whole image
             "full_boxes": covers(self.boxes, self.largest).double().mean().item(),
             "guided_crops": guided(self.boxes, self.random.scale(0)),
             "box_fallbacks": float(self.fallback.sum()),
@@ -199,9 +233,9 @@ def contrastive_window(
     spacing: tuple[float, ...] | None = None,
     view: int = 0,
 ) -> Window:
-    """Draw a window as `random` does for the view numbered `view`, but centred in `box`.
+    """Draw a window as `random` does for view number `view`, but centred in `box`.
 
-    Its centre ~ Beta(alpha, alpha) over the box: rarely in the middle if alpha < 1.
+    Its centre follows Beta(alpha, alpha) over the box: rarely in the middle if alpha < 1.
     """
     size = draw_size(shape, random.scale(view), random.ratio, rng, spacing)
     if size is None:
@@ -211,38 +245,3 @@ def contrastive_window(
         first, last = start_range(n, s, box[axis], box[axis + len(shape)])
         start.append(first + int((last - first) * rng.beta(alpha, alpha)))
     return Window(tuple(start), size)
-
-
-def _warn(full: Tensor, silent: Tensor, crops: float) -> None:
-    """Warn of boxes just set: of `silent` (N,) maps, and if nearly all are `full` (N,) or few `crops` are guided."""
-    if silent.any():
-        warnings.warn(
-            f"{int(silent.sum())} of {len(silent)} heat maps are constant, not finite or nowhere above the threshold: "
-            "their windows are drawn from the whole image",
-            stacklevel=3,
-        )
-    if (share := full.double().mean().item()) > MOSTLY_FULL:
-        warnings.warn(
-            f"{share:.0%} of the crop boxes are the whole image or all of the body, so ContrastiveCrop does little: "
-            "raise crop.threshold (0.3 or 0.5) or set crop.percentile",
-            stacklevel=3,
-        )
-    elif crops < FEW_GUIDED:
-        warnings.warn(
-            f"boxes move {crops:.0%} of the crops: most are too large to be anywhere but in the middle, so "
-            "ContrastiveCrop does little: lower crop.scale (in 3D [0.05, 0.5]), or raise crop.threshold",
-            stacklevel=3,
-        )
-
-
-def _check(alpha: float, rule: Mapping[str, Any]) -> None:
-    if not (alpha > 0 and math.isfinite(alpha)):
-        raise InputError(f"crop.alpha is {alpha}: give a positive number (0.6 in the paper, 1 is uniform)")
-    if not 0 <= rule["threshold"] < 1:
-        raise InputError(
-            f"crop.threshold is {rule['threshold']}: the map lies in 0..1, give a number from 0 to below 1"
-        )
-    if not 0 <= rule["min_side"] <= 1:
-        raise InputError(f"crop.min_side is {rule['min_side']}: it is a share of the side; give a number from 0 to 1")
-    if rule["percentile"] is not None and not 0 <= rule["percentile"] < 100:
-        raise InputError(f"crop.percentile is {rule['percentile']}: give a number from 0 to below 100, or null")

@@ -1,4 +1,4 @@
-"""Sizes and starts of windows, in voxels: what the crop policies share.
+"""Sizes and positions of windows in voxels, for all crop policies.
 
 `shape` is *S, the spatial shape, in index order; a box is 2n numbers in 0..1, low corner then high corner.
 """
@@ -21,10 +21,11 @@ TRIES = 10
 def draw_size(
     shape: tuple[int, ...], scale: Range, ratio: Range, rng: np.random.Generator, spacing: tuple[float, ...] | None
 ) -> tuple[int, ...] | None:
-    """Draw the size of a window, in voxels; None if ten draws do not fit a 2D image (as published).
+    """Draw the size of a window in voxels; None if ten draws do not fit into a 2D image (as published).
 
-    In 3D the tenth draw is always used: sides longer than the volume are cut to it and the others take up the
-    volume. Slabs (20 slices of 5 mm) almost never fit a near-cubic crop, and would all get the same centre crop.
+    In 3D the tenth draw is always used: sides longer than the volume are cut, and the others are lengthened to keep the
+    crop's volume. A near-cubic crop almost never fits into a slab (20 slices of 5 mm), so that slabs would otherwise
+    all get the same centre crop.
     """
     step = spacing or (1.0,) * len(shape)
     extent = tuple(n * mm for n, mm in zip(shape, step, strict=True))
@@ -39,7 +40,7 @@ def draw_size(
 
 
 def centre_window(shape: tuple[int, ...], ratio: Range, spacing: tuple[float, ...] | None) -> Window:
-    """Return the largest centred window whose sides honour `ratio`."""
+    """The largest centred window whose aspect ratio lies in `ratio`."""
     step = spacing or (1.0,) * len(shape)
     extent = [n * mm for n, mm in zip(shape, step, strict=True)]
     lead = _lead_axis(len(shape))
@@ -50,7 +51,7 @@ def centre_window(shape: tuple[int, ...], ratio: Range, spacing: tuple[float, ..
 
 
 def start_range(n: int, side: int, low: float, high: float) -> tuple[int, int]:
-    """First and last start of a window of `side` voxels on an axis of `n`, for the centre to lie in [low, high] * n.
+    """First and last start of a window of `side` voxels on an axis of `n` voxels, for a centre in [low, high] * n.
 
     >>> start_range(224, 100, 0.25, 0.75)
     (6, 118)
@@ -60,12 +61,12 @@ def start_range(n: int, side: int, low: float, high: float) -> tuple[int, int]:
 
 
 def full_box(dims: int) -> list[float]:
-    """Return the box of the whole array."""
+    """The box of the whole array."""
     return [0.0] * dims + [1.0] * dims
 
 
 def check_range(name: str, pair: Range, largest: float = math.inf) -> None:
-    """Refuse a pair that is not 0 < low <= high <= largest."""
+    """Raise InputError unless `pair` is 0 < low <= high <= largest."""
     given: Any = pair
     two = list(given) if isinstance(given, list | tuple | np.ndarray) else []
     if not all(isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v) for v in two):
@@ -75,17 +76,17 @@ def check_range(name: str, pair: Range, largest: float = math.inf) -> None:
 
 
 def _floor(position: float) -> int:
-    # A box edge stored as i/n may come back as i - 1e-14; without this the truncation would lose a voxel.
+    # A box edge stored as i/n may be read back as i - 1e-14; without this, truncation would lose a voxel.
     return int(position + 1e-9)
 
 
 def _lead_axis(dims: int) -> int:
-    """Which side a ratio divides by the others: width / height in 2D as published, depth / others in 3D."""
+    """The axis in the numerator of an aspect ratio: width / height in 2D (as published), depth / others in 3D."""
     return 1 if dims == 2 else 0
 
 
 def _draw_sides(extent: tuple[float, ...], scale: Range, ratio: Range, rng: np.random.Generator) -> list[float]:
-    """Sides in mm with product V*s and lead side / other side = e^a, a ~ U(log ratio)."""
+    """Sides in mm whose product is a share s of the volume, with lead side / other side = e^a, a ~ U(log ratio)."""
     dims = len(extent)
     volume = math.prod(extent) * rng.uniform(*scale)
     logs = [rng.uniform(math.log(ratio[0]), math.log(ratio[1])) for _ in range(dims - 1)]
@@ -99,7 +100,7 @@ def _voxels(sides: list[float], spacing: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def _cut(sides: list[float], extent: tuple[float, ...]) -> list[float]:
-    """Cut sides to the extent; the uncut ones grow by one factor, so that the volume stays."""
+    """Cut sides to the extent, and lengthen the others by a common factor, so that the volume is kept."""
     volume = math.prod(sides)
     cut: set[int] = set()
     while over := {i for i, (s, e) in enumerate(zip(sides, extent, strict=True)) if s > e and i not in cut}:

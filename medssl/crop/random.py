@@ -1,6 +1,6 @@
-"""Random resized crops: windows of random volume and aspect, anywhere in the array, in 2D and 3D.
+"""Random resized crops: windows of random volume and aspect ratio at random positions, in 2D and 3D.
 
-Sizes are drawn in mm where a spacing is given. `shape` is *S, the spatial shape, in index order.
+Sizes are drawn in mm if a spacing is given. `shape` is *S, the spatial shape, in index order.
 """
 
 from __future__ import annotations
@@ -27,15 +27,35 @@ def build(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     views: int | None = None,
 ) -> RandomCrop:
-    """Windows of `scale` (share of the area or volume; a side floor of 0.447 is 0.2 in 2D, 0.089 in 3D) and `ratio`.
+    """Random crops; see `RandomCrop` for the arguments.
 
-    `scale` may be a list of ranges, one per view (multi-crop); InputError where `views` are more or less.
+    The same side length is a smaller share of a volume than of an image: 0.2 of the area is a side of 0.447, which is
+    0.089 of a volume.
+
+    >>> build(scale=(0.05, 0.5)).scales
+    [(0.05, 0.5)]
     """
     return RandomCrop(scale=scale, ratio=ratio, views=views)
 
 
 class RandomCrop:
-    """The policy that looks anywhere with equal chance; those that look elsewhere may inherit all but `window`."""
+    """Crops of random size and aspect ratio at a uniformly random position.
+
+    Policies of your own may inherit from it and change only `window`.
+
+    Args:
+        scale: smallest and largest share of the area (2D) or volume (3D) in a crop; or a list of such ranges, one per
+            view (multi-crop).
+        ratio: smallest and largest aspect ratio: width / height in 2D, depth / the other sides in 3D.
+        views: number of views, to check a list against; None: not checked.
+
+    Raises InputError for ranges out of (0, 1], and for a list that has not one range per view.
+
+    >>> import numpy as np
+    >>> crop = RandomCrop(scale=(0.25, 0.25), ratio=(1.0, 1.0))
+    >>> crop.window((64, 64), index=0, rng=np.random.default_rng(0)).size
+    (32, 32)
+    """
 
     level: Level | None = None
 
@@ -58,7 +78,7 @@ class RandomCrop:
         self.ratio = ratio
 
     def scale(self, view: int) -> Range:
-        """The range of sizes of a view."""
+        """The range of crop sizes of a view, as shares of the image."""
         return self.scales[view if len(self.scales) > 1 else 0]
 
     def window(
@@ -69,7 +89,7 @@ class RandomCrop:
         spacing: tuple[float, ...] | None = None,
         view: int = 0,
     ) -> Window:
-        """Draw a window inside `shape` for the view numbered `view`; sizes are drawn in mm if `spacing` is given."""
+        """Draw a window inside `shape` for view number `view`; sizes are drawn in mm if `spacing` is given."""
         size = draw_size(shape, self.scale(view), self.ratio, rng, spacing)
         if size is None:
             return self.centre(shape, spacing)
@@ -77,31 +97,31 @@ class RandomCrop:
         return Window(start, size)
 
     def centre(self, shape: tuple[int, ...], spacing: tuple[float, ...] | None = None) -> Window:
-        """The largest centred window whose sides honour the ratio."""
+        """The largest centred window whose aspect ratio is in range."""
         return centre_window(shape, self.ratio, spacing)
 
     def due(self, step: int) -> bool:
-        """Never: there is nothing to refresh."""
+        """Never: random crops have no boxes."""
         return False
 
     def boxes_of(self, maps: Iterable[Maps], size: Sequence[int], foreground: Tensor) -> tuple[Tensor, ...]:
-        """No box: it takes no maps."""
+        """Return no boxes: heat maps are not used."""
         return ()
 
     def set_boxes(self, *found: Tensor) -> None:
-        """Take nothing."""
+        """Do nothing: random crops have no boxes."""
 
     def box(self, index: int) -> Sequence[float] | None:
-        """None: it looks anywhere."""
+        """None: random crops have no boxes."""
         return None
 
     def state(self) -> dict[str, Any]:
-        """Nothing moves, so nothing is kept."""
+        """Empty: random crops have no state."""
         return {}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take what `state` gave."""
+        """Do nothing: random crops have no state."""
 
     def statistics(self) -> dict[str, float]:
-        """Nothing to log."""
+        """Empty: there is nothing to log."""
         return {}

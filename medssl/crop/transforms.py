@@ -1,4 +1,4 @@
-"""The crop policies as MONAI dictionary transforms: one window for every key, cropped and resized in one sampling.
+"""The crop policies as MONAI dictionary transforms: one window for all keys, cropped and resized in one interpolation.
 
 They work in any `monai.transforms.Compose`, with arrays, tensors and MetaTensors (C,Y,X) or (C,Z,Y,X).
 """
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 class RandResizedCropd(RandElasticWarpd):
-    """Crop a window of random volume and aspect, move it if asked to, and resize it to `size`, in one interpolation.
+    """Crop a window of random volume and aspect ratio and resize it to `size`, in one interpolation.
 
-    Sizes are drawn in mm where a spacing is known. Affines of MetaTensors are moved with the voxels; no inverse is
-    recorded. Raises InputError when keys differ in shape or spacing, for NaN in any key, or for ranges that are none.
+    The crop can be flipped, rotated, zoomed and deformed in the same interpolation. Sizes are drawn in mm if a spacing
+    is known. The affine of a MetaTensor follows the voxels; no inverse is recorded. Raises InputError if keys differ in
+    shape or spacing, for NaN in any key, and for arguments out of range.
 
     Args:
         keys: keys of the images (C,*S); they share one draw.
@@ -43,9 +44,9 @@ class RandResizedCropd(RandElasticWarpd):
         ratio: smallest and largest ratio of the sides.
         mode: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one per key.
         spacing: mm per axis; None takes it from the affine of the first key that has one, or 1.
-        average: whether "linear" samples means of blocks where two voxels or more become one.
-        flip, rotate, zoom, turn, elastic, fill: as of RandElasticWarpd, about the centre of the window.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        average: whether "linear" averages blocks of voxels when it shrinks by 2 or more, to avoid aliasing.
+        flip, rotate, zoom, turn, elastic, fill: as in RandElasticWarpd, about the centre of the window.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> crop = RandResizedCropd(["image", "label"], size=(16, 16), mode=("linear", "nearest")).set_random_state(0)
     >>> crop({"image": np.ones((1, 40, 50)), "label": np.ones((1, 40, 50), np.uint8)})["label"].shape
@@ -76,36 +77,36 @@ class RandResizedCropd(RandElasticWarpd):
         self.policy = RandomCrop(scale=scale, ratio=ratio)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None) -> Params:
-        """Draw the window of an image of `shape` (C,*S) with `spacing` in mm, and how it is moved."""
+        """Draw the window of an image of `shape` (C,*S) with `spacing` in mm, and its flip, rotation and so on."""
         size, mm = self._size(len(shape) - 1), self._mm(len(shape) - 1, spacing)
         window = self.policy.window(tuple(shape[1:]), 0, rng, mm)
         return {"window": window, "size": size, "spacing": mm, **self._moves(rng, window, size, mm)}
 
 
 class ContrastiveCropd(RandResizedCropd):
-    """Crop with the centre in a box around what a network responds to, rarely in its middle, and resize to `size`.
+    """Crop a window centred in a box around the region that a network responds to, and resize it to `size`.
 
-    Peng et al., CVPR 2022. The centre is Beta(alpha, alpha) over the box of the sample, which is 2n shares of its
-    shape, low then high corner, index order (what `medssl.crop.heat.box_from_map` makes). The transform keeps nothing
-    of a sample: threads and processes may share it, and a copy sees the boxes of `box_source` as the original does.
-    Raises InputError for a box that is none, and where there is none.
+    ContrastiveCrop, Peng et al., CVPR 2022. The centre follows Beta(alpha, alpha) over the sample's box: rarely in its
+    middle. A box is 2n numbers, low then high corner in index order, as fractions of the image's shape, for example
+    from `medssl.crop.heat.box_from_map`. The transform stores nothing of a sample: threads and processes may share it,
+    and a copy uses the same `box_source` as the original. Raises InputError if a box is missing or malformed.
 
     Args:
         keys: keys of the images (C,*S); they share one draw.
         size: of the output, in voxels.
-        box_source: where boxes are: a crop policy (its `box` of `data[index_key]`), a callable that takes the
-            dictionary, or anything indexed by `data[index_key]`, as a tensor (samples, 2n) in shared memory that is
-            renewed while workers run. None: each sample brings its own, under `box_key`.
+        box_source: where boxes come from: a crop policy (its `box` of `data[index_key]`), a function of the dictionary,
+            or anything that can be indexed by `data[index_key]`, such as a tensor (samples, 2n) in shared memory that
+            is updated while workers run. None: each sample has its own box under `box_key`.
         index_key: key of the sample's number in the dictionary.
-        alpha: of the Beta distribution; below 1 the middle is rare, 1 is uniform.
+        alpha: of the Beta distribution of the centre: below 1 the middle is rare, 1 is uniform.
         scale: smallest and largest share of the area (2D) or volume (3D).
         ratio: smallest and largest ratio of the sides.
         mode: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one per key.
         spacing: mm per axis; None takes it from the affine of the first key that has one, or 1.
-        average: whether "linear" samples means of blocks where two voxels or more become one.
-        flip, rotate, zoom, turn, elastic, fill: as of RandElasticWarpd, about the centre of the window.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
-        box_key: key of the sample's own box in the dictionary, where there is no `box_source`.
+        average: whether "linear" averages blocks of voxels when it shrinks by 2 or more, to avoid aliasing.
+        flip, rotate, zoom, turn, elastic, fill: as in RandElasticWarpd, about the centre of the window.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
+        box_key: key of the sample's own box in the dictionary, used without a `box_source`.
 
     >>> crop = ContrastiveCropd("image", size=(16, 16)).set_random_state(0)
     >>> crop({"image": np.ones((1, 40, 50)), "box": (0.5, 0.5, 1, 1)})["image"].shape
@@ -142,14 +143,14 @@ class ContrastiveCropd(RandResizedCropd):
         self.index_key, self.box_key, self.alpha = index_key, box_key, number(self, "alpha", alpha, 1e-3, 1e3)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ContrastiveCropd:
-        """A copy that looks its boxes up in the same place: they may be renewed while it is at work."""
+        """A copy with the same `box_source`, whose boxes may be updated at any time."""
         made = type(self).__new__(type(self))
         memo |= {id(self): made, id(self.box_source): self.box_source}
         made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
         return made
 
     def drawn_for(self, data: Mapping[Hashable, Any]) -> Params | None:
-        """Look the sample's box up, then draw for the dictionary `data`."""
+        """Look up the sample's box, then draw a crop for the dictionary `data`."""
         grid, box = self._grid(data), self.box(data)
         return None if grid is None else self.draw(self.generator(), *grid, box=box)
 
@@ -164,7 +165,8 @@ class ContrastiveCropd(RandResizedCropd):
         size, mm = self._size(len(shape) - 1), self._mm(len(shape) - 1, spacing)
         if box is not None and len(box) != 2 * (len(shape) - 1):
             raise InputError(
-                f"ContrastiveCropd: the box {list(box)} has no two corners of an image of shape {tuple(shape[1:])}"
+                f"ContrastiveCropd: the box {list(box)} does not fit an image of shape {tuple(shape[1:])}: "
+                f"give {2 * (len(shape) - 1)} numbers"
             )
         if box is None:
             window = self.policy.window(tuple(shape[1:]), 0, rng, mm)
@@ -173,23 +175,23 @@ class ContrastiveCropd(RandResizedCropd):
         return {"window": window, "size": size, "spacing": mm, **self._moves(rng, window, size, mm)}
 
     def box(self, data: Mapping[Hashable, Any]) -> list[float] | None:
-        """The box of the sample `data`; None where a policy has none yet. Raises InputError for what is no box."""
+        """The box of the sample `data`; None if the policy has none yet. Raises InputError for a malformed box."""
         box = self._given(data)
         if box is None and hasattr(self.box_source, "box"):
             return None
         try:
             numbers = np.ravel(to_numpy(box).astype(np.float64)).tolist()
         except (TypeError, ValueError) as error:
-            raise InputError(f"ContrastiveCropd: the box {box} is none: give numbers, low then high corner") from error
+            raise InputError(f"ContrastiveCropd: {box} is not a box: give numbers, low then high corner") from error
         n = len(numbers) // 2
         if any(not 0 <= low <= high <= 1 for low, high in zip(numbers[:n], numbers[n:], strict=False)):
             raise InputError(
-                f"ContrastiveCropd: the box {numbers} is none: give shares of the shape, 0 <= low <= high <= 1"
+                f"ContrastiveCropd: {numbers} is not a box: give fractions of the image's shape, 0 <= low <= high <= 1"
             )
         return numbers
 
     def _given(self, data: Mapping[Hashable, Any]) -> Any:
-        """What the sample or `box_source` has as its box."""
+        """The box as the sample or `box_source` gives it."""
         key = self.box_key if self.box_source is None else self.index_key
         if not callable(self.box_source) and key not in data:
             raise InputError(
@@ -204,7 +206,7 @@ class ContrastiveCropd(RandResizedCropd):
         try:
             index = index.item() if hasattr(index, "item") else index
             if not isinstance(self.box_source, Mapping) and index < 0:
-                raise LookupError  # it would be another image's, counted from the end
+                raise LookupError  # Python would count from the end and return the box of another image
             return self.box_source.box(index) if hasattr(self.box_source, "box") else self.box_source[index]
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(

@@ -40,7 +40,21 @@ class BarlowTwins(base.Method):
 def build(
     *, encoder: nn.Module, batch: int, hidden: int = 8192, dim: int = 8192, off_diagonal: float = 0.0051
 ) -> BarlowTwins:
-    """Barlow Twins on `encoder`, with published widths and off-diagonal weight. Raises InputError for a batch of 1."""
+    """Barlow Twins on `encoder`, with published defaults; the batch norms of the head span all ranks.
+
+    Args:
+        encoder, batch: supplied by medssl: the encoder and the samples per step.
+        hidden: width of the projector.
+        dim: length of the embedding.
+        off_diagonal: weight of the off-diagonal correlations in the loss.
+
+    Raises InputError for a batch of 1.
+
+    >>> from medssl.models.encoder import tiny
+    >>> method = build(encoder=tiny.build(spatial_dims=2, in_channels=1), batch=8, hidden=64, dim=32)
+    >>> method.projector[-1].out_features
+    32
+    """
     if batch < 2:
         raise InputError(
             f"Barlow Twins correlates embeddings over the batch, but train.batch is {batch}: set train.batch=2 or more"

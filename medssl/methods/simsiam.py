@@ -43,7 +43,21 @@ class SimSiam(base.Method):
 
 
 def build(*, encoder: nn.Module, batch: int, hidden: int = 2048, dim: int = 2048, bottleneck: int = 512) -> SimSiam:
-    """SimSiam on `encoder`, with published widths; head norms span all ranks. Raises InputError for a batch of 1."""
+    """SimSiam on `encoder`; the batch norms of the heads span all ranks.
+
+    Args:
+        encoder, batch: supplied by medssl: the encoder and the samples per step.
+        hidden: width of the projector.
+        dim: length of the embedding.
+        bottleneck: width of the predictor's hidden layer.
+
+    Raises InputError for a batch of 1.
+
+    >>> from medssl.models.encoder import tiny
+    >>> method = build(encoder=tiny.build(spatial_dims=2, in_channels=1), batch=8, dim=64)
+    >>> method.projector[-1].num_features
+    64
+    """
     if batch < 2:
         raise InputError(f"the heads have batch norm, but train.batch is {batch}: set train.batch=2 or more")
     projector = heads.projection(

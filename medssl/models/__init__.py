@@ -1,1 +1,1 @@
-"""Networks: encoders, decoders, heads, discriminator, and the loading of weights."""
+"""Networks: encoders, decoders, heads and the discriminator; loading weights into them."""

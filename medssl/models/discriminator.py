@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 
 class PatchDiscriminator(nn.Sequential):
-    """Five conv3 of strides 2,2,2,1,1 and 64,128,256,512,1 channels: (B,C,*S) -> (B,1,*ceil(S/8)), one number a patch.
+    """PatchGAN discriminator: images (B,C,*S) -> one number per patch (B,1,*ceil(S/8)).
 
-    LeakyReLU 0.2 between them; instance norm without scale and shift on the middle three; weights N(0, 0.02).
-    Biases before an instance norm are there and stay as they are, since they change nothing.
-    Source: DiRA's release (Haghighi et al. 2022). Receptive field 47 voxels an axis where norm is "none".
+    Five convolutions of kernel 3 with strides 2,2,2,1,1 and 64,128,256,512,1 channels, LeakyReLU 0.2 between them,
+    instance norm without scale and shift on the middle three; weights drawn from N(0, 0.02). Biases before an instance
+    norm exist but are not trained, since the norm removes them. Source: DiRA's published code (Haghighi et al. 2022).
+    Without norm the receptive field is 47 voxels per axis.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: of the images.
+        base_channels: of the first convolution; the next three double them.
+        norm: "instance", "group" or "none".
+
+    >>> PatchDiscriminator(2, 1, base_channels=8)(torch.zeros(1, 1, 64, 64)).shape
+    torch.Size([1, 1, 8, 8])
     """
 
     def __init__(
@@ -37,8 +47,8 @@ class PatchDiscriminator(nn.Sequential):
             layer = conv(widths[i], widths[i + 1], 3, stride=stride, padding=1)
             layers.append(layer)
             if i > 0 and norm == "instance":
-                # As groups of one channel: the same, and faster than torch's own. It takes away what a bias adds, whose
-                # gradient is rounding noise, which Adam makes steps of.
+                # A group norm of one channel per group is an instance norm, and faster than torch's own. It removes
+                # the bias, whose gradient is therefore rounding noise, which Adam would turn into full steps.
                 layers.append(nn.GroupNorm(widths[i + 1], widths[i + 1], affine=False))
                 layer.bias.register_hook(torch.zeros_like)
             elif i > 0 and norm == "group":
@@ -51,13 +61,13 @@ class PatchDiscriminator(nn.Sequential):
                 nn.init.normal_(module.weight, std=0.02)
 
     def check(self, size: Sequence[int]) -> None:
-        """Raises InputError where instance norm would see a single voxel."""
+        """Raises InputError for a `size` (*S) that leaves a single voxel for the instance norm."""
         if self.norm == "instance" and max(size) <= 8:
             raise InputError(
                 f"the discriminator needs an axis above 8 voxels, not {list(size)}: use larger views or norm: group"
             )
 
     def forward(self, x_BC: Tensor) -> Tensor:
-        """(B,C,*S) -> (B,1,*ceil(S/8)). Raises InputError."""
+        """(B,C,*S) -> (B,1,*ceil(S/8)). Raises InputError for images too small, see `check`."""
         self.check(x_BC.shape[2:])
         return super().forward(x_BC)

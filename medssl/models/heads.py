@@ -1,4 +1,4 @@
-"""What sits on an encoder or decoder: projections, restoration, segmentation, classification."""
+"""Heads on an encoder or decoder: projection, restoration, segmentation, classification."""
 
 from __future__ import annotations
 
@@ -31,10 +31,19 @@ def projection(
     last_norm: bool = False,
     last_affine: bool = True,
 ) -> nn.Sequential:
-    """MLP (B,inputs) -> (B,outputs) of `layers` Linear, with norm and ReLU between them.
+    """An MLP (B,inputs) -> (B,outputs) with norm and ReLU between its linear layers.
 
-    Defaults: MoCo-v2 (2048-2048-ReLU-128, no norm; Chen 2020). A Linear before a norm has no bias. `last_norm` ends in
-    a norm, without scale and shift unless `last_affine` (SimSiam's projector; Chen and He 2021, section 3).
+    The defaults are MoCo-v2's head (Chen et al. 2020). A linear layer before a norm has no bias.
+
+    Args:
+        inputs, hidden, outputs: widths.
+        layers: number of linear layers.
+        norm: kind of norm, or None.
+        last_norm: whether the MLP ends in a norm, as SimSiam's projector does (Chen and He 2021, section 3).
+        last_affine: whether that last norm has scale and shift.
+
+    >>> [type(layer).__name__ for layer in projection(128, 64, 32)]
+    ['Linear', 'ReLU', 'Linear']
     """
     widths = [inputs, *[hidden] * (layers - 1), outputs]
     made: list[nn.Module] = []
@@ -53,18 +62,30 @@ HeadNorm = Literal["none", "batch"]
 
 
 def contrastive(inputs: int, hidden: int, outputs: int, norm: HeadNorm) -> nn.Sequential:
-    """MoCo-v2's head; `batch` puts a batch norm, synchronised over ranks, before its ReLU as SimCLR and MoCo-v3 do.
+    """MoCo-v2's head, with `norm` "batch" also with a batch norm before the ReLU (as in SimCLR and MoCo-v3).
 
-    On an encoder with group or instance norm it is needed: such a norm makes the mean of each feature map, which is all
-    that the head sees, nearly the same for all images, and without a batch norm the embedding collapses to one point.
+    The batch norm spans all ranks. An encoder with group or instance norm needs it: these norms make the mean of each
+    feature map, the only input of the head, nearly the same for all images, and the embeddings would collapse.
+
+    >>> [type(layer).__name__ for layer in contrastive(128, 64, 32, "batch")]
+    ['Linear', 'SyncBatchNorm', 'ReLU', 'Linear']
     """
     return projection(inputs, hidden, outputs, norm="sync_batch" if norm == "batch" else None)
 
 
 class RestorationHead(nn.Sequential):
-    """conv3 and sigmoid, (B,inputs,*S) -> (B,outputs,*S) in (0,1); Xavier-uniform as in DiRA's release.
+    """Convolution and sigmoid: decoder output (B,inputs,*S) -> images (B,outputs,*S) in (0,1).
 
-    After a decoder with `final: shuffle`, `kernel` 1 restores as well and spares half of a CPU step in 3D.
+    Weights are Xavier-uniform, as in DiRA's published code.
+
+    Args:
+        spatial_dims: 2 or 3.
+        inputs: channels of the decoder's output.
+        outputs: channels of the images.
+        kernel: 1 works as well after a decoder with `final: shuffle`, and halves the time of a CPU step in 3D.
+
+    >>> RestorationHead(2, inputs=16, outputs=1)(torch.zeros(1, 16, 32, 32)).shape
+    torch.Size([1, 1, 32, 32])
     """
 
     def __init__(self, spatial_dims: int, inputs: int, outputs: int, kernel: Literal[1, 3] = 3) -> None:
@@ -75,16 +96,34 @@ class RestorationHead(nn.Sequential):
 
 
 class SegmentationHead(nn.Sequential):
-    """conv1, (B,inputs,*S) -> logits (B,classes,*S)."""
+    """Convolution of kernel 1: decoder output (B,inputs,*S) -> logits (B,classes,*S).
+
+    Args:
+        spatial_dims: 2 or 3.
+        inputs: channels of the decoder's output.
+        classes: number of classes, background included.
+
+    >>> SegmentationHead(2, inputs=16, classes=3)(torch.zeros(1, 16, 32, 32)).shape
+    torch.Size([1, 3, 32, 32])
+    """
 
     def __init__(self, spatial_dims: int, inputs: int, classes: int) -> None:
         super().__init__(Conv[Conv.CONV, spatial_dims](inputs, classes, 1))
 
 
 class ClassificationHead(nn.Module):
-    """Global average pooling and one Linear drawn from N(0, 0.01), on the deepest level or on all; logits (B,classes).
+    """Global average pooling and one linear layer, weights from N(0, 0.01): features -> logits (B,classes).
 
-    What self-supervision learned is spread over the levels: a linear probe of all of them beats one of the deepest.
+    Self-supervised features are spread over the levels: a linear probe on all of them beats one on the deepest.
+
+    Args:
+        channels: of each level of the encoder.
+        classes: number of classes.
+        levels: "deepest" or "all": the levels whose pooled features are used.
+
+    >>> features = (torch.zeros(2, 8, 16, 16), torch.zeros(2, 16, 8, 8))
+    >>> ClassificationHead((8, 16), classes=3, levels="all")(features).shape
+    torch.Size([2, 3])
     """
 
     def __init__(self, channels: Sequence[int], classes: int, levels: Literal["deepest", "all"] = "deepest") -> None:

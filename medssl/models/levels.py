@@ -1,4 +1,4 @@
-"""Which level of an encoder a parameter belongs to, told from what depends on it, so that it holds for any encoder."""
+"""The level of an encoder to which each parameter belongs, found from gradients, so that it works for any encoder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def of_parameters(encoder: nn.Module, x_BC: Tensor) -> dict[str, int]:
-    """The level of each parameter: the finest whose features of `x_BC` (B,C,*S) depend on it, 0 the finest of all.
+    """The level of each parameter: the finest level whose features of `x_BC` (B,C,*S) depend on it; 0 is the finest.
 
-    A parameter that no level depends on counts as the deepest's. Shapes suffice: networks on the meta device work.
+    A parameter that no level depends on is counted to the deepest. Values are not needed: the meta device works.
     """
     with torch.enable_grad():
         features = encoder(x_BC)

@@ -1,4 +1,4 @@
-"""Looking at a network without changing it."""
+"""Use a network without changing its training mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; after it each part is in the mode it was in."""
+    """A context in which `module` is in evaluation mode; afterwards each part has its previous mode again."""
     before = {part: part.training for part in module.modules()}
     module.eval()
     try:

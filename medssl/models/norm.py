@@ -1,4 +1,4 @@
-"""The norm layers a recipe may name, and a batch norm that is synchronised on CPU ranks too."""
+"""The norm layers that a recipe can name, and a batch norm that is synchronised over ranks on CPUs too."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NormKind = Literal["batch", "sync_batch", "instance", "group"]
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the global batch of equal parts.
+    """Batch norm over the global batch, to which all ranks contribute equally many samples.
 
-    Torch's own works on CUDA alone, and DDP on the CPU refuses every module that derives from it. Embeddings (B,C),
-    few and often but a thousandth of their mean apart, are normalised in float64, on one rank too: in float32 what is
-    left of their differences would depend on how the mean was added up.
+    Torch's own works only on CUDA, and DDP on the CPU refuses modules derived from it. Embeddings (B,C) are few and
+    often differ by only a thousandth of their mean; they are normalised in float64, on one rank too, since in float32
+    their differences would depend on the order in which the mean is summed.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B,C[,*S]) by the mean and variance over all ranks; in eval by the running ones."""
+        """Normalise (B,C[,*S]) by mean and variance over all ranks; in evaluation mode by the running statistics."""
         embeddings, count = input.ndim == 2, ranks.world() * input.numel() // input.shape[1]
         if not self.training or count == 1 or (ranks.world() == 1 and not embeddings):
             return super().forward(input)
@@ -68,7 +68,17 @@ def _per_channel(x_C: Tensor, like: Tensor) -> Tensor:
 
 
 def build(kind: NormKind, spatial_dims: int, channels: int, *, affine: bool = True) -> nn.Module:
-    """A norm layer for (B,channels,*S); group: at most 32 groups of at least 2 channels."""
+    """A norm layer for (B,channels,*S).
+
+    Args:
+        kind: "batch", "sync_batch" (over all ranks), "instance" or "group" (at most 32 groups of at least 2 channels).
+        spatial_dims: 2 or 3 (1 for embeddings).
+        channels: of the input.
+        affine: whether it has scale and shift.
+
+    >>> build("group", 3, channels=48).num_groups
+    8
+    """
     if kind == "sync_batch":
         return SyncBatchNorm(channels, affine=affine)
     if kind == "group":
@@ -78,7 +88,7 @@ def build(kind: NormKind, spatial_dims: int, channels: int, *, affine: bool = Tr
 
 
 def replace_batch_norm(module: nn.Module, kind: NormKind, spatial_dims: int) -> None:
-    """Exchange every batch norm inside `module` for one of `kind`, in place, under the same name."""
+    """Replace every batch norm inside `module` by a norm of `kind`, in place and under the same name."""
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             setattr(module, name, build(kind, spatial_dims, child.num_features))
@@ -88,7 +98,7 @@ def replace_batch_norm(module: nn.Module, kind: NormKind, spatial_dims: int) -> 
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Let the batch norms of `module` normalise by their batch, as in training, and keep their running statistics."""
+    """A context in which batch norms normalise by their batch, as in training, without updating running statistics."""
     norms = [child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm)]
     momenta = [child.momentum for child in norms]
     for child in norms:

@@ -1,4 +1,4 @@
-"""Weights from files and checkpoints into networks: checked whole before anything is changed."""
+"""Load weights from files and checkpoints into networks. Everything is checked before anything is changed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ ALIASES = "aliases"  # in the header of a .safetensors file: further names of it
 
 
 class LoadReport(NamedTuple):
-    """Tensor names: those loaded, and those the weights hold but the network did not ask for."""
+    """Names of the tensors that were loaded, and of those in the weights that were not needed."""
 
     loaded: list[str]
     left_out: list[str]
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a .safetensors file, a checkpoint of ours, or a state dict; no code in the file is run.
+    """Tensors by name from a .safetensors file, a medssl checkpoint or a saved state dict; runs no code in the file.
 
-    Raises InputError.
+    Raises InputError if the file cannot be read, is damaged or holds anything else.
     """
     try:
         if path.suffix == ".safetensors":
@@ -47,7 +47,9 @@ def read(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"weights {path} hold no state dict but {type(content).__name__}: save the state dict alone")
+        raise InputError(
+            f"weights {path} hold a {type(content).__name__} instead of a state dict: save the state dict alone"
+        )
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
@@ -85,11 +87,20 @@ def load(
     source: str = "checkpoint",
     adapt_channels: tuple[int, int] | None = None,
 ) -> LoadReport:
-    """Copy the tensors of the named parts ("encoder", "decoder", ... or "all") from `weights` into `module`.
+    """Copy the tensors of the named parts from `weights` into `module`.
 
-    Weights without part names (public ones: conv1.weight, ...) are the encoder's. `adapt_channels`, the image channels
-    (of the weights, of the network), lets the stem be adapted. Raises InputError where a tensor of these parts is
-    missing or of another shape; then nothing has been changed.
+    Args:
+        module: the network.
+        weights: tensors by name; names without a part (public weights: conv1.weight, ...) belong to the encoder.
+        parts: "encoder", "decoder", ... or "all".
+        source: what error messages call the weights.
+        adapt_channels: image channels (of the weights, of the network): adapts the first convolution if they differ.
+
+    Raises InputError if a tensor of these parts is missing or has another shape; nothing is changed then.
+
+    >>> one, two = (nn.ModuleDict({"encoder": nn.Linear(4, 2), "head": nn.Linear(2, 2)}) for _ in range(2))
+    >>> load(two, one.state_dict(), ["encoder"]).loaded
+    ['encoder.weight', 'encoder.bias']
     """
     wanted = {name: tensor for name, tensor in module.state_dict().items() if _inside(name, parts)}
     for part in parts:
@@ -113,22 +124,23 @@ def _inside(name: str, parts: Sequence[str]) -> bool:
 def _fitting(name: str, found: Tensor | None, wanted: Tensor, source: str, channels: tuple[int, int] | None) -> Tensor:
     if found is None:
         raise InputError(
-            f"{source} lacks {name} of shape {list(wanted.shape)}: leave its part out, or use that network"
+            f"{source} has no tensor {name} (shape {list(wanted.shape)}): use the encoder settings of that checkpoint, "
+            "or load fewer parts with init_parts=[...]"
         )
     if channels is not None and found.shape != wanted.shape:
         found = _with_channels(found, wanted, *channels)
     if found.shape != wanted.shape:
         raise InputError(
             f"{name} is {list(found.shape)} in {source} but {list(wanted.shape)} in the network: "
-            "use the same channels and network, or leave its part out"
+            "use the channels and encoder settings of those weights, or load fewer parts with init_parts=[...]"
         )
     return found
 
 
 def _with_channels(found: Tensor, wanted: Tensor, before: int, after: int) -> Tensor:
-    """A stem for `after` image channels: each gets the mean of `before`, scaled so that copies of one image agree."""
+    """A first convolution for `after` channels: each gets the mean over `before`, scaled so that copies agree."""
     only_inputs_differ = found.ndim > 2 and found[:, :1].shape == wanted[:, :1].shape
     if not only_inputs_differ or found.shape[1] * after != wanted.shape[1] * before:
         return found
-    by_channel = found.unflatten(1, (before, -1))  # a space-to-depth stem holds several inputs a channel
+    by_channel = found.unflatten(1, (before, -1))  # a space-to-depth stem has several inputs per channel
     return (by_channel.sum(1) / after).repeat(1, after, *[1] * (found.ndim - 2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medssl.crop.heat import spread
+from medssl.crop.heat import normalized_map
 from medssl.report.view_geometry import cut_lines, outline
 from medssl.views import scaled
 
@@ -43,7 +43,7 @@ def draw_source(axes: Axes, source: Any, case: Case, axis: int, at: int, heat: T
     image = scaled(np.asarray(source[tuple(part)]).astype(np.float32), case.intensity)
     shown = _show(axes, cut(image, axis, 0), dims)
     if heat is not None:
-        map_ = spread(heat).numpy()[None]
+        map_ = normalized_map(heat).numpy()[None]
         over = cut(map_, axis, int((at + 0.5) / case.shape[axis] * map_.shape[axis + 1]))[0]
         axes.imshow(over, cmap="inferno", vmin=0, vmax=1, alpha=0.55, extent=shown.get_extent(), origin=shown.origin)
     rows, columns = (case.spacing[i] for i in _plane(case.shape, axis))

@@ -11,7 +11,7 @@ import torch
 
 from medssl.crop.contrastive import contrastive_window
 from medssl.crop.geometry import start_range
-from medssl.crop.heat import box_from_map, heat_map, spread
+from medssl.crop.heat import box_from_map, heat_map, normalized_map
 from medssl.crop.random import RandomCrop
 
 
@@ -89,9 +89,13 @@ def test_published_rule_is_the_upsampling_of_32_samples_a_cell():
 
 
 def test_peaks_of_the_interpolated_map():
-    assert spread(hot((7, 7), ((3, 3), 1.0)), (224, 224)).max().item() == pytest.approx((1 - 1 / 64) ** 2, abs=1e-6)
-    assert spread(hot((7, 7), ((0, 0), 1.0)), (224, 224)).max().item() == 1.0
-    assert spread(hot((4, 4, 4), ((1, 2, 3), 1.0)), (64, 64, 32)).max().item() == pytest.approx(0.938477, abs=1e-6)
+    assert normalized_map(hot((7, 7), ((3, 3), 1.0)), (224, 224)).max().item() == pytest.approx(
+        (1 - 1 / 64) ** 2, abs=1e-6
+    )
+    assert normalized_map(hot((7, 7), ((0, 0), 1.0)), (224, 224)).max().item() == 1.0
+    assert normalized_map(hot((4, 4, 4), ((1, 2, 3), 1.0)), (64, 64, 32)).max().item() == pytest.approx(
+        0.938477, abs=1e-6
+    )
 
 
 def test_two_cells_of_4x4_at_32():
@@ -105,7 +109,7 @@ def test_two_cells_of_4x4_at_32():
 def test_2x2_at_4x4_is_an_outer_product():
     heat = hot((2, 2), ((0, 0), 1.0))
     profile = torch.tensor([1, 0.75, 0.25, 0], dtype=torch.float64)
-    torch.testing.assert_close(spread(heat, (4, 4)), profile.outer(profile))
+    torch.testing.assert_close(normalized_map(heat, (4, 4)), profile.outer(profile))
     assert pixels(heat, (4, 4), 0.1) == [(0, 2), (0, 2)]
     assert pixels(heat, (4, 4), 0.5) == [(0, 1), (0, 1)]
 

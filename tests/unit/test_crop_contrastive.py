@@ -201,7 +201,7 @@ def test_one_nan_cell_makes_the_whole_map_say_nothing():
 def test_boxes_that_are_almost_all_full_are_warned_of():
     flat = torch.ones(2, 7, 7)
     flat[:, 3, 3] = 0.9  # only one cell is cold
-    with pytest.warns(UserWarning, match=r"100% of the crop boxes are the whole image or all.*threshold"):
+    with pytest.warns(UserWarning, match=r"100% of the crop boxes are as large as the image.*threshold"):
         renew(policy(samples=2), [Maps(torch.arange(2), flat)])
 
 
@@ -227,7 +227,7 @@ def test_how_many_crops_the_boxes_guide_is_what_drawing_shows():
 
 def test_crops_too_large_for_any_box_are_warned_of():
     small = torch.tensor([[0.3, 0.3, 0.7, 0.7], [0.2, 0.2, 0.6, 0.6]])
-    with pytest.warns(UserWarning, match=r"boxes move 0% of the crops.*lower crop\.scale"):
+    with pytest.warns(UserWarning, match=r"changes only 0% of the crops.*lower crop\.scale"):
         policy(samples=2, scale=(0.95, 1.0)).set_boxes(torch.arange(2), torch.tensor([[0.1, 0.1, 0.9, 0.9]] * 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

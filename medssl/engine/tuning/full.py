@@ -11,5 +11,13 @@ if TYPE_CHECKING:
 
 
 def build(*, groups: Sequence[str], steps: int, optimizer_warmup: int) -> list[Phase]:
-    """One phase in which every group has weight 1."""
+    """One phase in which all parameters are trained.
+
+    Args:
+        groups, steps, optimizer_warmup: supplied by medssl: names of the parameter groups, steps of the run and of the
+            optimizer's warm-up.
+
+    >>> build(groups=["encoder", "head"], steps=100, optimizer_warmup=0)[0].weights
+    {'encoder': 1.0, 'head': 1.0}
+    """
     return [Phase(steps, optimizer_warmup, dict.fromkeys(groups, 1.0))]

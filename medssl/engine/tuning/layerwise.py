@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def build(*, groups: Sequence[str], steps: int, optimizer_warmup: int, decay: float = 0.75) -> list[Phase]:
-    """Level l of L has decay^(L - l) of the rate, the deepest (l = L - 1) `decay`, other parts the full rate.
+    """One phase in which each level of the encoder has its own learning rate.
 
-    Raises `InputError` unless 0 < decay <= 1.
+    Args:
+        groups, steps, optimizer_warmup: supplied by medssl: names of the parameter groups, steps of the run and of the
+            optimizer's warm-up.
+        decay: level l of L levels (the deepest is L - 1) has decay^(L - l) of the learning rate; other parts all of it.
+
+    Raises InputError unless 0 < decay <= 1.
+
+    >>> build(groups=["encoder.0", "encoder.1", "head"], steps=100, optimizer_warmup=0, decay=0.5)[0].weights
+    {'encoder.0': 0.25, 'encoder.1': 0.5, 'head': 1.0}
     """
     if not 0 < decay <= 1:
         raise InputError(

@@ -25,10 +25,18 @@ def build(
     warmup: Time = 0.1,
     parts: tuple[str, ...] = (ENCODER,),
 ) -> list[Phase]:
-    """Two phases: `parts` are frozen for the time `alone`, half of it warm-up; then all parts are trained.
+    """Two phases: first some parts are frozen, then all parts are trained.
 
-    `warmup` is that of the second phase. Both replace the optimizer's. Raises `InputError` for times that
-    leave no step.
+    Args:
+        groups, steps: supplied by medssl: names of the parameter groups, steps of the run.
+        alone: length of the first phase, half of which is warm-up.
+        warmup: warm-up of the second phase. The optimizer's own warm-up is not used.
+        parts: what is frozen in the first phase.
+
+    Raises InputError for times that leave no step.
+
+    >>> [(phase.stop, phase.weights["encoder"]) for phase in build(groups=["encoder", "head"], steps=100)]
+    [(10, 0.0), (100, 1.0)]
     """
     first, up = steps_of(alone, steps, "tuning.alone"), steps_of(warmup, steps, "tuning.warmup")
     if first == 0 or first + max(up, 1) > steps:

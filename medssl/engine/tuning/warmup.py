@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 
 def build(*, groups: Sequence[str], steps: int, warmup: Time = 0.1) -> list[Phase]:
-    """`warmup`, a time, replaces the optimizer's. Raises `InputError` if it is longer than the run."""
+    """One phase in which all parameters are trained, with a long warm-up.
+
+    Args:
+        groups, steps: supplied by medssl: names of the parameter groups, steps of the run.
+        warmup: how long the learning rate rises. The optimizer's own warm-up is not used.
+
+    Raises InputError if the warm-up is longer than the run.
+
+    >>> build(groups=["encoder", "head"], steps=100)[0].weights
+    {'encoder': 1.0, 'head': 1.0}
+    """
     up = steps_of(warmup, steps, "tuning.warmup")
     if up > steps:
         raise InputError(f"tuning.warmup={warmup} is longer than the run of {steps} steps: shorten it, or train longer")

@@ -1,1 +1,1 @@
-"""Decoders: one file a kind, each with a keyword-only build()."""
+"""Decoders: one file per kind, each with a keyword-only `build`."""

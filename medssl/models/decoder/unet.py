@@ -1,4 +1,4 @@
-"""U-Net decoder for any encoder, in 2D and 3D; with its defaults it is DiRA's published 2D decoder."""
+"""U-Net decoder for any encoder, in 2D and 3D. With its default settings it is DiRA's published 2D decoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ Skips = Literal["concat", "add", "none"]
 
 
 class DecoderBlock(nn.Module):
-    """Nearest upsampling to the size of the skip, which is joined; then n times conv3 (no bias), norm, ReLU."""
+    """Nearest-neighbour upsampling to the size of the skip, joining the skip, then convolution, norm and ReLU.
+
+    Args:
+        spatial_dims: 2 or 3.
+        inputs, skip, outputs: channels of the input, of the skip (0: none) and of the output.
+        skips: how the skip is joined: "concat" or "add"; "none".
+        convs: how often convolution (kernel 3, no bias), norm and ReLU are repeated.
+        norm: kind of norm.
+    """
 
     def __init__(
         self, spatial_dims: int, inputs: int, skip: int, outputs: int, skips: Skips, convs: int, norm: norms.NormKind
@@ -31,7 +39,7 @@ class DecoderBlock(nn.Module):
         super().__init__()
         conv = Conv[Conv.CONV, spatial_dims]
         self.added = skips == "add" and skip > 0
-        # Added maps must agree in channels; reducing before the upsampling is 2^n times cheaper than after.
+        # Maps that are added need equal channels; reducing before the upsampling is 2^n times cheaper than after.
         self.reduce = conv(inputs, outputs, 1, bias=False) if self.added and inputs != outputs else nn.Identity()
         self.lateral = conv(skip, outputs, 1, bias=False) if self.added and skip != outputs else nn.Identity()
         first = outputs if self.added else inputs + skip
@@ -55,7 +63,7 @@ class DecoderBlock(nn.Module):
 
 
 class SubVoxel(nn.Module):
-    """conv1 and depth-to-space: the counterpart of a space-to-depth stem, with no convolution at full resolution."""
+    """Convolution of kernel 1 and depth-to-space: upsampling by `factor` without a convolution at full resolution."""
 
     def __init__(self, spatial_dims: int, inputs: int, outputs: int, factor: int) -> None:
         super().__init__()
@@ -67,13 +75,13 @@ class SubVoxel(nn.Module):
         x = pixelshuffle(self.conv(x), self.spatial_dims, self.factor)
         if tuple(x.shape[2:]) != tuple(size):
             raise InputError(
-                f"final: shuffle gives size {list(x.shape[2:])}, not {list(size)}: use a multiple of {self.factor}"
+                f"final=shuffle gives size {list(x.shape[2:])}, not {list(size)}: use a multiple of {self.factor}"
             )
         return x
 
 
 class UNetDecoder(nn.Module):
-    """Decoder with skips from every level but the deepest, and a last step without skip to full resolution."""
+    """Decoder with skips from all levels but the deepest, and a last step to full resolution; see `build`."""
 
     def __init__(self, blocks: list[nn.Module], out_channels: int, *, joins: bool = True) -> None:
         super().__init__()
@@ -95,7 +103,7 @@ class UNetDecoder(nn.Module):
 
 
 def auto_widths(channels: Sequence[int], blocks: int) -> list[int]:
-    """DiRA's 256, 128, 64, 32, 16, counted from the finest block, but never more than the block's skip has."""
+    """DiRA's widths 256, 128, 64, 32, 16, aligned at the finest block, but never more than the block's skip has."""
     skips = [*reversed(channels[:-1]), 16]
     return [min(skip, 16 * 2 ** (blocks - 1 - i)) for i, skip in enumerate(skips[:blocks])]
 
@@ -111,21 +119,34 @@ def build(
     final: Literal["conv", "shuffle"] = "conv",
     norm: norms.NormKind = "batch",
 ) -> UNetDecoder:
-    """The U-Net decoder of DiRA (its release, 2D, restated): five blocks on a ResNet, `widths` one a block.
+    """A U-Net decoder, with default settings that of DiRA's published code: five blocks on a ResNet.
 
-    skips=none joins no level but the deepest, which then has to hold where things are: no fine level can answer for it.
-    An encoder whose finest level is at full resolution needs no last step; else `final` makes it: "conv" is one more
-    block without skip, "shuffle" goes from the finest level to voxels by depth-to-space and costs little on a CPU.
-    Raises InputError.
+    Args:
+        spatial_dims, channels, strides: supplied by medssl: of the encoder, per level, fine to coarse.
+        widths: channels of each block, coarse to fine; "auto": DiRA's, see `auto_widths`.
+        skips: how encoder levels are joined: "concat", "add" (cheaper), or "none": only the deepest level is used,
+            which then has to represent position too.
+        convs: convolutions per block.
+        final: the step from the finest level to full resolution, if it is not there yet: "conv", one more block, or
+            "shuffle", a depth-to-space step that costs little on a CPU.
+        norm: kind of norm.
+
+    Raises InputError for settings that do not fit the encoder.
+
+    >>> decoder = build(spatial_dims=2, channels=(16, 32), strides=(2, 4), norm="group")
+    >>> decoder((torch.zeros(1, 16, 32, 32), torch.zeros(1, 32, 16, 16)), size=(64, 64)).shape
+    torch.Size([1, 16, 64, 64])
     """
     factor = set(per_axis(strides[0], spatial_dims))
     blocks = len(channels) - 1 + (factor != {1})
     shuffled = final == "shuffle" and factor != {1}
     if widths == "auto":
         widths = auto_widths(channels, blocks)
-        widths[-1] = 8 if shuffled else widths[-1]  # at full resolution a channel costs more than at the finest level
+        widths[-1] = 8 if shuffled else widths[-1]  # a channel costs most at full resolution
     if len(widths) != blocks:
-        raise InputError(f"decoder widths {widths} are {len(widths)}, the encoder needs {blocks}: give one per block")
+        raise InputError(
+            f"decoder widths {widths} are {len(widths)}, but the decoder has {blocks} blocks: give one per block"
+        )
     skip_channels = [0] * blocks if skips == "none" else [*reversed(channels[:-1]), 0]
     inputs = [channels[-1], *widths[:-1]]
     made: list[nn.Module] = [
@@ -134,6 +155,8 @@ def build(
     ]
     if shuffled:
         if len(factor) != 1:
-            raise InputError(f"final: shuffle needs one stride for all axes, not {strides[0]}: use final: conv")
+            raise InputError(
+                f"decoder.final=shuffle needs the same stride on all axes, not {strides[0]}: use final=conv"
+            )
         made[-1] = SubVoxel(spatial_dims, inputs[-1], widths[-1], factor.pop())
     return UNetDecoder(made, widths[-1], joins=skips != "none")

@@ -1,1 +1,1 @@
-"""Encoders: one file a kind, each with a keyword-only build()."""
+"""Encoders: one file per kind, each with a keyword-only `build`."""

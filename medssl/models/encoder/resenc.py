@@ -1,4 +1,4 @@
-"""nnU-Net's residual encoder (ResEnc), under nnU-Net's tensor names, so that weights pass both ways."""
+"""nnU-Net's residual encoder (ResEnc), with nnU-Net's tensor names, so that weights can be exchanged both ways."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from medssl.types import Features
 
-BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks a stage
+BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks per stage
 
-# nnU-Net's letters name memory targets (8, 24, 40 GB). They choose the patch; the patch chooses how often it can be
-# halved down to an edge of 4. In 3D the usual patches (128 to 192) give six stages under every letter.
+# nnU-Net's letters stand for GPU memory (8, 24, 40 GB), which determines the patch size; the patch size determines how
+# often it can be halved down to 4 voxels. In 3D the usual patches (128 to 192) give six stages for every letter.
 STAGES: dict[str, dict[int, int]] = {"M": {2: 7, 3: 6}, "L": {2: 8, 3: 6}, "XL": {2: 8, 3: 6}}
 
 
 class ResEncEncoder(nn.Module):
-    """Stem and stages of nnU-Net's ResidualEncoder; a level a stage, the finest at full resolution."""
+    """Stem and stages of nnU-Net's ResidualEncoder; one level per stage, the finest at full resolution; see `build`."""
 
     def __init__(
         self, stem: nn.Module, stages: nn.Sequential, channels: list[int], steps: list[tuple[int, ...]]
@@ -38,7 +38,7 @@ class ResEncEncoder(nn.Module):
         self.divisor = self.strides[-1]
 
     def forward(self, x_BC: Tensor) -> Features:
-        """(B,C,*S) -> one feature map a stage. Raises InputError where the total stride does not divide S."""
+        """(B,C,*S) -> one feature map per stage. Raises InputError if S is not a multiple of the total stride."""
         sizes.check(x_BC.shape[2:], self.divisor)
         x = self.stem(x_BC)
         features = []
@@ -72,10 +72,19 @@ def build(
 ) -> ResEncEncoder:
     """nnU-Net's ResEnc (Isensee et al. 2024): channels 32, 64, 128, 256, 320, 320 (2D to 512), blocks 1, 3, 4, 6, 6, 6.
 
-    In 3D the presets M, L and XL build one and the same network, in 2D L equals XL: nnU-Net's letters name memory,
-    which sizes the patch. `stages` overrides the preset's number; `strides` and `kernels` are one a stage, a number or
-    one per axis (anisotropic volumes: e.g. strides [1, [1,2,2], 2, ...]). Raises InputError, also where the extra is
-    not installed.
+    Args:
+        spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
+        preset: "M", "L" or "XL", which set the number of stages. In 3D all three build the same network, in 2D L
+            equals XL: nnU-Net's letters stand for GPU memory, which determines the patch size.
+        stages: number of stages; replaces that of the preset.
+        strides: of each stage, a number or one per axis, for anisotropic volumes: [1, [1, 2, 2], 2, ...].
+        kernels: kernel sizes of each stage, a number or one per axis.
+        norm: kind of norm.
+
+    Raises InputError for settings that contradict each other, and if the extra "resenc" is not installed.
+
+    >>> build(spatial_dims=3, in_channels=1, stages=3).strides
+    ((1, 1, 1), (2, 2, 2), (4, 4, 4))
     """
     residual_encoder, init = _parts()
     count = len(strides) if strides else stages or STAGES[preset][spatial_dims]
@@ -107,8 +116,10 @@ def _check_stages(
     if not 2 <= count <= len(BLOCKS):
         raise InputError(f"resenc has {count} stages: give 2 to {len(BLOCKS)}")
     if stages is not None and stages != count:
-        raise InputError(f"resenc: stages {stages} but {count} strides: give one stride a stage, or leave out stages")
+        raise InputError(
+            f"resenc has stages={stages}, but {count} strides: give one stride per stage, or leave out stages"
+        )
     if len(kernels) != count:
-        raise InputError(f"resenc: {len(kernels)} kernels but {count} stages: give one kernel a stage")
+        raise InputError(f"resenc has {len(kernels)} kernels, but {count} stages: give one kernel per stage")
     if any(len(axes) != spatial_dims for axes in [*kernels, *steps]):
-        raise InputError(f"resenc: strides and kernels per axis need {spatial_dims} numbers each")
+        raise InputError(f"resenc: strides and kernels that differ between axes need {spatial_dims} numbers each")

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50, MONAI's, in 2D and 3D."""
+"""MONAI's ResNet-18 and ResNet-50, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ BLOCKS: dict[int, tuple[str, list[int]]] = {18: ("basic", [2, 2, 2, 2]), 50: ("b
 
 
 class ResNetEncoder(nn.Module):
-    """The levels that MONAI's ResNetFeatures gives (/2, /4, /8, /16, /32), under the same tensor names.
+    """The five levels of MONAI's ResNetFeatures (strides 2, 4, 8, 16, 32), with the same tensor names.
 
-    ResNetFeatures fixes ResNet-18 to shortcut type A, which passes no gradient; here both depths have type B, a 1x1
-    convolution without bias and a norm, as public weights have it. ResNet-50 has 23,508,032 parameters at 3 channels.
+    ResNetFeatures fixes ResNet-18 to shortcuts of type A, which pass no gradient. Here both depths have type B, a
+    convolution of kernel 1 without bias and a norm, as public weights do. ResNet-50 has 23,508,032 parameters at 3
+    channels in 2D. The arguments are those of `build`.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, depth: Literal[18, 50], norm: norms.NormKind) -> None:
@@ -39,7 +40,7 @@ class ResNetEncoder(nn.Module):
         )
         self.conv1, self.bn1, self.act, self.maxpool = net.conv1, net.bn1, net.act, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
-        if norm != "batch":  # ResNet's own `norm` reaches the stem only
+        if norm != "batch":  # MONAI's argument `norm` changes only the stem
             norms.replace_batch_norm(self, norm, spatial_dims)
         widen = 1 if depth == 18 else 4
         self.channels = (64, *(widen * planes for planes in get_inplanes()))
@@ -47,7 +48,7 @@ class ResNetEncoder(nn.Module):
         self.divisor = (32,) * spatial_dims
 
     def forward(self, x_BC: Tensor) -> Features:
-        """(B,C,*S) -> features at /2, /4, /8, /16, /32. Raises InputError where 32 does not divide S."""
+        """(B,C,*S) -> features at strides 2, 4, 8, 16, 32. Raises InputError if S is not a multiple of 32."""
         sizes.check(x_BC.shape[2:], self.divisor)
         features = [self.act(self.bn1(self.conv1(x_BC)))]
         x = self.maxpool(features[0])
@@ -60,5 +61,15 @@ class ResNetEncoder(nn.Module):
 def build(
     *, spatial_dims: int, in_channels: int, depth: Literal[18, 50] = 18, norm: norms.NormKind = "batch"
 ) -> ResNetEncoder:
-    """A ResNet (He et al. 2016) of 5 levels; its stem has stride 2."""
+    """A ResNet (He et al. 2016) with five levels; its stem has stride 2.
+
+    Args:
+        spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
+        depth: 18 or 50.
+        norm: kind of norm.
+
+    >>> encoder = build(spatial_dims=2, in_channels=1, depth=18)
+    >>> encoder.channels, encoder.strides, encoder.divisor
+    ((64, 64, 128, 256, 512), (2, 4, 8, 16, 32), (32, 32))
+    """
     return ResNetEncoder(spatial_dims, in_channels, depth, norm)

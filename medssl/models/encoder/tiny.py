@@ -1,4 +1,4 @@
-"""A residual net of 0.9 M parameters (3D) that trains on a laptop core."""
+"""A small residual network (0.9 M parameters in 3D) that can be trained on one laptop core."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 
 class ResidualBlock(nn.Module):
-    """conv3-norm-LeakyReLU-conv3-norm, plus a 1x1 shortcut where shape changes, then LeakyReLU."""
+    """Residual block: convolution, norm, LeakyReLU, convolution, norm, plus the shortcut, then LeakyReLU.
+
+    The shortcut is a convolution of kernel 1 if the shape changes, else the identity.
+
+    Args:
+        spatial_dims: 2 or 3.
+        inputs, outputs: channels.
+        stride: of the first convolution.
+        norm: kind of norm.
+    """
 
     def __init__(self, spatial_dims: int, inputs: int, outputs: int, stride: int, norm: norms.NormKind) -> None:
         super().__init__()
@@ -38,14 +47,14 @@ class ResidualBlock(nn.Module):
 
 
 class TinyEncoder(nn.Module):
-    """Space-to-depth by 2, then one residual block a level at /2, /4, /8, /16."""
+    """Space-to-depth by 2, then one residual block per level at strides 2, 4, 8, 16; see `build`."""
 
     def __init__(self, spatial_dims: int, in_channels: int, channels: tuple[int, ...], norm: norms.NormKind) -> None:
         super().__init__()
         self.spatial_dims = spatial_dims
         self.channels = channels
         self.strides = tuple(2 ** (level + 1) for level in range(len(channels)))
-        # Only the space-to-depth must divide: the strided convolutions round up and the decoder resizes to its skips.
+        # Only the space-to-depth needs even sizes: strided convolutions round up, and the decoder resizes to its skips.
         self.divisor = (2,) * spatial_dims
         inputs = (in_channels * 2**spatial_dims, *channels[:-1])
         self.levels = nn.ModuleList(
@@ -54,7 +63,7 @@ class TinyEncoder(nn.Module):
         )
 
     def forward(self, x_BC: Tensor) -> Features:
-        """(B,C,*S) -> features at /2, /4, /8, /16. Raises InputError for odd sizes."""
+        """(B,C,*S) -> features at strides 2, 4, 8, 16. Raises InputError for odd sizes."""
         sizes.check(x_BC.shape[2:], self.divisor)
         x = pixelunshuffle(x_BC, self.spatial_dims, 2)
         features = []
@@ -71,7 +80,19 @@ def build(
     channels: tuple[int, ...] = (16, 32, 64, 128),
     norm: norms.NormKind = "group",
 ) -> TinyEncoder:
-    """The small residual encoder, in 2D or 3D, a level for each of `channels`. Raises InputError without any level."""
+    """The small residual encoder.
+
+    Args:
+        spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
+        channels: of each level, fine to coarse; their number is the number of levels.
+        norm: kind of norm.
+
+    Raises InputError without any level.
+
+    >>> import torch
+    >>> [tuple(x.shape) for x in build(spatial_dims=2, in_channels=1, channels=(8, 16))(torch.zeros(1, 1, 32, 32))]
+    [(1, 8, 16, 16), (1, 16, 8, 8)]
+    """
     if not channels or min(channels) < 1:
         raise InputError(
             f"encoder.channels is {list(channels)}: give the channels of each level, 1 or more, finest first"
