@@ -29,4 +29,4 @@ def check(size: Sequence[int], divisor: int | Sequence[int], what: str = "view s
     below = [max(n // d, 1) * d for n, d in zip(size, divisors, strict=True)]
     above = [max(-(-n // d), 1) * d for n, d in zip(size, divisors, strict=True)]
     nearest = str(below) if below == above else f"{below} or {above}"
-    raise InputError(f"{what} {list(size)} is not divisible by {list(divisors)}, as the encoder needs: use {nearest}")
+    raise InputError(f"{what} {list(size)} is not divisible by the encoder's divisor {list(divisors)}: use {nearest}")

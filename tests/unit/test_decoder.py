@@ -45,7 +45,7 @@ def test_strides_may_differ_between_axes() -> None:
     decoder = unet.build(spatial_dims=3, channels=(8, 16, 32), strides=((1, 1, 1), (1, 2, 2), (2, 4, 4)))
     features = (torch.rand(1, 8, 4, 8, 8), torch.rand(1, 16, 4, 4, 4), torch.rand(1, 32, 2, 2, 2))
     assert decoder(features, (4, 8, 8)).shape == (1, 8, 4, 8, 8)
-    with pytest.raises(InputError, match=r"one stride for all axes, not \(1, 2, 2\)"):
+    with pytest.raises(InputError, match=r"the same stride on all axes, not \(1, 2, 2\)"):
         unet.build(spatial_dims=3, channels=(8, 16), strides=((1, 2, 2), (2, 4, 4)), final="shuffle")
 
 
@@ -65,7 +65,7 @@ def test_without_skips_the_deepest_level_alone_reaches_the_output() -> None:
 
 
 def test_widths_of_another_number_are_refused() -> None:
-    with pytest.raises(InputError, match=r"\[8, 8\] are 2, the encoder needs 3"):
+    with pytest.raises(InputError, match=r"\[8, 8\] are 2, but the decoder has 3 blocks"):
         unet.build(spatial_dims=2, channels=(8, 16, 32), strides=(2, 4, 8), widths=[8, 8])
 
 

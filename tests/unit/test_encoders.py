@@ -45,7 +45,7 @@ def test_check_names_the_nearest_sizes_per_axis() -> None:
         sizes.check((100, 96), 32)
     with pytest.raises(InputError, match=r"use \[32, 32\]$"):  # nothing below fits
         sizes.check((20, 20), 32)
-    with pytest.raises(InputError, match="3 axes but the encoder has 2"):
+    with pytest.raises(InputError, match="3 axes, but the encoder has 2"):
         sizes.check((32, 32, 32), (32, 32))
 
 
@@ -206,8 +206,8 @@ class TestResEnc:
 
     def test_counts_that_disagree_are_refused(self) -> None:
         for wrong, message in [
-            ({"stages": 4, "strides": [1, 2, 2]}, "stages 4 but 3 strides"),
-            ({"stages": 3, "kernels": [3, 3]}, "2 kernels but 3 stages"),
+            ({"stages": 4, "strides": [1, 2, 2]}, "stages=4, but 3 strides"),
+            ({"stages": 3, "kernels": [3, 3]}, "2 kernels, but 3 stages"),
             ({"strides": [1, (2, 2)]}, "need 3 numbers each"),
             ({"stages": 9}, "9 stages: give 2 to 8"),
         ]:
