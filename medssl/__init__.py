@@ -1,12 +1,12 @@
-"""medssl: self-supervised pretraining for medical images, from a folder of scans to a proven transfer gain.
+"""medssl: self-supervised pretraining for medical images, from a folder of scans to a benchmark of the transfer gain.
 
     import medssl
 
     run = medssl.pretrain("phantom_tiny", {"train.steps": 20}, out="runs/phantom")
     encoder = medssl.load_encoder(run)
 
-Every verb of the command line is a function here (`medssl.api`); what they take and return is imported when it is first
-asked for, so that `import medssl` needs no torch.
+Every verb of the command line is a function here (`medssl.api`). Functions and classes are imported when they are first
+used, so that `import medssl` does not import torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""medssl from Python: each verb of the command line is a function with the same words, which returns what it made.
+"""medssl from Python: each verb of the command line is a function with the same arguments that returns its result.
 
-Nothing is printed (see `medssl.messages`), and what cannot work raises `InputError` with the sentence that the command
-line would show. Paths may be text, `pathlib.Path`, or a `Run`.
+Nothing is printed (see `medssl.messages`), and wrong input raises `InputError` with the sentence that the command line
+would show. Paths may be text, `pathlib.Path`, or a `Run`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,20 @@ __all__ = [
 
 
 def preview(recipe: Source, overrides: Changes = (), *, out: Place = "views.png", init: Place | None = None) -> Path:
-    """Save a figure of the training views that a recipe produces, with heat maps if `init` names a run."""
+    """Save a figure of the training views that a recipe produces.
+
+    Args:
+        recipe: name of a recipe (`list_recipes()`), a YAML file, or its groups as a dictionary.
+        overrides: settings to change, as for `pretrain`.
+        out: the image file to write.
+        init: a run whose encoder makes heat maps, from which ContrastiveCrop takes its boxes.
+
+    Returns:
+        The path of the figure.
+
+    Raises:
+        InputError: the recipe or the data cannot be used, or `out` cannot be written.
+    """
     from medssl.pretraining.preview import preview as run
     from medssl.runtime.known import load
 
@@ -53,16 +66,16 @@ def pretrain(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptio
     """Pretrain an encoder (and decoder) without labels.
 
     Args:
-        recipe: name of a shipped recipe (`list_recipes()`), a YAML file, or its groups as a dictionary.
-        overrides: keys to change, `{"train.steps": 500}`, or words as on the command line, `["train.steps=500"]`.
+        recipe: name of a recipe (`list_recipes()`), a YAML file, or its groups as a dictionary.
+        overrides: settings to change: `{"train.steps": 500}`, or as on the command line, `["train.steps=500"]`.
         **options: run options (`RunOptions`); `out` is required, `resume=True` continues exactly.
 
     Returns:
-        The run; with `dry_run` or `overfit_check`, which write nothing, an empty one.
+        The run. (With `dry_run` or `overfit_check` nothing is written, and the run is empty.)
 
     Raises:
-        InputError: the recipe, the data or an option does not work.
-        Interrupted: a signal stopped the run after a checkpoint; `resume=True` continues it.
+        InputError: the recipe, the data or an option cannot be used.
+        Interrupted: a signal stopped the run after a checkpoint: `resume=True` continues it.
     """
     from medssl.pretraining.loop import pretrain as run
 
@@ -70,9 +83,19 @@ def pretrain(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptio
 
 
 def finetune(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptions]) -> Run:
-    """Fine-tune for segmentation or classification from `init`, a run or "scratch"; arguments as for `pretrain`.
+    """Fine-tune for segmentation or classification from `init`, a run or "scratch".
 
-    Its test is in `run.results`.
+    Args:
+        recipe: as for `pretrain`.
+        overrides: as for `pretrain`.
+        **options: run options (`RunOptions`); `out` and `init` are required.
+
+    Returns:
+        The run; `run.results` has the test results.
+
+    Raises:
+        InputError: the recipe, the data, the initial weights or an option cannot be used.
+        Interrupted: a signal stopped the run after a checkpoint: `resume=True` continues it.
     """
     from medssl.finetuning.loop import finetune as run
 
@@ -80,9 +103,19 @@ def finetune(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptio
 
 
 def benchmark(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptions]) -> Run:
-    """Fine-tune from several inits, with several label fractions and seeds, and compare; arguments as for `pretrain`.
+    """Fine-tune from several initial weights, with several label fractions and seeds, and compare the results.
 
-    The comparison is in `run.summary`.
+    Args:
+        recipe: as for `pretrain`.
+        overrides: as for `pretrain`, for example `{"inits.pretrained": "runs/pretrain"}`.
+        **options: run options (`RunOptions`); `out` is required, `resume=True` continues.
+
+    Returns:
+        The run; `run.summary` has the comparison.
+
+    Raises:
+        InputError: the recipe, the data, a run or an option cannot be used.
+        Interrupted: a signal stopped a fine-tuning after a checkpoint: `resume=True` continues.
     """
     from medssl.benchmarking.loop import benchmark as run
 
@@ -90,9 +123,19 @@ def benchmark(recipe: Source, overrides: Changes = (), **options: Unpack[RunOpti
 
 
 def predict(run: Place, inputs: Place | Sequence[Place], out: Place, *, device: str = "auto") -> dict[str, str]:
-    """Predict images with a fine-tuned network: masks on the grid of the source, or predictions.csv for classes.
+    """Predict images with a fine-tuned network.
 
-    Returns the inputs that were left out, with the reasons. Raises `InputError` if none could be used.
+    Args:
+        run: the run directory of a fine-tuning.
+        inputs: one or more image files or folders, such as DICOM series.
+        out: folder for the masks, on the grid of each image, or for predictions.csv with class probabilities.
+        device: auto, cpu or cuda.
+
+    Returns:
+        The inputs that could not be used, each with the reason.
+
+    Raises:
+        InputError: `run` is not a fine-tuning, no input could be used, or `out` already contains results.
     """
     from medssl.finetuning.predict import predict as start
 
@@ -101,9 +144,18 @@ def predict(run: Place, inputs: Place | Sequence[Place], out: Place, *, device: 
 
 
 def write_report(runs: Place | Sequence[Place], out: Place | None = None, *, pictures: bool = False) -> Path:
-    """Write one self-contained HTML file about runs, by default report.html in the last of them; returns its path.
+    """Write one HTML file about runs, with all figures inside.
 
-    `pictures` shows real radiographs, in which burned-in text may name a patient.
+    Args:
+        runs: one or more run directories.
+        out: the file to write; default: report.html in the last run.
+        pictures: include pictures of real radiographs, in which burned-in text may name a patient.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InputError: a folder is not a run directory, or `out` cannot be written.
     """
     from medssl.report import build
 
@@ -114,16 +166,19 @@ def write_report(runs: Place | Sequence[Place], out: Place | None = None, *, pic
 
 
 def export_weights(run: Place, out: Place, *, to: str = "safetensors", **settings: Any) -> Path:
-    """Write the weights of a run for other tools into the folder `out`; returns it.
+    """Write the weights of a run for other tools.
 
     Args:
         run: a run directory or checkpoint.
-        out: a new folder.
-        to: the format, a module of `medssl.export` (safetensors, huggingface, ...) or one of your own.
-        **settings: what the format may be told: the keyword arguments of its `export`.
+        out: the folder to write; it must be new or empty.
+        to: the format (safetensors, huggingface, ...), or the dotted path of a module of your own.
+        **settings: options of the format: the keyword arguments of its `export`.
+
+    Returns:
+        The folder.
 
     Raises:
-        InputError: the format does not fit the run, `out` is taken, or a setting is unknown.
+        InputError: the format does not suit the run, `out` is not empty, or a setting is unknown.
     """
     from medssl.build.kinds import check
     from medssl.kinds import resolve
@@ -134,7 +189,17 @@ def export_weights(run: Place, out: Place, *, to: str = "safetensors", **setting
 
 
 def list_recipes(verb: str | None = None) -> list[Listed]:
-    """The recipes that come with medssl, of one verb (pretrain, finetune, benchmark) or of all."""
+    """List the recipes that come with medssl.
+
+    Args:
+        verb: pretrain, finetune or benchmark; default: all.
+
+    Returns:
+        The verb, name and description of each recipe.
+
+    Raises:
+        InputError: there is no such verb.
+    """
     from medssl.recipe import listed
 
     return listed(verb)

@@ -1,4 +1,4 @@
-"""The library's verbs on data: scan, prepare, convert, open_cache. See `medssl.api`."""
+"""The data verbs of the library: scan, prepare, convert, open_cache. See `medssl.api`."""
 
 from __future__ import annotations
 
@@ -15,55 +15,55 @@ if TYPE_CHECKING:
     from medssl.data.scan.scan import ScanResult
 
 
-NAMES = {"pair": "pairs", "id": "id_column"}  # words of the command line, as the data room calls them
+NAMES = {"pair": "pairs", "id": "id_column"}  # options of the command line -> arguments in medssl.data
 
 
 class ScanOptions(TypedDict, total=False):
-    """What `scan` may be told beside its folders."""
+    """Options of `scan`; defaults are those of `medssl scan --help`."""
 
     labels: Place  # folder of label files that have the same names as the images
-    pair: Sequence[str]  # patterns IMAGE=LABEL that tell which label belongs to which image
+    pair: Sequence[str]  # patterns IMAGE=LABEL that say which label belongs to which image; * stands for the same text
     table: Place  # CSV file with one row per image
     id: str  # column of the table with the file name or path
     columns: Mapping[str, str]  # which column holds what, such as {"class": "finding"}
     patient_from: str  # regular expression that finds the patient in a path
-    modality: str  # of images whose files do not tell it
-    split: Sequence[float]  # shares of train, val and test, by patient
+    modality: str  # of images whose files do not state it, such as "MR"
+    split: Sequence[float]  # shares of the patients for train, val (and test); images in a folder called test stay test
     seed: int  # of the split
-    largest_block: bool  # of a DICOM stack with gaps or uneven slices, keep the longest run of even ones
-    key: Place  # secret key that turns patient names into ids: reuse that of an earlier scan to get the same ids
+    largest_block: bool  # of a DICOM stack with gaps, keep the longest block of evenly spaced slices
+    key: Place  # file with the secret that turns names into ids: reuse that of an earlier scan for the same ids
 
 
 class PrepareOptions(TypedDict, total=False):
-    """What `prepare` may be told beside the preset."""
+    """Options of `prepare`, all optional."""
 
     spacing: Sequence[float] | str  # target spacing in mm, in index order (Z,Y,X or Y,X), or "isotropic"
     channels: Sequence[str]  # co-registered series that become channels, such as ["FLAIR", "T1"]
-    window: tuple[float, float]  # the stored values that become 0 and 1, in place of the preset's
-    label_map: Mapping[int, int]  # class numbers of stored label values, such as {255: 1}
-    keep_small: bool  # keep a voxel of each part of a label that resampling would lose
-    rescale: Sequence[float]  # slope and intercept for values in another unit, such as (1, -1024) for raw CT
+    window: tuple[float, float]  # the stored values that are scaled to 0 and 1, instead of the preset's
+    label_map: Mapping[int, int]  # class number of each stored label value, such as {255: 1}
+    keep_small: bool  # keep one voxel of each part of a label that resampling would lose
+    rescale: Sequence[float]  # slope and intercept that convert values of another unit, such as (1, -1024) for raw CT
     modality: str  # only images of this modality
-    min_slices: int  # only volumes of at least so many slices
-    splits: Place  # split file (subset -> file names), written into the cache with ids
-    shard: tuple[int, int]  # (i, n): only the i-th of n parts
-    description: str  # only images whose series description or path fits this regular expression
-    workers: int  # processes to use
+    min_slices: int  # only volumes with at least this many slices
+    splits: Place  # split file (JSON, subset -> file names), written into the cache with ids
+    shard: tuple[int, int]  # (i, n): prepare only the i-th of n parts
+    description: str  # only images whose series description or path matches this regular expression
+    workers: int  # number of processes
 
 
 def scan(folders: Place | Sequence[Place], out: Place = "manifest.csv", **options: Unpack[ScanOptions]) -> ScanResult:
-    """Find the images in folders, and write a manifest of them.
+    """Find the images in folders and write a manifest of them.
 
     Args:
-        folders: folders of DICOM, NIfTI, PNG, JPEG or TIFF.
-        out: the manifest; `rejected.csv` beside it says why other files were left out.
+        folders: one or more folders of DICOM, NIfTI, PNG, JPEG or TIFF files.
+        out: where to write the manifest; `rejected.csv` beside it says why other files were skipped.
         **options: labels, a table, a split, ...: see `ScanOptions`.
 
     Returns:
-        The rows of the manifest, what was left out, and notices of what looked odd.
+        The rows of the manifest, the skipped files, and notices about what looked odd.
 
     Raises:
-        InputError: no image was found, or an argument makes no sense.
+        InputError: no image was found, or an option is wrong.
     """
     from medssl.data.scan.scan import scan as run
 
@@ -76,16 +76,18 @@ def scan(folders: Place | Sequence[Place], out: Place = "manifest.csv", **option
 
 
 def prepare(manifest: Place, out: Place, *, preset: str, **options: Unpack[PrepareOptions]) -> Cache:
-    """Orient, resample, crop to the body and store every image of a manifest for random access; resumable.
+    """Orient, crop to the patient, resample and store every image of a manifest as training reads it.
+
+    An interrupted preparation is continued by the same call.
 
     Args:
-        manifest: the manifest of `scan`.
-        out: the folder of the cache.
+        manifest: the manifest that `scan` wrote.
+        out: the folder to write: the cache.
         preset: mr, ct, pet, xray, pathology or ultrasound.
         **options: spacing, channels, a window, ...: see `PrepareOptions`.
 
     Raises:
-        InputError: `out` holds another cache, or no image could be prepared.
+        InputError: `out` holds another cache, an option is wrong, or no image could be prepared.
     """
     from medssl.data.prepare import prepare as run
 
@@ -95,7 +97,18 @@ def prepare(manifest: Place, out: Place, *, preset: str, **options: Unpack[Prepa
 
 
 def convert(manifest: Place, out: Place) -> list[Path]:
-    """Write each image of a manifest as NIfTI in its native grid; returns the files."""
+    """Write each image of a manifest, and its label, as NIfTI on its original grid.
+
+    Args:
+        manifest: the manifest that `scan` wrote.
+        out: the folder for the NIfTI files; `rejected.csv` in it lists the images that could not be written.
+
+    Returns:
+        The paths of the images.
+
+    Raises:
+        InputError: no image could be written.
+    """
     from medssl.data.convert import convert as run
 
     with progress() as update:
@@ -103,7 +116,18 @@ def convert(manifest: Place, out: Place) -> list[Path]:
 
 
 def open_cache(path: Place) -> Cache:
-    """Open what `prepare` wrote: `cache.cases`, `cache.image(id)`, `cache.label(id)`. Raises `InputError`."""
+    """Open a cache that `prepare` wrote.
+
+    Args:
+        path: the folder of the cache.
+
+    Returns:
+        The cache: `cache.cases` describes each image by its id, `cache.image(id)` and `cache.label(id)` are arrays
+        (C,*S) and (1,*S) that are read in part when they are sliced.
+
+    Raises:
+        InputError: there is no complete cache at `path`.
+    """
     from medssl.data.cache import Cache
 
     return Cache(Path(path))

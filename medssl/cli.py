@@ -1,4 +1,4 @@
-"""The command line. Every verb imports what it runs lazily, so that `medssl --help` answers at once, without torch."""
+"""The command line. Verbs import their code when they run, so that `medssl --help` answers at once, without torch."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def start(version: Version = False) -> None:
 
 @app.command(epilog="Example: medssl doctor --recipe dira_adco_ccrop_3d")
 def doctor(
-    recipe: Annotated[str | None, typer.Option("--recipe", help="Estimate what this recipe needs.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Also estimate the memory and run time of this pretraining recipe.")
+    ] = None,
 ) -> None:
-    """Say what this machine has, what is missing, and what a recipe would need."""
+    """Check the installation and hardware; with --recipe, estimate memory and run time."""
     from medssl.verbs.doctor import doctor as run
 
     sys.exit(run(recipe))
@@ -42,7 +44,7 @@ app.command(epilog="Example: medssl convert manifest.csv --out nifti")(data.conv
 
 @app.command(epilog="Example: medssl preview phantom_tiny --out views.png")
 def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.png")) -> None:
-    """Draw the views a recipe makes: crop windows and boxes, targets, corruption."""
+    """Save a figure of the training views that a recipe produces: crops, targets, corrupted inputs."""
     from medssl import api
 
     api.preview(recipe, overrides or [], out=out)
@@ -50,7 +52,7 @@ def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.
 
 @app.command(cls=RunCommand, epilog="Example: medssl pretrain phantom_tiny out=runs/phantom train.steps=200")
 def pretrain(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Pretrain an encoder and decoder without labels. out=DIR is required; resume=true continues exactly."""
+    """Pretrain an encoder (and decoder) without labels. out=DIR is required."""
     from medssl import api
 
     api.pretrain(recipe, overrides or [])
@@ -60,7 +62,7 @@ def pretrain(recipe: Recipe, overrides: Overrides = None) -> None:
     cls=RunCommand, epilog="Example: medssl finetune segment_3d data.cache=cache init=runs/pretrain out=runs/segment"
 )
 def finetune(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Fine-tune for segmentation or classification from init=RUN or init=scratch."""
+    """Fine-tune for segmentation or classification, from init=RUN or init=scratch. out=DIR is required."""
     from medssl import api
 
     api.finetune(recipe, overrides or [])
@@ -68,12 +70,14 @@ def finetune(recipe: Recipe, overrides: Overrides = None) -> None:
 
 @app.command(epilog="Example: medssl predict runs/segment scans/patient7 --out masks")
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a fine-tuning.")],
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="NIfTI or PNG files, or DICOM folders.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory of a fine-tuning.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT", help="Image files, or folders of them, such as DICOM series.")
+    ],
     out: Out,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Write masks on the grid of the source, or predictions.csv for a classifier."""
+    """Predict new images: masks on their original grid, or class probabilities in predictions.csv."""
     from medssl import api
 
     api.predict(run, inputs, out, device=device)
@@ -82,24 +86,30 @@ def predict(
 @app.command(epilog="Example: medssl embed runs/pretrain scans --out features.npz --pool all_levels")
 def embed(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run directory or .pt file of a pretraining or fine-tuning.")
+        Path, typer.Argument(metavar="RUN", help="Run directory, .pt file, or folder written by medssl export.")
     ],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Images, folders (DICOM too), a manifest.csv, or a cache.")
+        list[Path], typer.Argument(metavar="INPUT", help="Image files, folders of them, manifests, or caches.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Where to write: .npz or .csv.")] = Path("features.npz"),
+    out: Annotated[Path, typer.Option("--out", help="File to write: .npz or .csv.")] = Path("features.npz"),
     level: Annotated[int, typer.Option(help="Encoder level: 0 is the finest, -1 the deepest.")] = -1,
     pool: Annotated[
         Literal["mean", "mean_std", "all_levels"],
-        typer.Option(help="mean, mean and standard deviation, or both of every level."),
+        typer.Option(help="What to write per image: mean, mean and standard deviation, or both for all levels."),
     ] = "mean",
-    dense: Annotated[bool, typer.Option("--dense", help="Write the feature maps of the level, not pooled.")] = False,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Use the same network before training.")] = False,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Write the feature maps of the level instead of pooled features.")
+    ] = False,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Use the same network before training, as a baseline.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the untrained network.")] = 0,
-    size: Annotated[str | None, typer.Option(help="Resize images to, e.g. 64,64; default: as in the run.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Resize images to this size, e.g. 64,64; default: as in the run.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Write the features of images. Preprocessing comes from the run; OUT.files.csv lists which id is which input."""
+    """Write the features of images, preprocessed as in the run. OUT.files.csv lists which id belongs to which input."""
     from medssl.verbs.embed import embed as start
 
     start(run, inputs, out, level, pool, dense, untrained, seed, size, device)
@@ -109,7 +119,7 @@ def embed(
     cls=RunCommand, epilog="Example: medssl benchmark phantom_tiny inits.pretrained=runs/phantom out=runs/benchmark"
 )
 def benchmark(recipe: Recipe, overrides: Overrides = None) -> None:
-    """Fine-tune from several inits with several label fractions and seeds, and compare them."""
+    """Compare pretrained and other initial weights: fine-tune with several label fractions and seeds."""
     from medssl import api
 
     api.benchmark(recipe, overrides or [])
@@ -117,11 +127,15 @@ def benchmark(recipe: Recipe, overrides: Overrides = None) -> None:
 
 @app.command(epilog="Example: medssl report runs/pretrain runs/segment --out report.html")
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Default: report.html in the last run.")] = None,
-    pictures: Annotated[bool, typer.Option(help="Show real 2D radiographs (burned-in text may show).")] = False,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="One or more run directories.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default: report.html in the last run.")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option(help="Include pictures of real radiographs (check them for burned-in text).")
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML file about runs."""
+    """Write one HTML file about runs, with all figures inside."""
     from medssl import api
 
     print(api.write_report(runs, out, pictures=pictures))
@@ -132,13 +146,13 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     out: Out,
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value]...", help="What the format may be told, e.g. name=mine.")
+        list[str] | None, typer.Argument(metavar="key=value", help="Options of the format, e.g. name=mine.")
     ] = None,
     to: Annotated[
-        str, typer.Option("--to", help="The format (docs/export.md lists them), or a module of your own.")
+        str, typer.Option("--to", help="The format (see docs/export.md), or the dotted path of your own module.")
     ] = "safetensors",
 ) -> None:
-    """Write the weights in a format that other tools read."""
+    """Write the weights of a run in a format that other tools read."""
     from medssl import api
     from medssl.recipe import changes
 
@@ -147,10 +161,12 @@ def export(
 
 @app.command(epilog="Examples: medssl recipes; medssl recipes show phantom_tiny; medssl recipes schema")
 def recipes(
-    action: Annotated[Literal["list", "show", "schema"], typer.Argument(help="list, show NAME, or schema.")] = "list",
-    name: Annotated[str | None, typer.Argument(help="The recipe to show, as NAME or VERB/NAME.")] = None,
+    action: Annotated[
+        Literal["list", "show", "schema"], typer.Argument(help="list them, show NAME, or print their schema.")
+    ] = "list",
+    name: Annotated[str | None, typer.Argument(help="The recipe to show: NAME or VERB/NAME.")] = None,
 ) -> None:
-    """List the shipped recipes, show one, or print the JSON schema of all."""
+    """List the recipes that come with medssl, show one, or print their JSON schema."""
     from medssl.verbs.recipes import recipes as run
 
     run(action, name)
@@ -159,9 +175,9 @@ def recipes(
 @app.command(epilog="Example: medssl demo --out demo")
 def demo(
     out: Out = Path("demo"),
-    short: Annotated[bool, typer.Option(help="Fewer steps: for tests.")] = False,
+    short: Annotated[bool, typer.Option(help="Use fewer steps, for a quick test.")] = False,
 ) -> None:
-    """Make phantom scans and run the whole chain on them, from scan to report."""
+    """Simulate CT scans and run everything on them, from scan to report."""
     from medssl.verbs.demo import demo as run
 
     run(out, short=short)

@@ -1,4 +1,4 @@
-"""`kind: X` is the module X of its group's package, found on disk, or a dotted module of the user's own."""
+"""`kind: X` is the module X in the package of its group, or a dotted path to a module of the user."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from medssl.messages import suggest
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -24,18 +25,18 @@ PACKAGES = {
     "tuning": "medssl.engine.tuning",
     "export": "medssl.export",
 }
-ENTRY = {"export": "export"}  # the function that a module of the group must have, where it is not `build`
+ENTRY = {"export": "export"}  # the function that a module of the group must have, if not `build`
 
 
 def kinds(group: str) -> list[str]:
-    """The kinds of a group, found on disk: the modules of its package that have a `build`."""
+    """The kinds of a group: the modules of its package that have a `build`."""
     package = import_module(PACKAGES[group])
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return [name for name in names if hasattr(import_module(f"{package.__name__}.{name}"), _entry(group))]
 
 
 def resolve(group: str, kind: str) -> ModuleType:
-    """The module of a kind; a dotted kind is a module path of the user's own. Raises `InputError`."""
+    """The module of a kind; a dotted kind is the path of a module of the user. Raises `InputError`."""
     path = kind if "." in kind else f"{PACKAGES[group]}.{kind}"
     if not all(part.isidentifier() for part in path.split(".")):
         raise InputError(_unknown(group, kind))
@@ -43,7 +44,7 @@ def resolve(group: str, kind: str) -> ModuleType:
         module = import_module(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise InputError(f"{_said(group, kind)} needs the package {error.name}: install it") from error
+            raise InputError(f"{_said(group, kind)} needs the package {error.name}: install it with pip") from error
         raise InputError(_unknown(group, kind)) from error
     if not hasattr(module, _entry(group)):
         raise InputError(_unknown(group, kind))
@@ -51,7 +52,7 @@ def resolve(group: str, kind: str) -> ModuleType:
 
 
 def named(function: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
-    """What `function` names of `supplied`: a module of a kind takes of what it is offered what it needs."""
+    """The entries of `supplied` that are parameters of `function`: a kind takes only what it needs."""
     wanted = inspect.signature(function).parameters
     return {name: value for name, value in supplied.items() if name in wanted}
 
@@ -63,8 +64,8 @@ def _entry(group: str) -> str:
 def _unknown(group: str, kind: str) -> str:
     said = _said(group, kind)
     if "." in kind:
-        return f"{said} is no module with a function `{_entry(group)}`: check the path and PYTHONPATH"
-    return f"{said} does not exist; there are: {', '.join(kinds(group))}; a dotted kind names a module of your own"
+        return f"{said} is not a module with a function `{_entry(group)}`: check the path and PYTHONPATH"
+    return f"{said} does not exist{suggest(kind, kinds(group))}"
 
 
 def _said(group: str, kind: str) -> str:

@@ -1,34 +1,35 @@
-"""How the library speaks: it prints nothing, and whoever wants to hear it listens.
+"""Messages and progress of the library, which prints nothing itself.
 
-Sentences go to the logger `medssl` of the standard library. Progress goes to whatever `showing` names, as
-`update(text, done, total)`. The command line listens to both (`medssl.terminal`); in a notebook
+Messages go to the logger `medssl` of the standard library. Progress goes to the function that `showing` sets, as
+`update(text, done, total)`. The command line prints both (`medssl.terminal`). In a notebook,
 
     logging.basicConfig(level=logging.INFO)
 
-shows the sentences.
+shows the messages.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from difflib import get_close_matches
 
-Update = Callable[[str, int, int], None]  # what is being done, done so far, in all
+Update = Callable[[str, int, int], None]  # what is being done, how many are done, how many there are
 Show = Callable[[], AbstractContextManager[Update]]
 
 LOGGER = logging.getLogger("medssl")
-LOGGER.addHandler(logging.NullHandler())  # else Python would print warnings that nobody asked to hear
+LOGGER.addHandler(logging.NullHandler())  # else Python would print warnings by itself
 
 
 def say(sentence: str) -> None:
-    """What went on, for whoever listens."""
+    """Log a message about what happened."""
     LOGGER.info("%s", sentence)
 
 
 def warn(sentence: str) -> None:
-    """What may surprise the user, who should do something about it."""
+    """Log a warning about something that the user may want to change."""
     LOGGER.warning("%s", sentence)
 
 
@@ -40,13 +41,24 @@ _show: ContextVar[Show] = ContextVar("show", default=_silent)
 
 
 def progress() -> AbstractContextManager[Update]:
-    """A context that gives `update(text, done, total)`, to be called as work goes on; silent unless someone listens."""
+    """A context that gives `update(text, done, total)` to call during long work; silent unless `showing` is active."""
     return _show.get()()
+
+
+def suggest(name: str, names: Collection[str]) -> str:
+    """The end of an error about an unknown name: the closest of `names`, or all of them.
+
+    >>> suggest("adcoo", ["adco", "simsiam"]), suggest("x", ["adco", "simsiam"])
+    ("; did you mean 'adco'?", ' (there are: adco, simsiam)')
+    """
+    close = get_close_matches(name, list(names), n=1)
+    listed = ", ".join(sorted(names))
+    return f"; did you mean '{close[0]}'?" if close else f" (there are: {listed})" if listed else ""
 
 
 @contextmanager
 def showing(show: Show) -> Iterator[None]:
-    """Within it the progress of long work is shown by the update that `show()` gives."""
+    """Within this context, progress is shown by the `update` that `show()` gives."""
     token = _show.set(show)
     try:
         yield

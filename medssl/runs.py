@@ -37,9 +37,9 @@ class RunOptions(TypedDict, total=False):
 
 
 class Run:
-    """A run directory, read as it is asked: what is there now, also while the run goes on.
+    """A run directory. Each property reads its files again, so that it shows the current state of a run in progress.
 
-    It may stand wherever medssl asks for a run, such as `init=`: it is a path (`os.PathLike`).
+    It is a path (`os.PathLike`), so it can be given wherever medssl needs a run, such as `init=`.
 
     Args:
         out: the run directory.
@@ -63,22 +63,22 @@ class Run:
 
     @property
     def verb(self) -> str:
-        """What made it: pretrain, finetune or benchmark."""
+        """The verb that made it: pretrain, finetune or benchmark."""
         return self._read().verb
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The recipe with every default filled in."""
+        """The complete recipe, with all defaults."""
         return self._read().recipe
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """One record per logged step: losses, learning rates, diagnostics. `pandas.DataFrame(run.metrics)` shows it."""
+        """One record per logged step: losses, learning rates, diagnostics. See `pandas.DataFrame(run.metrics)`."""
         return self._read().metrics
 
     @property
     def results(self) -> dict[str, Any] | None:
-        """The test of a fine-tuning that is complete, else None."""
+        """The test results of a complete fine-tuning, else None."""
         return self._read().results
 
     @property
@@ -88,17 +88,17 @@ class Run:
 
     @property
     def figures(self) -> list[Path]:
-        """The pictures of a pretraining: its views, and what it restored."""
+        """The figures of a pretraining: views and restorations."""
         return self._read().figures
 
     @property
     def report(self) -> Path:
-        """The HTML report."""
+        """Path of the HTML report."""
         return self.out / "report.html"
 
     @property
     def checkpoint(self) -> Path:
-        """The weights that count: the best of a fine-tuning, the last of a pretraining. Raises `InputError`."""
+        """Path of the weights: the best of a fine-tuning, the last of a pretraining. Raises `InputError`."""
         from medssl.engine import checkpoint
 
         return checkpoint.find(self.out)
@@ -112,7 +112,7 @@ class Run:
 def run_verb(
     verb: str, run: Callable[[Any, Any], Any], recipe: Source, overrides: Changes, given: Mapping[str, Any]
 ) -> Run:
-    """Do what `run` does with the recipe and options that `verb` reads from what was given."""
+    """Call `run` with the recipe and options of `verb`, read from what was given."""
     from medssl.runtime.known import load
 
     found, options = load(verb, recipe, merged(overrides, given))
@@ -121,7 +121,7 @@ def run_verb(
 
 
 def merged(overrides: Changes, options: Mapping[str, Any]) -> Changes:
-    """Overrides with the options that were given as keywords, which win."""
+    """Overrides combined with the keyword options, which take precedence."""
     from medssl.recipe import changes
 
     return {**dict(changes(overrides)), **options}

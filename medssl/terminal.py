@@ -1,4 +1,4 @@
-"""What the terminal shows: sentences and progress of the library, errors as one sentence, run options in --help."""
+"""What the terminal shows: messages and progress of the library, errors as one sentence, run options in --help."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 
 def show_version(asked: bool) -> None:
-    """Print the version and end, if it is asked for."""
+    """Print the version and exit, if asked."""
     if asked:
         print(f"medssl {__version__}")
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="The version.")]
-Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")]
+Version = Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")]
+Recipe = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a recipe: see medssl recipes.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[key=value]...", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
+        metavar="key=value", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
     ),
 ]
 UNWRITABLE = {
@@ -43,10 +45,10 @@ UNWRITABLE = {
 
 
 class RunCommand(TyperCommand):
-    """A verb that runs a recipe: its --help lists the run options, which are written among the settings."""
+    """A verb that runs a recipe: its --help also lists the run options, which are given like settings."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help; the options are told by the recipe room, which is loaded for this alone."""
+        """Write the help, with the run options from `medssl.recipe`, which is imported only for this."""
         from rich.console import Console
         from rich.panel import Panel
         from rich.table import Table
@@ -61,20 +63,18 @@ class RunCommand(TyperCommand):
         for written, meaning in options_help(self.name or ""):
             table.add_row(Text(written, style="bold cyan"), meaning)
         screen = Console()
-        screen.print(
-            Panel(table, title="Run options, written among the settings", title_align="left", border_style="dim")
-        )
+        screen.print(Panel(table, title="Run options, given like settings", title_align="left", border_style="dim"))
         screen.print(Text(f"\n {example}\n"))
 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Within it what the library says is printed: sentences to stdout, warnings and progress bars to stderr."""
+    """Within this context, messages of the library are printed to stdout, warnings and progress bars to stderr."""
     screen, logger = _Screen(), messages.LOGGER
     before = logger.level, logger.propagate
     logger.addHandler(screen)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # handlers that another library gave to the root would say all of it again
+    logger.propagate = False  # else a handler of the root logger would print everything twice
     try:
         with messages.showing(bars):
             yield
@@ -84,7 +84,7 @@ def listening() -> Iterator[None]:
 
 
 class _Screen(logging.Handler):
-    """Prints each sentence at once, to where stdout and stderr are then."""
+    """Prints each message at once, to the current stdout or stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(record.getMessage(), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
@@ -92,7 +92,7 @@ class _Screen(logging.Handler):
 
 @contextmanager
 def bars() -> Iterator[messages.Update]:
-    """One bar per text on a terminal; nothing elsewhere and under SLURM."""
+    """One progress bar per text on a terminal; none elsewhere or under SLURM."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -110,7 +110,7 @@ def bars() -> Iterator[messages.Update]:
 
 
 def fault(error: Exception) -> int:
-    """One sentence for what the user can mend; 75 for an interrupted run."""
+    """Print an error as one sentence; returns the exit code."""
     if getattr(error, "quiet", False):
         return 0
     sentence, code = _said(error)
@@ -119,22 +119,22 @@ def fault(error: Exception) -> int:
 
 
 def _said(error: Exception) -> tuple[str, int]:
-    """What to say of an error, and the exit code."""
+    """The sentence for an error, and the exit code: 2 wrong input, 75 interrupted run, 1 fault of medssl."""
     if isinstance(error, (InputError, Interrupted)):
         return str(error), 75 if isinstance(error, Interrupted) else 2
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         place = error.filename or "the output"
-        return f"{place} cannot be written or read ({error.strerror}): choose another place, or make room", 2
+        return f"{place} cannot be written or read ({error.strerror}): choose another place, or free some space", 2
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-        return "the memory of this machine or device is too small: lower train.batch, or the size of the views", 2
+        return "out of memory: lower train.batch, or the size of the views", 2
     if hasattr(error, "format_message"):  # of typer: a wrong option or argument
         return f"{' '.join(error.format_message().split())} See `medssl --help`, or `medssl VERB --help`.", 2
     name = type(error).__name__
-    return f"this is a fault of medssl, not of your input: {name}: {error}; --debug shows the traceback", 1
+    return f"this is a fault of medssl, not of your input ({name}: {error}): --debug shows the traceback", 1
 
 
 def run_app(app: typer.Typer, words: list[str]) -> int:
-    """Run the command line on its words; the exit code. `--debug` anywhere shows tracebacks."""
+    """Run the command line on its words; returns the exit code. `--debug` anywhere shows tracebacks."""
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"]
     try:

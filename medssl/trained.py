@@ -1,4 +1,4 @@
-"""Trained networks as objects: what a run learned, with what is needed to use it elsewhere."""
+"""Trained networks as objects, with the preprocessing that their images need."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Encoder(nn.Module):
     Attributes:
         network: the module itself, whose `state_dict` has the names of exported weights.
         channels: C_i of each level.
-        strides: how many voxels of the image a cell of each level spans, one number per axis where axes differ.
-        divisor: what the sides of an image must be divisible by.
+        strides: how many voxels a cell of each level spans; one number per axis if axes differ.
+        divisor: number by which the sides of an image must be divisible.
         spatial_dims: 2 or 3.
         in_channels: C of the images.
-        preprocessing: how `medssl prepare` made its images (preset, spacing, ...).
+        preprocessing: the settings of `medssl prepare` for its images (preset, spacing, ...).
 
     Example:
         >>> encoder = medssl.load_encoder("runs/pretrain")  # doctest: +SKIP
@@ -53,9 +53,11 @@ class Model(nn.Module):
 
     Attributes:
         network: the module itself.
-        classes: names of what is predicted; in segmentation the background comes before them.
-        size: the size that it was trained with: of a patch in segmentation, else of the whole image.
-        spatial_dims, in_channels, preprocessing: as of an `Encoder`.
+        classes: names of the predicted classes; in segmentation, the background comes before them.
+        size: size of the training images: of patches in segmentation, else of whole images.
+        spatial_dims: 2 or 3.
+        in_channels: C of the images.
+        preprocessing: the settings of `medssl prepare` for its images.
     """
 
     def __init__(self, trained: predict.Trained) -> None:
@@ -66,24 +68,41 @@ class Model(nn.Module):
         self.preprocessing = trained.preprocessing
 
     def forward(self, x_BC: Tensor) -> Tensor:
-        """Logits of images, or patches, of the size that the network was trained with."""
+        """Logits of images or patches of the training size."""
         logits: Tensor = self.network(x_BC)
         return logits
 
     def probabilities(self, x_BC: Tensor) -> Tensor:
-        """(B,K,*S) for segmentation, by a sliding window over images of any size, else (B,K)."""
+        """Probabilities (B,K,*S) for segmentation, by a sliding window over images of any size, else (B,K)."""
         return self._task.predict(self.network, x_BC, self.size)
 
 
 def load_encoder(where: str | os.PathLike[str]) -> Encoder:
-    """The encoder of a run, a checkpoint, an export (safetensors, huggingface) or medssl:NAME, in evaluation mode.
+    """Load the encoder of a run, in evaluation mode.
 
-    Raises `InputError` for weights that come without the recipe of their network.
+    Args:
+        where: a run directory, a checkpoint (.pt), an export (safetensors, huggingface), or medssl:NAME.
+
+    Returns:
+        The encoder, with its channels, strides and preprocessing.
+
+    Raises:
+        InputError: there are no such weights, or they come without the recipe of their network.
     """
     network, recipe, content = frozen.network(where)
     return Encoder(network, recipe, content["preprocessing"]).eval()
 
 
 def load_model(where: str | os.PathLike[str]) -> Model:
-    """The network of a fine-tuning with its best weights, in evaluation mode. Raises `InputError` if it is none."""
+    """Load the network of a fine-tuning with its best weights, in evaluation mode.
+
+    Args:
+        where: the run directory of a fine-tuning, or its checkpoint.
+
+    Returns:
+        The network, with its classes, size and preprocessing.
+
+    Raises:
+        InputError: `where` is not a fine-tuning.
+    """
     return Model(predict.load(Path(where))).eval()

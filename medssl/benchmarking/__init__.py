@@ -1,1 +1,1 @@
-"""Many fine-tunings compared: the grid of cells, their fingerprints, the comparison."""
+"""Compare many fine-tunings: the grid of runs (cells), their fingerprints, and the comparison."""

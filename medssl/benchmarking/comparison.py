@@ -1,4 +1,4 @@
-"""What the runs of a benchmark say together: means over seeds, and differences to scratch with their intervals."""
+"""The comparison of a benchmark: means over seeds, and differences to scratch with their intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.benchmarking import labels, readers
+from medssl.files import plain
 from medssl.metrics.statistics import holm, ranking, share_won, sign_flip
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ Entry = dict[str, Any]  # of summary.json
 def summarise(lines: Sequence[Line], baseline: str | None, primary: BenchmarkRecipe | None = None) -> list[Entry]:
     """One entry for each task, fraction and init: mean, sd and number of seeds, and the difference to `baseline`.
 
-    Intervals (95%) and `p` are of `medssl.metrics.statistics.mrmc`: seeds and patients both random. The difference is
-    paired by seed and patient. `p_seeds` is an exact sign flip over seeds, `p_seeds_least` the least that so many can
-    give. What the recipe fixed as `primary` has `p_holm`, corrected for all of it, and a rank over tasks; all else is
-    exploratory. One seed shows no noise between runs: limits and p are None.
+    Intervals (95%) and `p` are from `medssl.metrics.statistics.mrmc`, with random seeds and patients. The difference is
+    paired by seed and patient. `p_seeds` is an exact sign-flip test over seeds, `p_seeds_least` the smallest p that so
+    many seeds can give. The `primary` comparisons of the recipe have `p_holm`, corrected for all of them, and a rank
+    over tasks; all others are exploratory. With one seed, limits and p are None.
     """
     groups: dict[tuple[str, str, str], Runs] = defaultdict(dict)
     for line in lines:
@@ -61,15 +62,15 @@ def _mean(runs: Runs) -> Entry:
         "cases": float(np.mean([line["cases"] for line in lines])),
         "draws": len({line["subset"] for line in lines}),  # of labelled cases
         "patients": len({row["patient"] for row in lines[0]["rows"]}),  # of the test
-        "mean_low": readers.known(low),
-        "mean_high": readers.known(high),
+        "mean_low": plain(float(low)),
+        "mean_high": plain(float(high)),
         "floor": float(np.mean(floors)) if floors else None,
         "beside": _beside(lines),
     }
 
 
 def _beside(runs: Sequence[Line]) -> dict[str, float]:
-    """Of probes: the mean score, by the same probe of the same features, of what an encoder has to beat."""
+    """For probes: the mean score of each baseline, by the same probe of the same features."""
     found: dict[str, list[float]] = defaultdict(list)
     for first, *others in (line["beside"] for line in runs if line.get("beside")):
         for row in others:
@@ -81,16 +82,16 @@ def _beside(runs: Sequence[Line]) -> dict[str, float]:
 def _difference(runs: Runs, scratch: Runs) -> Entry:
     seeds = sorted(set(runs) & set(scratch))
     if not seeds or not readers.same_cases([one[seed] for one in (runs, scratch) for seed in seeds]):
-        return {}  # nothing to pair
+        return {}  # no pairs
     found = readers.analysed(readers.of_seeds(runs, seeds) - readers.of_seeds(scratch, seeds))
     by_seed = np.array([readers.number(runs[s]["value"]) - readers.number(scratch[s]["value"]) for s in seeds])
     over_seeds = sign_flip(by_seed)
     return {
         "difference": float(by_seed.mean()) if np.isnan(found.estimate) else found.estimate,
         "to": scratch[seeds[0]]["init"],
-        "low": readers.known(found.low),
-        "high": readers.known(found.high),
-        "p": readers.known(found.p),
+        "low": plain(float(found.low)),
+        "high": plain(float(found.high)),
+        "p": plain(float(found.p)),
         "p_seeds": over_seeds.p if len(seeds) > 1 else None,
         "p_seeds_least": over_seeds.least if len(seeds) > 1 else None,
         "won": share_won(by_seed),
@@ -99,16 +100,16 @@ def _difference(runs: Runs, scratch: Runs) -> Entry:
 
 
 def _correct(table: Sequence[Entry], fraction: str, inits: Sequence[str] | None) -> None:
-    """Give the differences of the primary family their corrected p; one without a p counts as a member."""
+    """Add the corrected p to the primary comparisons; one without a p still counts in their number."""
     family = [
         e for e in table if e["fraction"] == fraction and "difference" in e and e["init"] in (inits or [e["init"]])
     ]
     for entry, p in zip(family, holm([readers.number(entry["p"]) for entry in family]), strict=True):
-        entry |= {"p_holm": readers.known(p), "family": len(family)}
+        entry |= {"p_holm": plain(float(p)), "family": len(family)}
 
 
 def _rank(table: Sequence[Entry], groups: Mapping[tuple[str, str, str], Runs], fraction: str) -> None:
-    """Give the entries of `fraction` the mean rank of their init over the tasks, where every init has the same runs."""
+    """Add to the entries of `fraction` the mean rank of their init over the tasks, if every init has the same runs."""
     tasks = list(dict.fromkeys(entry["task"] for entry in table))
     inits = list(dict.fromkeys(entry["init"] for entry in table))
     arrays = []
@@ -121,7 +122,7 @@ def _rank(table: Sequence[Entry], groups: Mapping[tuple[str, str, str], Runs], f
         arrays.append(np.stack([readers.of_seeds(one, sorted(one)) for one in runs]))
     try:
         found = ranking(arrays, np.random.default_rng(0))
-    except ValueError:  # a score is missing for some runs alone
+    except ValueError:  # a score is missing for some runs only
         return
     for number, init in enumerate(inits):
         own = {"rank": found.mean, "rank_low": found.low, "rank_high": found.high, "rank_first": found.first}

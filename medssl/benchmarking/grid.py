@@ -1,4 +1,4 @@
-"""The grid of a benchmark: its cells, the fine-tuning recipe of each, and the training subsets."""
+"""The grid of a benchmark: its runs (cells), the fine-tuning recipe of each, and the training subsets."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class Cell(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where its run directory lies in that of the benchmark."""
+        """The path of its run directory within that of the benchmark."""
         return f"runs/{self.name}"
 
     @property
     def name(self) -> str:
-        """What it is called where one line speaks of it."""
+        """Its name in messages."""
         return f"{self.task}/{self.init}/{self.fraction}/seed{self.seed}"
 
     @property
     def subset(self) -> str:
-        """The name of the cases it trains on; all inits of a fraction and seed share them."""
+        """The name of its training subset, which all inits of a fraction and seed share."""
         return f"{self.fraction}_seed{self.seed}"
 
 
 def settings(recipe: BenchmarkRecipe, cell: Cell, more: list[str]) -> FinetuneRecipe:
-    """The fine-tuning recipe of a cell: the task's, with the overrides of task, init and grid, in this order."""
+    """The fine-tuning recipe of a cell: that of the task, with the overrides of task, init and grid, in this order."""
     changes = {key: value for key, value in recipe.tasks[cell.task].items() if key != "recipe"}
     if "recipe" not in recipe.tasks[cell.task]:
         raise InputError(
@@ -67,7 +67,7 @@ def settings(recipe: BenchmarkRecipe, cell: Cell, more: list[str]) -> FinetuneRe
 
 
 def _network_of(recipe: BenchmarkRecipe, cell: Cell) -> str | None:
-    """The run whose network a cell takes where its recipe leaves that to auto: its own; for scratch that of another."""
+    """The run from which a cell takes its network if its recipe says auto: its own init, or for scratch another one."""
     names = [cell.init, *recipe.inits]
     paths = [str(init(recipe, name)["init"]).replace("{seed}", str(cell.seed)) for name in names]
     return next((path for path in paths if path != SCRATCH), None)
@@ -76,7 +76,7 @@ def _network_of(recipe: BenchmarkRecipe, cell: Cell) -> str | None:
 def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
     """`PATH`, `scratch` or `{init: .., overrides: {..}, longer: 3}` as the latter.
 
-    `longer` multiplies the steps; `{seed}` in a path stands for the cell's seed, for pretrainings with several seeds.
+    `longer` multiplies the steps; `{seed}` in a path is replaced by the cell's seed, for repeated pretrainings.
     """
     given = recipe.inits[name]
     init = {"init": given} if isinstance(given, str) else dict(given)
@@ -89,7 +89,7 @@ def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
 
 
 def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
-    """What `init=` of a cell is: a path, or scratch. Raises `InputError` where there is no such run."""
+    """The `init=` of a cell: a path, or scratch. Raises `InputError` if there is no such run."""
     path = str(init(recipe, cell.init)["init"]).replace("{seed}", str(cell.seed))
     if path != SCRATCH:
         init_weights.find(path)
@@ -97,13 +97,13 @@ def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
 
 
 def baseline(recipe: BenchmarkRecipe) -> str | None:
-    """The init that the others are compared with: plain scratch."""
+    """The init that the others are compared with: scratch without overrides."""
     plain_scratch = [name for name in recipe.inits if init(recipe, name) == {"init": "scratch"}]
     return plain_scratch[0] if plain_scratch else None
 
 
 def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dict[str, list[str]]:
-    """The ids of val, test and of the training subset of each fraction and seed."""
+    """The ids of val, of test, and of the training subset of each fraction and seed."""
     usable = finetune_setup.task_module(first).labelled
     whole = named_subsets(cache, first.data, usable)
     chosen = {"val": whole["val"], "test": whole["test"]}
@@ -130,10 +130,10 @@ def _share(fraction: str) -> float | None:
 
 
 def _part(train: list[str], share: float, cache: Cache, seed: int) -> list[str]:
-    """The cases of the first patients in the order of `seed`; one patient at least.
+    """The cases of the first patients in the random order of `seed`; at least one patient.
 
-    Seeds differ in whose labels they have, so that the noise of that draw is in the results; within a seed the
-    smaller share lies in the larger.
+    Seeds differ in which patients have labels, so that the results include that variation; within a seed, the
+    smaller share is part of the larger.
     """
     patients = sorted({cache.cases[name].patient for name in train})
     order = np.random.default_rng(seed).permutation(len(patients))
@@ -142,9 +142,9 @@ def _part(train: list[str], share: float, cache: Cache, seed: int) -> list[str]:
 
 
 def _named(recipe: FinetuneRecipe, cache: Cache, fraction: str, seed: int) -> list[str]:
-    """The subset `seedS_NAME` of the task's split file, or `NAME`."""
+    """The subset `seedS_NAME` of the task's split file, or else `NAME`."""
     if recipe.data.splits is None:
-        raise InputError(f"fractions has the name {fraction}, but data.splits names no file that could hold it")
+        raise InputError(f"fractions names the subset {fraction}, but data.splits names no file with subsets")
     with_seed = f"seed{seed}_{fraction}"
     name = with_seed if with_seed in json.loads(Path(recipe.data.splits).read_text()) else fraction
     return split.subsets(cache.cases.values(), Path(recipe.data.splits), [name], hasher(recipe.data))[name]

@@ -1,4 +1,4 @@
-"""How many labels an init saves: the amount at which scratch scores as well, with limits over seeds and patients."""
+"""How many labels an init saves: the number of labels with which scratch scores as well, with 95% limits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RESAMPLES = 2000
 def saved(
     runs: Mapping[int, Line], curves: Mapping[tuple[str, str], Mapping[int, Line]], task: str
 ) -> dict[str, str | float]:
-    """`labels_reached` (text: scratch needs so many labels for the same score, `> 32` beyond the most) and its limits.
+    """`labels_reached`, the number of labels scratch needs for the same score (`> 32`: more than measured), and limits.
 
-    Nothing where scratch was run at fewer than two amounts of labels, or seeds and test cases are not all the same.
+    Empty if scratch was run with fewer than two numbers of labels, or if seeds or test cases differ.
     """
     scratch = sorted((one for (name, _), one in curves.items() if name == task), key=_cases)
     seeds, amounts = sorted(runs), [_cases(one) for one in scratch]

@@ -1,8 +1,7 @@
-"""`medssl benchmark`: the same fine-tuning from several inits, on several amounts of labels, with several seeds."""
+"""`medssl benchmark`: the same fine-tuning from several inits, with several amounts of labels and several seeds."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from itertools import product
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from medssl import report
+from medssl import files, report
 from medssl.benchmarking import fingerprint, grid, text
 from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.build import finetune_setup
-from medssl.engine import log
-from medssl.finetuning.evaluate import plain
 from medssl.finetuning.loop import tune
 from medssl.messages import say
 from medssl.report.verdict import verdict
@@ -33,7 +30,7 @@ Line = dict[str, Any]  # of results.jsonl
 
 
 class Job(NamedTuple):
-    """A cell with all that its run needs."""
+    """A cell with everything that its run needs."""
 
     cell: Cell
     recipe: FinetuneRecipe
@@ -42,19 +39,19 @@ class Job(NamedTuple):
 
 
 def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
-    """Run what is not yet in results.jsonl, then compare; resume=true goes on, and takes new cells of a wider grid.
+    """Run what is not yet in results.jsonl, then compare; resume=true continues, also with a larger grid.
 
-    Raises `InputError`, also where a cell was run with other data, weights or settings than it would be now.
+    Raises `InputError`, also if a cell was run with other data, weights or settings than it would be now.
     """
     if options.devices * options.num_nodes > 1:
-        raise InputError("a benchmark runs its cells one by one on one device: leave devices and num_nodes at 1")
+        raise InputError("a benchmark makes its runs one by one on one device: leave devices and num_nodes at 1")
     cells = [Cell(*c) for c in product(recipe.tasks, recipe.inits, map(str, recipe.fractions), recipe.seeds)]
-    for cell in {(cell.task, cell.init): cell for cell in cells}.values():  # before anything is run
+    for cell in {(cell.task, cell.init): cell for cell in cells}.values():  # before any run
         finetune_setup.check(grid.settings(recipe, cell, []))
     for cell in cells:
         grid.start(recipe, cell)
     if options.dry_run:
-        say(f"the recipe fits together, {len(cells)} runs; nothing was run")
+        say(f"the recipe is valid, {len(cells)} runs; nothing was run")
         return
     out = run_directory.claim(options)
     if options.overwrite:
@@ -66,14 +63,14 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         for task in recipe.tasks
         for job in _jobs(recipe, options, out, [cell for cell in cells if cell.task == task], weights, done)
     ]
-    (out / SUMMARY).unlink(missing_ok=True)  # it does not speak of the grid that runs now
+    (out / SUMMARY).unlink(missing_ok=True)  # it is about an earlier grid
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     for number, job in enumerate(jobs, 1):
         if job.cell not in done:
             say(f"[{number} of {len(jobs)}] {job.cell.name}")
             done[job.cell] = _run(job, options, out)
     table = summarise([done[cell] for cell in cells], grid.baseline(recipe), recipe)
-    (out / SUMMARY).write_text(json.dumps(plain(table), indent=1) + "\n")
+    files.write_json(out / SUMMARY, table)
     say(verdict(table))
     say(text.table(table))
     say(str(report.build([out], out / "report.html", pictures=options.pictures)))
@@ -87,7 +84,7 @@ def _jobs(
     weights: dict[str, str],
     done: dict[Cell, Line],
 ) -> list[Job]:
-    """The jobs of one task, whose data is made where it must be. Raises `InputError` for cells run otherwise."""
+    """The jobs of one task; prepares its data if needed. Raises `InputError` for cells that were run differently."""
     first = grid.settings(recipe, cells[0], [])
     where, splits = out / "data" / cells[0].task, out / f"splits_{cells[0].task}.json"
     cases.provide(first.data, where, first.augment.get("preset", "ct"))
@@ -105,12 +102,12 @@ def _jobs(
         )
     for job in jobs:
         _check_same(job, out, done)
-    splits.write_text(json.dumps(chosen, indent=1) + "\n")
+    files.write_json(splits, chosen)
     return jobs
 
 
 def _run(job: Job, options: Options, out: Path) -> Line:
-    """Fine-tune one cell, going on where it was stopped; adds its line to results.jsonl."""
+    """Fine-tune one cell, or continue it; adds its line to results.jsonl."""
     began = time.monotonic()
     folder = out / job.cell.folder
     fingerprint.write(folder, job.fingerprint)
@@ -132,20 +129,20 @@ def _run(job: Job, options: Options, out: Path) -> Line:
         **job.fingerprint,
         "rows": test["rows"],
     }
-    with (out / RESULTS).open("a") as file:
-        file.write(json.dumps(plain(line)) + "\n")
+    with (out / RESULTS).open("a", encoding="utf-8") as file:
+        file.write(files.line(line))
     return line
 
 
 def _finished(file: Path) -> dict[Cell, Line]:
-    """The cells in results.jsonl; a last line that a kill cut short is taken out of the file."""
-    lines = log.read(file)
-    log.rewrite(file, lines)
+    """The cells in results.jsonl; a last line that a kill cut short is removed."""
+    lines = files.read_lines(file)
+    files.write_lines(file, lines)
     return {Cell(line["task"], line["init"], line["fraction"], line["seed"]): line for line in lines}
 
 
 def _check_same(job: Job, out: Path, done: dict[Cell, Line]) -> None:
-    """A finished cell is judged by its line, a begun one by the mark in its run directory."""
+    """Check a finished cell by its line, a started one by the fingerprint in its run directory."""
     before = done.get(job.cell, fingerprint.begun(out / job.cell.folder))
     if before is not None:
         fingerprint.check(job.cell.name, before, job.fingerprint)

@@ -1,4 +1,4 @@
-"""The runs of a benchmark as a reader study: seeds are readers, patients are cases, scores become one value of each."""
+"""The runs of a benchmark as a reader study: seeds are readers, patients are cases."""
 
 from __future__ import annotations
 
@@ -52,11 +52,6 @@ def analysed(values_SP: np.ndarray) -> MRMC:
 def number(value: Any) -> Any:
     """JSON's null is NaN."""
     return float("nan") if value is None else value
-
-
-def known(value: float) -> float | None:
-    """NaN is JSON's null."""
-    return None if np.isnan(value) else float(value)
 
 
 def _missing(value: Any) -> bool:

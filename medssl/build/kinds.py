@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from pydantic import ConfigDict, ValidationError, create_model
 
 from medssl.kinds import PACKAGES, kinds, named, resolve
-from medssl.recipe import suggest
+from medssl.messages import suggest
 from medssl.types import InputError
 
 if TYPE_CHECKING:

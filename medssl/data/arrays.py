@@ -1,4 +1,4 @@
-"""The array files of a cache: where they lie, how they are written, and their checksums."""
+"""The array files of a cache: their paths, how they are written, and their checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import blosc2
 import numpy as np
 
-from medssl.data import atomic
+from medssl.files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,23 +21,23 @@ CHUNK, BLOCK = {2: 512, 3: 64}, {2: 128, 3: 32}
 
 
 def image_file(cache: Path, name: str) -> Path:
-    """Where the image of a case lies."""
+    """Path of the image of a case."""
     return cache / "arrays" / f"{name}.b2nd"
 
 
 def label_file(cache: Path, name: str) -> Path:
-    """Where the label of a case lies."""
+    """Path of the label of a case."""
     return cache / "arrays" / f"{name}.label.b2nd"
 
 
 def write_array(file: Path, array: np.ndarray) -> str:
-    """Write (C,*S) compressed, whole or not at all; the digest of its content."""
+    """Write an array (C,*S) compressed, whole or not at all; returns the digest of its content."""
     dims = array.ndim - 1
     array = np.ascontiguousarray(array)
     chunks = (array.shape[0], *(min(CHUNK[dims], n) for n in array.shape[1:]))
     blocks = (array.shape[0], *(min(BLOCK[dims], n) for n in array.shape[1:]))
     cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=5, filters=[blosc2.Filter.SHUFFLE], nthreads=1)
-    with atomic.writing(file) as partial:
+    with writing(file) as partial:
         try:
             blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
         except RuntimeError as error:
@@ -48,6 +48,6 @@ def write_array(file: Path, array: np.ndarray) -> str:
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a file as it lies on the disk."""
+    """SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""The prepared data set: a folder of compressed, chunked arrays; reading a crop leaves the rest untouched.
+"""The prepared data set: a folder of compressed arrays in chunks, so that a crop is read without the rest.
 
-`cache.json` (settings, counts), `cases/<id>.json` (one image each, written last, so that a case exists only when it is
-whole), `arrays/<id>.b2nd` and `arrays/<id>.label.b2nd`. It holds no path and no name from the source.
+`cache.json` (settings, counts), `cases/<id>.json` (one per image, written last, so that a case exists only when it is
+complete), `arrays/<id>.b2nd` and `arrays/<id>.label.b2nd`. It holds no path and no name from the source.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import blosc2
 import numpy as np
 
-from medssl.data import atomic
 from medssl.data.arrays import file_digest, image_file, label_file, write_array
+from medssl.files import write_json
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = 2  # 1: other values of 0 and 1 (see presets.RANGE), no `spacing_known`
+FORMAT = 2  # 1 scaled intensities by another rule (see presets.RANGE) and had no `spacing_known`
 
 
 UNFINISHED: Mapping[str, Any] = {"cases": 0, "rejected": {}, "left_out": {}, "notices": []}  # until all is prepared
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One cached image: all that is known of it without opening its array. S is the array's spatial shape."""
+    """One cached image: what is known without opening its array, whose spatial shape is S."""
 
     id: str
     shape: tuple[int, ...]  # S
@@ -48,21 +48,21 @@ class Case(NamedTuple):
     split: str
     classes: tuple[str, ...]
     has_label: bool
-    intensity: tuple[tuple[float, float], ...]  # one (low, high) a channel: the stored values that views map to 0 and 1
+    intensity: tuple[tuple[float, float], ...]  # (low, high) per channel: the stored values that views map to 0 and 1
     foreground: Window  # box of body, head or film inside the array
     boxes: tuple[Box, ...] = ()
     stem: str = ""  # keyed hash of the source's stem: who has the key can name cases by it in split files
     table: Mapping[str, str] = {}
     fingerprint: str = ""  # see medssl.data.fingerprint; comparable under one key
     patient_known: bool = True  # False: guessed from labels and names
-    spacing_known: bool = True  # False: the source does not say, and its pixels count as 1 mm
+    spacing_known: bool = True  # False: the source does not say, and 1 mm is assumed
 
 
 class Cache:
-    """Open the folder that `prepare` wrote; arrays are opened at each read, so it may be forked, pickled and shared.
+    """A cache that `prepare` wrote. Arrays are opened at each read, so it may be forked, pickled and shared.
 
     Raises:
-        InputError: no cache there, one of another format, one whose preparation was interrupted, or a damaged one.
+        InputError: there is no cache, it has another format, its preparation was interrupted, or it is damaged.
     """
 
     def __init__(self, path: str | Path, *, waiting: int = 0) -> None:
@@ -79,10 +79,10 @@ class Cache:
         self.cases: dict[str, Case] = {name: case_from_json(record["case"]) for name, record in records.items()}
         self.preprocessing: dict[str, Any] = self.settings["preprocessing"]
         self.rejected: dict[str, str] = self.settings["rejected"]  # id -> reason
-        self.left_out: dict[str, int] = self.settings["left_out"]  # files by reason, those of the scan included
-        self.notices: list[str] = self.settings["notices"]  # what looked odd in preparation
+        self.left_out: dict[str, int] = self.settings["left_out"]  # files by reason, including those of the scan
+        self.notices: list[str] = self.settings["notices"]  # what looked odd while preparing
         self._files = {name: record.get("files", {}) for name, record in records.items()}
-        self._sound: set[Path] = set()  # arrays whose checksum has been looked at
+        self._sound: set[Path] = set()  # arrays whose checksum was verified
         self._geometry = {name: record["geometry"] for name, record in records.items()}
         digests = [[name, record["digest"]] for name, record in records.items()]
         self.hash: str = sha256(json.dumps([self.preprocessing, digests], sort_keys=True).encode())
@@ -92,17 +92,17 @@ class Cache:
 
     @property
     def fingerprint_key(self) -> str:
-        """Equal for caches whose fingerprints can be compared; empty for a cache without them."""
+        """Equal for caches whose fingerprints can be compared; empty if the cache has none."""
         return str(self.settings.get("fingerprint_key", ""))
 
     @property
     def ids(self) -> list[str]:
-        """Every id, sorted."""
+        """All ids, sorted."""
         return list(self.cases)
 
     @property
     def patients(self) -> set[str]:
-        """The patients' keyed hashes."""
+        """Keyed hashes of the patients."""
         return {case.patient for case in self.cases.values()}
 
     def image(self, name: str) -> blosc2.NDArray:
@@ -112,17 +112,17 @@ class Cache:
     def label(self, name: str) -> blosc2.NDArray:
         """The label (1,*S), integers. Raises InputError if the case has none."""
         if not self._case(name).has_label:
-            raise InputError(f"case {name} of {self.path} has no label: give one to `medssl scan` and prepare again")
+            raise InputError(f"case {name} of {self.path} has no label: scan with --labels or --pair, prepare again")
         return self._open(name, label_file(self.path, name), 1)
 
     def geometry(self, name: str) -> dict[str, Any]:
-        """What `grid.to_source` needs to bring a mask of this case back on the source grid."""
+        """What `grid.to_source` needs to map a mask of this case back to the source grid."""
         self._case(name)
         return self._geometry[name]
 
     def _case(self, name: str) -> Case:
         if name not in self.cases:
-            raise InputError(f"cache {self.path} has no case {name}: it holds {len(self.cases)}, see its folder cases/")
+            raise InputError(f"cache {self.path} has no case {name}: its {len(self.cases)} cases are files in cases/")
         return self.cases[name]
 
     def _open(self, name: str, file: Path, channels: int) -> blosc2.NDArray:
@@ -132,16 +132,16 @@ class Cache:
             array = blosc2.open(str(file), mode="r", dparams=blosc2.DParams(nthreads=1))
         except (RuntimeError, OSError, ValueError) as error:
             raise InputError(
-                f"array {file} cannot be read: remove it with cases/{name}.json and prepare again"
+                f"array {file} cannot be read: delete it and cases/{name}.json, and run the same `medssl prepare` again"
             ) from error
         if tuple(array.shape) != shape:
             raise InputError(
-                f"array {file} has shape {array.shape}, its case says {shape}: remove the cache and prepare again"
+                f"array {file} has shape {array.shape}, but its case says {shape}: delete the cache and prepare again"
             )
         return array
 
     def _check(self, file: Path, wanted: str | None) -> None:
-        """Compare an array with its checksum, once; caches of before have none."""
+        """Verify the checksum of an array, once; caches of earlier versions have none."""
         if wanted is None or file in self._sound:
             return
         if file_digest(file) != wanted:
@@ -150,7 +150,7 @@ class Cache:
 
 
 class Reading:
-    """An array (C,*S) that says what it is of where reading from it fails: only that is the data's fault."""
+    """An array (C,*S) that raises `InputError` where reading fails; errors elsewhere are faults of the code."""
 
     def __init__(self, array: Any, of: str) -> None:
         self.array, self.of, self.shape = array, of, tuple(array.shape)
@@ -160,7 +160,7 @@ class Reading:
         try:
             return np.asarray(self.array[box])
         except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"{self.of} cannot be read ({error}): remove its array and prepare again") from error
+            raise InputError(f"{self.of} cannot be read ({error}): delete its array and prepare again") from error
 
 
 def sha256(content: bytes) -> str:
@@ -169,7 +169,7 @@ def sha256(content: bytes) -> str:
 
 
 def is_whole(cache: Path, name: str) -> bool:
-    """Whether a case is there, with arrays that are as they were written."""
+    """Whether a case exists and its arrays match their checksums."""
     try:
         files = read_record(cache / "cases" / f"{name}.json").get("files", {})
         return all(file_digest(cache / "arrays" / f"{name}{end}") == digest for end, digest in files.items())
@@ -177,13 +177,8 @@ def is_whole(cache: Path, name: str) -> bool:
         return False
 
 
-def write_json(file: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    atomic.write(file, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
 def write_case(cache: Path, case: Case, image: np.ndarray, label: np.ndarray | None, geometry: dict[str, Any]) -> None:
-    """Write one case: its arrays, then the small file that makes it exist."""
+    """Write one case: first its arrays, then its record, without which it does not exist."""
     digest = {"image": write_array(image_file(cache, case.id), image)}
     if label is not None:
         digest["label"] = write_array(label_file(cache, case.id), label)
@@ -195,15 +190,15 @@ def write_case(cache: Path, case: Case, image: np.ndarray, label: np.ndarray | N
 
 
 def read_settings(cache: Path) -> dict[str, Any]:
-    """The content of cache.json; InputError if there is none or it is of another format."""
+    """The content of cache.json. Raises `InputError` if it is missing or has another format."""
     file = cache / "cache.json"
     if not file.is_file():
-        raise InputError(f"{cache} is no cache (it has no cache.json): make one with `medssl prepare`")
+        raise InputError(f"{cache} is not a cache (it has no cache.json): make one with `medssl prepare`")
     return _read(file)
 
 
 def read_record(file: Path) -> dict[str, Any]:
-    """The content of one case's file: case, geometry, digest."""
+    """The record of one case: case, geometry, digest."""
     return _read(file)
 
 
@@ -212,14 +207,14 @@ def _read(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text())
         found = content["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged: remove it and run the same `medssl prepare` again") from error
+        raise InputError(f"{file} is damaged: delete it and run the same `medssl prepare` again") from error
     if found != FORMAT:
         raise InputError(f"{file} has format {found}, this medssl reads format {FORMAT}: prepare into a new folder")
     return content
 
 
 def case_from_json(content: dict[str, Any]) -> Case:
-    """A case from plain JSON, which knows neither tuples nor windows."""
+    """A case from JSON, which has neither tuples nor windows."""
     window = content["foreground"]
     tuples = {name: tuple(content[name]) for name in ("shape", "spacing", "classes")}
     tuples["intensity"] = tuple((low, high) for low, high in content["intensity"])

@@ -1,11 +1,12 @@
-"""The images of a manifest as NIfTI files."""
+"""Write the images of a manifest as NIfTI files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.data import atomic, manifest
+from medssl import files
+from medssl.data import manifest
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.types import InputError
@@ -22,14 +23,12 @@ def convert(
 ) -> list[Path]:
     """Write each image in its native grid and rescaled values as `<id>.nii.gz`, its label as `<id>_label.nii.gz`.
 
-    Returns the images written. What cannot be written is listed in `rejected.csv` there, by id; raises InputError when
-    that is all, or when `out` is no folder to write to.
+    Returns the images written; `rejected.csv` in `out` lists the others by id. Raises `InputError` if none could be
+    written, or if `out` is not a writable folder.
     """
     found, out = manifest.read(Path(manifest_path)), Path(out)
-    try:
+    with files.writable(f"--out {out}", advice="choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be made ({error.strerror}): choose another --out") from None
     written, rejected = [], []
     for done, row in enumerate(found.rows, 1):
         try:
@@ -39,23 +38,23 @@ def convert(
         if progress:
             progress("convert", done, len(found.rows))
     if not written:
-        raise InputError(f"none of {len(found.rows)} images could be written; the first: {rejected[0][1]}; scan again")
+        raise InputError(f"none of {len(found.rows)} images could be written (the first: {rejected[0][1]}): scan again")
     if rejected:
-        manifest.write_table(out / "rejected.csv", ["id", "reason", "detail"], rejected)
+        files.write_csv(out / "rejected.csv", ["id", "reason", "detail"], rejected)
     return written
 
 
 def _write(found: Manifest, row: Row, out: Path) -> Path:
     volume, label = reader.load(found, row), reader.load_label(found, row)
     if volume.array.shape[0] != 1:
-        raise Rejected("colour image", f"{volume.array.shape[0]} channels; NIfTI readers expect one")
+        raise Rejected("colour image", f"{volume.array.shape[0]} channels; most NIfTI readers expect one")
     if label is not None:
         _save(out / f"{row.id}_label.nii.gz", label)
     return _save(out / f"{row.id}.nii.gz", volume)
 
 
 def _save(file: Path, volume: Volume) -> Path:
-    """A stopped run leaves no half file."""
-    with atomic.writing(file) as partial:
+    """Write the file whole or not at all."""
+    with files.writing(file) as partial:
         nifti.write(partial, volume.array[0], volume.affine)
     return file

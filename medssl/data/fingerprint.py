@@ -1,8 +1,8 @@
-"""Fingerprints of images, by which near-copies are found across names, files and caches.
+"""Fingerprints of images, to find near-copies whatever their names, files and caches.
 
-A fingerprint is a z-scored thumbnail of 32 x 32 pixels, in 3D of the middle slices across the three axes, projected on
-random directions that a secret key fixes: the cosine of two fingerprints is about the correlation of the thumbnails.
-Without the key the thumbnail cannot be had back. Fingerprints under different keys cannot be compared.
+A fingerprint is a z-scored thumbnail of 32 x 32 pixels (in 3D, of the middle slice along each axis) projected onto
+random directions drawn from a secret key: the cosine of two fingerprints is close to the correlation of the thumbnails.
+Without the key the thumbnail cannot be recovered. Fingerprints under different keys cannot be compared.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SIDE = 32
-DIRECTIONS = 1024  # all of a picture, a third of a volume: fewer would blur the cosine
-ALIKE = {"2": 0.97, "3": 0.99}  # cosine over which images are near-copies; aligned volumes of two people reach 0.97
+DIRECTIONS = 1024  # as many as a 2D thumbnail has pixels, a third of those of 3D: fewer make the cosine imprecise
+ALIKE = {"2": 0.97, "3": 0.99}  # cosine above which images are near-copies; aligned volumes of two people reach 0.97
 BLOCK = 1024  # fingerprints compared at a time
 
 
@@ -32,7 +32,7 @@ def fingerprint(array: np.ndarray, key: bytes) -> str:
 
 
 def pairs(prints: Sequence[str], others: Sequence[str] | None = None) -> list[tuple[int, int]]:
-    """Places (i, j) of near-copies, within `prints` (i < j), or of `prints` and `others`; empty texts fit nothing."""
+    """Index pairs of near-copies within `prints` (i < j), or in `prints` and `others`; empty texts match nothing."""
     found = []
     for dims, least in ALIKE.items():
         places = [[i for i, text in enumerate(texts) if text[:1] == dims] for texts in (prints, others or ())]
@@ -45,7 +45,7 @@ def pairs(prints: Sequence[str], others: Sequence[str] | None = None) -> list[tu
 
 
 def near_copies(prints: Sequence[str]) -> list[int]:
-    """For each image the first of its group: near-copies, and near-copies of these, form one group."""
+    """For each image the index of the first in its group; near-copies of near-copies are in the same group."""
     first = list(range(len(prints)))
 
     def root(place: int) -> int:
@@ -60,7 +60,7 @@ def near_copies(prints: Sequence[str]) -> list[int]:
 
 
 def _thumbnail(array: np.ndarray) -> np.ndarray:
-    """Unit vectors of z-scored pictures, one after the other."""
+    """The z-scored thumbnails, each of unit length, concatenated."""
     from PIL import Image
 
     gray = array.mean(0, dtype=np.float32)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BODY_HU = -500.0  # halfway between air and soft tissue
-FRAME_CONTRAST = 0.05  # of the image's range: an edge row with less is collimator or padding
-SMALLEST_PART = 0.25  # of the largest part: two legs are both the patient, a table or a cushion is not
-COARSE = 96  # parts are found on a grid of at most this many voxels a side: the exact outline does not matter
+FRAME_CONTRAST = 0.05  # of the image's range: an edge row with less contrast is collimator or padding
+SMALLEST_PART = 0.25  # of the largest part: keeps both legs, drops a table or a cushion
+COARSE = 96  # parts are found on a grid of at most this many voxels per side: the exact outline does not matter
 
 
 def mask(array: np.ndarray, crop: str, body: float = BODY_HU) -> np.ndarray:
-    """The voxels (*S) of array (C,*S) that are patient, in any channel, by the kind of `crop`.
+    """The voxels (*S) of array (C,*S) that show the patient in any channel, by the rule `crop`.
 
-    `body`: over `body`, -500 HU. `bright`: over half Otsu's threshold. `uptake`: the same of the square roots, since
-    tissue with little uptake is nearer to air than to a tumour. `frame`: inside the uniform border of a film.
-    `none`: all.
+    `body`: above `body`, -500 HU. `bright`: above half of Otsu's threshold. `uptake`: the same on square roots, since
+    tissue with little uptake is closer to air than to a tumour. `frame`: inside the uniform border of a radiograph.
+    `none`: all voxels.
     """
     if crop == "body":
         return np.asarray((array > body).any(0))
@@ -36,7 +36,7 @@ def mask(array: np.ndarray, crop: str, body: float = BODY_HU) -> np.ndarray:
 
 
 def box(found: np.ndarray) -> Window:
-    """The window that holds all large connected parts of the mask (*S); everything if the mask is empty."""
+    """The bounding window of all large connected parts of the mask (*S); the whole image if the mask is empty."""
     step = tuple(max(1, -(-n // COARSE)) for n in found.shape)
     large = _large(found[tuple(slice(None, None, s) for s in step)])
     if not large.any():
@@ -48,9 +48,9 @@ def box(found: np.ndarray) -> Window:
 
 
 def seen(x: np.ndarray, crop: str, intensity: Sequence[tuple[float, float]]) -> np.ndarray:
-    """The large parts (*S) that are patient in x (C,*S), an image whose stored values `intensity` became 0 and 1.
+    """The large parts (*S) that show the patient in x (C,*S), whose stored values `intensity` were mapped to 0 and 1.
 
-    Where a CT window begins above -500 HU, what it shows black counts as air.
+    If a CT window begins above -500 HU, whatever it shows as black counts as air.
     """
     if crop != "body":  # the other rules do not depend on scale
         return _large(mask(x, crop))
@@ -59,9 +59,10 @@ def seen(x: np.ndarray, crop: str, intensity: Sequence[tuple[float, float]]) -> 
 
 
 def cells(found: np.ndarray, grid: Sequence[int]) -> np.ndarray:
-    """Which cells (*grid) hold a voxel of the mask (*S), or are enclosed by such cells in their (axial) slice.
+    """The cells (*grid) that contain a voxel of the mask (*S), or are enclosed by such cells in their (axial) slice.
 
-    What is enclosed is patient though dark, as lungs are in CT; by slice, for lungs lie open where a scan ends.
+    Dark regions enclosed by tissue, such as the lungs in CT, belong to the patient. They are filled slice by slice,
+    because lungs are open where a scan ends.
     """
     for axis, n in enumerate(grid):
         found = np.logical_or.reduceat(found, np.arange(n) * found.shape[axis] // n, axis)
@@ -74,15 +75,16 @@ def cells(found: np.ndarray, grid: Sequence[int]) -> np.ndarray:
 def _large(found: np.ndarray) -> np.ndarray:
     parts, _ = ndimage.label(found)
     sizes = np.bincount(parts.ravel())
-    sizes[0] = 0  # what is not in the mask
+    sizes[0] = 0  # background
     return np.asarray((sizes >= max(1, SMALLEST_PART * sizes.max()))[parts])
 
 
 def value_range(channel: np.ndarray, found: np.ndarray, around: Window) -> tuple[float, float]:
-    """The values of channel (*S) that become 0 and 1: 0.5% of the window `around` lie under, 0.5% of mask `found` over.
+    """The values of channel (*S) mapped to 0 and 1: 0.5th percentile in window `around`, 99.5th in mask `found`.
 
-    Background, the channel's darkest value (padding, skull stripped away), has no share in the low end; noise in air
-    has, so that all tissue lies above. Air has none in the high end, or a large field of view would cut bright tissue.
+    The background (the channel's darkest value: padding, a stripped skull) does not count for the low end, but noise
+    in air does, so that all tissue lies above. Air does not count for the high end: with a large field of view it would
+    clip bright tissue.
     """
     part = tuple(slice(a, a + n) for a, n in zip(around.start, around.size, strict=True))
     inside, darkest = channel[part], channel.min()
@@ -102,7 +104,7 @@ def grow(window: Window, margin: tuple[int, ...], shape: tuple[int, ...]) -> Win
 
 
 def _half_otsu(channel: np.ndarray) -> float:
-    """Halfway from the darkest to Otsu's threshold, so that dark tissue counts as patient and noise in air does not."""
+    """Halfway between the darkest value and Otsu's threshold: dark tissue counts as patient, noise in air does not."""
     from skimage.filters import threshold_otsu
 
     values = sample(channel)
@@ -118,7 +120,7 @@ def _inside_frame(image: np.ndarray) -> np.ndarray:
     for axis in range(image.ndim):
         others = tuple(i for i in range(image.ndim) if i != axis)
         busy = np.flatnonzero(np.ptp(image.astype(np.float32), axis=others) > limit)
-        if busy.size:  # else no row has contrast, and none is border
+        if busy.size:  # else no row has contrast, so that there is no border
             keep = np.zeros(image.shape[axis], bool)
             keep[busy[0] : busy[-1] + 1] = True
             inside &= np.expand_dims(keep, others)
@@ -126,6 +128,6 @@ def _inside_frame(image: np.ndarray) -> np.ndarray:
 
 
 def sample(values: np.ndarray, at_most: int = 1_000_000) -> np.ndarray:
-    """Every n-th value, for statistics of a large image."""
+    """Every n-th value, for statistics on large images."""
     flat = values.ravel()
     return flat[:: max(1, flat.size // at_most)]

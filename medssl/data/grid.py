@@ -1,4 +1,4 @@
-"""From a volume on its own grid to a cached array, and from a mask of that array back to the source grid."""
+"""From a volume on its own grid to a cached array, and from a mask on that array back to the source grid."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MARGIN_MM = 5.0
 BYTE = 255
 LARGE, FINER, MOST_VOXELS = 2**26, 64, 2**30  # a large image has at most FINER times the voxels of its source
 WHOLE_LEVELS = 100  # integers with fewer levels between low and high become float when resampled
-SAFE_LEVELS = 500  # float16 must tell at least this many values apart between low and high
+SAFE_LEVELS = 500  # float16 must distinguish at least this many values between low and high
 
 
 def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-    """The array (C,*S) that a cache with this `preprocessing` would hold of `volume`, and its geometry (plain JSON).
+    """The array (C,*S) that a cache with this `preprocessing` stores for `volume`, and its geometry (as JSON).
 
-    Orient, find the patient, crop, resample, keep in the smallest safe type. Raises `Rejected` for an image that is
-    constant, not finite, or of other channels or dimensions than the preset's; InputError for a `preprocessing` whose
-    rule for 0 and 1 is not this version's.
+    Orient, find the patient, crop, resample, and convert to the smallest safe type. Raises `Rejected` for an image that
+    is constant, not finite, or has other channels or dimensions than the preset's; `InputError` for a `preprocessing`
+    whose rule for scaling intensities is not that of this version.
     """
     preset = presets.find(preprocessing["preset"])
     if preprocessing["window"] is None and preprocessing.get("range") != presets.RANGE:
         before = preprocessing.get("range", "0.5%, 99.5% of the foreground")
         raise InputError(
-            f"values were scaled to [{before}], this medssl scales to [{presets.RANGE}]: "
-            "prepare and train again, or use the medssl that made it"
+            f"intensities were scaled to [{before}], but this version of medssl scales to [{presets.RANGE}]: "
+            "prepare and train again, or use the version that made it"
         )
     turned = orient(_of_preset(volume, preset, preprocessing))
     present = foreground.mask(turned.array, preset.crop)
@@ -61,7 +61,7 @@ def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarr
 
 
 def box_to_array(box: Box, geometry: Mapping[str, Any]) -> Box:
-    """A half-open box of source voxels in voxels of the cached array, cut to it."""
+    """A half-open box in voxels of the source as one in voxels of the cached array, clipped to it."""
     array, source = geometry["array"], geometry["source"]
     step = np.linalg.inv(np.array(array["affine"])) @ np.array(source["affine"])
     corners = np.array([box.start, box.stop]) - 0.5  # voxel i reaches from i - 0.5 to i + 0.5
@@ -71,11 +71,11 @@ def box_to_array(box: Box, geometry: Mapping[str, Any]) -> Box:
 
 
 def to_source(mask: np.ndarray, geometry: Mapping[str, Any]) -> Volume:
-    """A mask (*S) of the cached array on the exact grid of its source, nearest voxel, 0 outside the crop."""
+    """A mask (*S) on the cached array resampled to the exact grid of its source (nearest voxel, 0 outside the crop)."""
     array, source = geometry["array"], geometry["source"]
     if mask.shape != tuple(array["shape"]):
         raise InputError(
-            f"the mask has shape {mask.shape}, the prepared image {tuple(array['shape'])}: give the latter"
+            f"the mask has shape {mask.shape}, but needs that of the prepared image, {tuple(array['shape'])}"
         )
     affine = np.array(source["affine"])
     step = (
@@ -94,7 +94,7 @@ def to_source(mask: np.ndarray, geometry: Mapping[str, Any]) -> Volume:
 
 
 def cut(volume: Volume, window: Window) -> Volume:
-    """The part of a volume inside the window; every voxel stays where it is in the body."""
+    """The part of a volume inside the window; its affine still says where each voxel lies in the body."""
     part = tuple(slice(a, a + n) for a, n in zip(window.start, window.size, strict=True))
     affine = volume.affine.copy()
     affine[:-1, -1] += affine[:-1, :-1] @ np.array(window.start)
@@ -115,7 +115,7 @@ def _of_preset(volume: Volume, preset: presets.Preset, preprocessing: Mapping[st
     elif preset.crop == "body":
         check_hounsfield(array)
     wanted = len(preprocessing["channels"] or ()) or preset.channels
-    if array.shape[0] == 3 and wanted == 1 and dims == 2:  # a gray image saved as RGB: its luminance (ITU-R BT.601)
+    if array.shape[0] == 3 and wanted == 1 and dims == 2:  # a gray image saved as RGB: luminance (ITU-R BT.601)
         luminance = np.tensordot([0.299, 0.587, 0.114], array.astype(np.float64), 1)[None]
         return volume._replace(array=np.rint(luminance).astype(array.dtype) if array.dtype.kind in "iu" else luminance)
     if array.shape[0] != wanted:
@@ -126,13 +126,13 @@ def _of_preset(volume: Volume, preset: presets.Preset, preprocessing: Mapping[st
 
 
 def _check_size(volume: Volume, spacing: Sequence[float]) -> None:
-    """Refuse a resampling that leaves nothing of an axis, or more voxels than can be meant."""
+    """Refuse a spacing that would leave an axis without voxels, or make more voxels than can be intended."""
     size = resampled_size(volume, spacing)
     told = f"{volume.array.shape[1:]} voxels of {_mm(volume.spacing)} mm would become {size} of {_mm(spacing)} mm"
     if any(new == 1 < old for old, new in zip(volume.array.shape[1:], size, strict=True)):
-        raise Rejected("spacing too coarse for it", told)
+        raise Rejected("spacing too coarse for this image", told)
     if math.prod(size) > min(MOST_VOXELS, max(LARGE, FINER * math.prod(volume.array.shape[1:]))):
-        raise Rejected("spacing too fine for it", told)
+        raise Rejected("spacing too fine for this image", told)
 
 
 def _mm(spacing: Sequence[float]) -> str:
@@ -153,7 +153,7 @@ def _range(
     """The stored values that views map to 0 and 1."""
     if preprocessing["window"] is not None:
         low, high = preprocessing["window"]
-        if channel.dtype == np.uint16 and high == BYTE and low == 0:  # the window of 8 bits, an image of 16
+        if channel.dtype == np.uint16 and high == BYTE and low == 0:  # an 8-bit window for a 16-bit image
             high = np.iinfo(np.uint16).max
         return float(low), float(high)
     return foreground.value_range(channel, present, inner)
@@ -162,10 +162,10 @@ def _range(
 def _smallest(
     array: np.ndarray, source: np.dtype, intensity: Sequence[tuple[float, float]], preset: presets.Preset
 ) -> np.ndarray:
-    """The array in the smallest type that loses nothing that matters: integers stay integers, CT is int16 HU."""
+    """The array in the smallest type without relevant loss: integers stay integers, CT is int16 HU."""
     if preset.crop == "body":
         return np.clip(np.rint(array), -32768, 32767).astype(np.int16)
-    few = min(high - low for low, high in intensity) < WHOLE_LEVELS  # rounding would show
+    few = min(high - low for low, high in intensity) < WHOLE_LEVELS  # rounding would be visible
     if source.kind in "iu" and not (few and array.dtype.kind == "f"):
         for kind in (np.uint8, np.int16):
             limits = np.iinfo(kind)

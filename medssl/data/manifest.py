@@ -1,4 +1,4 @@
-"""The manifest: one row per image, and beside it the files that hold paths. All of it stays with the data."""
+"""The manifest: one row per image, and beside it the files that contain paths. All of it stays with the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl.data import atomic
+from medssl import files
 from medssl.data.split import part_name
 from medssl.types import InputError
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc".split(",")
-PATIENT_GUESSED = "patient guessed"  # among `qc`: nobody said who the patient is
-MODALITY_GUESSED = "modality guessed"  # from the values: no header, table or user said it
-RENAMED = {"classes": "class"}  # `class` is a word of Python
+PATIENT_GUESSED = "patient guessed"  # in `qc`: no table or header names the patient
+MODALITY_GUESSED = "modality guessed"  # in `qc`: inferred from voxel values, as no header, table or option says it
+RENAMED = {"classes": "class"}  # `class` is a keyword of Python
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image of a manifest; paths are relative to the root, identities are keyed hashes."""
+    """One image of a manifest. Paths are relative to the root, identities are keyed hashes."""
 
     id: str
     image: str
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass
 class Manifest:
-    """Rows of a manifest, and what lies beside it."""
+    """A manifest and the files beside it."""
 
     rows: list[Row]
     root: Path
@@ -64,34 +64,34 @@ class Manifest:
         return None if frames is None else [(file, frame) for file, frame in frames]
 
     def label_path(self, row: Row) -> Path | None:
-        """Where the label of `row` lies, or None."""
+        """Path of the label of `row`, or None."""
         return self.root / row.label if row.label else None
 
     @property
     def boxes(self) -> Path:
-        """Where the boxes of all images lie, if there are any (columns id,class,start,stop; voxels as in 10x20x30)."""
+        """Path of the boxes of all images, if there are any (columns id,class,start,stop; voxels as in 10x20x30)."""
         return self.path.with_name("boxes.csv")
 
 
 def read(path: Path) -> Manifest:
-    """Read a manifest and its companions. Raises `InputError` if one is missing or has other columns."""
+    """Read a manifest and the files beside it. Raises `InputError` if one is missing or has other columns."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no manifest at {path}; make one with: medssl scan DIR --out {path}")
+        raise InputError(f"there is no manifest at {path}: make one with `medssl scan DIR --out {path}`")
     with path.open(newline="", encoding="utf-8", errors="replace") as stream:  # what is no text has other columns
         reader = csv.DictReader(stream)
         if reader.fieldnames != COLUMNS:
-            raise InputError(f"{path} has the columns {reader.fieldnames}, a manifest has {COLUMNS}; make it with scan")
+            raise InputError(f"{path} is not a manifest: it has columns {reader.fieldnames}, not {COLUMNS}")
         rows = [_parse(record) for record in reader]
     about, lines = _companion(path, ".json"), _companion(path, ".files.jsonl")
     try:
         root = json.loads(about.read_text(encoding="utf-8"))["root"]
-        entries = {entry.pop("id"): entry for entry in map(json.loads, lines.read_text(encoding="utf-8").splitlines())}
+        entries = {entry.pop("id"): entry for entry in files.read_lines(lines)}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{about.name} or {lines.name} beside {path} is damaged ({error}): scan again") from None
     lost = [row.id for row in rows if row.id not in entries]
     if lost:
-        raise InputError(f"{path} lists {lost[0]}, {path.stem}.files.jsonl does not; scan again")
+        raise InputError(f"{path} lists {lost[0]}, but {path.stem}.files.jsonl does not: scan again")
     return Manifest(rows, _root(path, root), path, entries)
 
 
@@ -103,20 +103,19 @@ def write(
     rejected: Iterable[tuple[str, str, str]] = (),
     about: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Write the manifest and its companions, each one whole or not at all; the manifest itself comes last."""
+    """Write the manifest and the files beside it, each whole or not at all; the manifest itself comes last."""
     path = Path(path)
-    text = [json.dumps({"id": row.id, **entries[row.id]}) for row in rows]
-    atomic.write(path.with_suffix(".files.jsonl"), "\n".join([*text, ""]))
+    files.write_lines(path.with_suffix(".files.jsonl"), ({"id": row.id, **entries[row.id]} for row in rows))
     rejected_path = rejected_beside(path)
-    write_table(rejected_path, ["source", "reason", "detail"], rejected)
+    files.write_csv(rejected_path, ["source", "reason", "detail"], rejected)
     facts = {"root": os.path.relpath(root, path.parent), "rejected": rejected_path.name, **(about or {})}
-    atomic.write(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
-    write_table(path, COLUMNS, (_format(row) for row in rows))
+    files.write_json(path.with_suffix(".json"), facts)
+    files.write_csv(path, COLUMNS, (_format(row) for row in rows))
     return Manifest(list(rows), Path(root), path, {case: dict(entry) for case, entry in entries.items()})
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise `InputError` where writing a manifest to `path` would overwrite a file that no scan wrote."""
+    """Raise `InputError` if writing a manifest to `path` would overwrite a file that `scan` did not write."""
     facts, boxes = path.with_suffix(".json"), path.with_name("boxes.csv")
     first = {path: ",".join(COLUMNS), facts: "{", boxes: "id,class,start,stop"}
     for file, start in first.items():
@@ -127,7 +126,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _text(file: Path) -> str:
-    """The text of a file beside the manifest that may be of others, in any encoding; empty where it cannot be read."""
+    """The text of a file beside the manifest, which may be another program's, in any encoding; empty if unreadable."""
     try:
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     except OSError:
@@ -135,7 +134,7 @@ def _text(file: Path) -> str:
 
 
 def rejected_beside(path: Path) -> Path:
-    """Where the rejected files of this manifest are listed: rejected.csv, unless another manifest's list is there."""
+    """Path of the list of rejected files: rejected.csv, unless that belongs to another manifest."""
     for other in path.parent.glob("*.json"):
         if other.stem != path.stem and '"rejected": "rejected.csv"' in _text(other):
             return path.with_suffix(".rejected.csv")
@@ -143,11 +142,11 @@ def rejected_beside(path: Path) -> Path:
 
 
 def left_out(found: Manifest) -> dict[str, int]:
-    """How many files the scan left out, by reason; the files themselves are listed in rejected.csv."""
+    """How many files the scan skipped, by reason; rejected.csv lists the files."""
     facts = json.loads(found.path.with_suffix(".json").read_text(encoding="utf-8"))
     if "left_out" in facts:
         return dict(facts["left_out"])
-    listed = found.path.with_name(facts["rejected"])  # as scans before wrote it
+    listed = found.path.with_name(facts["rejected"])  # as earlier versions wrote it
     if not listed.is_file():
         return {}
     with listed.open(encoding="utf-8", newline="") as file:
@@ -157,7 +156,7 @@ def left_out(found: Manifest) -> dict[str, int]:
 def read_key(path: Path | None, beside: Path) -> bytes:
     """The secret key of a manifest's hashes: from `path` (must exist), else `<manifest>.key`, made once (mode 0600)."""
     if path is not None and not Path(path).is_file():
-        raise InputError(f"there is no key file at {path}; leave --key out to make a new one")
+        raise InputError(f"there is no key file at {path}: leave --key out to make a new one")
     path = Path(path) if path is not None else beside.with_suffix(".key")
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -165,12 +164,12 @@ def read_key(path: Path | None, beside: Path) -> bytes:
             stream.write(secrets.token_hex(32) + "\n")
     key = path.read_text(encoding="utf-8").strip().encode()
     if len(key) < 16:
-        raise InputError(f"the key in {path} has {len(key)} characters, a key has at least 16")
+        raise InputError(f"the key in {path} has {len(key)} characters, but needs at least 16")
     return key
 
 
 def key_of(found: Manifest) -> bytes | None:
-    """The key of a manifest's hashes, or None where its file is not there any more."""
+    """The key of a manifest's hashes, or None if its file is gone."""
     facts = json.loads(found.path.with_suffix(".json").read_text(encoding="utf-8"))
     file = found.path.parent / facts.get("key", found.path.with_suffix(".key").name)
     return file.read_text(encoding="utf-8").strip().encode() if file.is_file() else None
@@ -179,12 +178,6 @@ def key_of(found: Manifest) -> bytes | None:
 def keyed_hash(key: bytes, kind: str, text: str) -> str:
     """12 hex digits of HMAC-SHA256; `kind` (patient, study, series, image) keeps equal texts of two kinds apart."""
     return hmac.new(key, f"{kind}|{text}".encode(), hashlib.sha256).hexdigest()[:12]
-
-
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a CSV file whole or not at all."""
-    with atomic.writing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([columns, *rows])
 
 
 def _format(row: Row) -> list[str]:
@@ -208,12 +201,12 @@ def _parse(record: Mapping[str, str]) -> Row:
 def _companion(path: Path, suffix: str) -> Path:
     companion = path.with_suffix(suffix)
     if not companion.is_file():
-        raise InputError(f"{companion} is missing; it belongs beside {path.name}, so copy both or scan again")
+        raise InputError(f"{companion} is missing: it belongs beside {path.name}, so copy both, or scan again")
     return companion
 
 
 def _root(path: Path, root: str) -> Path:
     found = (path.parent / root).resolve()
     if not found.is_dir():
-        raise InputError(f"the images' folder {found} is gone; put it back, or scan where they are now")
+        raise InputError(f"the folder of the images, {found}, is gone: put it back, or scan its new place")
     return found

@@ -1,8 +1,7 @@
-"""From a manifest to a cache: orient, crop to the patient, resample, and keep in the smallest safe type. Resumable."""
+"""From a manifest to a cache: orient, crop to the patient, resample, convert to the smallest safe type. Resumable."""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
@@ -18,6 +17,7 @@ from medssl.data.preparing.select import one_modality, select
 from medssl.data.preparing.settings import label_options, settings
 from medssl.data.reject import Rejected
 from medssl.data.split import stem_of, with_ids
+from medssl.files import read_csv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,19 +42,12 @@ def prepare(
     workers: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cache:
-    """Prepare every image of a manifest into the cache folder `out`, going on where a stopped run left it.
+    """Prepare every image of a manifest into the cache folder `out`; an interrupted preparation is continued.
 
-    `spacing` in mm and index order, `"isotropic"` (each image's own mean spacing), or None for the native grid;
-    `channels` names co-registered series to stack (see `stack.groups`); `window` replaces the preset's stored values
-    of 0 and 1; `label_map` gives stored label values their class numbers; `keep_small` keeps a voxel of each part of a
-    label that resampling would lose; `rescale` (slope, intercept) makes stored values what the preset takes them for;
-    `modality`, `min_slices` and `description` choose among the images (see `select.select`). `splits` is a split file
-    of file names, which is written into the cache as splits.json with ids. `shard` (i, n) prepares the i-th of n parts;
-    the cache is complete when all parts are done, in any order, on one machine or several. What could not be used is in
-    the cache's `rejected`, what looked odd in its `notices`.
+    `medssl.api_data.PrepareOptions` explains the options. `rejected` of the cache lists the images that could not be
+    used, and why; `notices` says what looked odd. With `shard`, the cache is complete when all parts are done.
 
-    Raises:
-        InputError: bad settings, a cache made with others at `out`, or no image that could be prepared.
+    Raises `InputError` for bad settings, a cache at `out` made with other settings, or if no image could be prepared.
     """
     found = manifest.read(Path(manifest_path))
     chosen, unwanted = select(found, modality=modality, min_slices=min_slices, description=description)
@@ -65,9 +58,8 @@ def prepare(
         raise nothing_prepared(rejected)
     own = shards.part_of(jobs, shard)
     named = None if splits is None else with_ids(Path(splits), _names(found, jobs))
-    shapes = [job.rows[0].shape for job in jobs]
-    out, preprocessing = Path(out), settings(preset, shapes, spacing, channels, window, rescale)
-    secret = manifest.key_of(found)
+    out, secret = Path(out), manifest.key_of(found)
+    preprocessing = settings(preset, [job.rows[0].shape for job in jobs], spacing, channels, window, rescale)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small), secret)
     lost = _fill(own, out, head, secret, workers, progress)
     if shard is not None:
@@ -87,7 +79,7 @@ def _fill(
     workers: int,
     progress: Callable[[str, int, int], None] | None,
 ) -> dict[str, str]:
-    """Prepare what is not there, or damaged; the images that were left out, with the reason."""
+    """Prepare the images that are missing or damaged; returns the images that could not be used, with the reason."""
     todo = [job for job in jobs if not cache.is_whole(out, job.rows[0].id)]
     lost = {}
     for done, (name, reason) in enumerate(_results(todo, out, head, secret, workers), len(jobs) - len(todo) + 1):
@@ -99,7 +91,7 @@ def _fill(
 
 
 def _names(found: manifest.Manifest, jobs: Sequence[stack.Job]) -> dict[str, list[str]]:
-    """All names that a split file may use for a case: ids and stems, of each of its channels."""
+    """All names that a split file may use for a case: the ids and file names of all its channels."""
     named = {row.id: [row.id, stem_of(row.source)] for row in found.rows}
     joined = {job.rows[0].id: [name for row in job.rows for name in named[row.id]] for job in jobs}
     channels = {row.id for job in jobs for row in job.rows[1:]}
@@ -107,20 +99,20 @@ def _names(found: manifest.Manifest, jobs: Sequence[stack.Job]) -> dict[str, lis
 
 
 def digest(found: manifest.Manifest) -> str:
-    """SHA-256 of a manifest and of the table and boxes beside it."""
+    """SHA-256 of a manifest with the table and boxes beside it."""
     files = (found.path, table_of(found), found.boxes)
     return cache.sha256(b"\0".join(file.read_bytes() if file.is_file() else b"" for file in files))
 
 
 def table_of(found: manifest.Manifest) -> Path:
-    """Where further columns of the user's table lie, if there are any: beside the manifest."""
+    """Path of the further columns of the user's table, if there are any: beside the manifest."""
     return found.path.with_suffix(".table.csv")
 
 
 def _results(
     jobs: Sequence[stack.Job], out: Path, head: Mapping[str, Any], secret: bytes | None, workers: int
 ) -> Iterator[tuple[str, str]]:
-    """Pairs (id, why it was left out, or nothing), as they get done."""
+    """(id, why it was skipped or an empty text) of each image, as soon as it is done."""
     if workers <= 1 or len(jobs) < 2:
         yield from (_one(job, out, head, secret) for job in jobs)
         return
@@ -160,21 +152,15 @@ def _facts(job: stack.Job, secret: bytes | None) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)
 def _table(file: Path) -> dict[str, dict[str, str]]:
-    """Further columns of the user's table by case id, empty ones left out."""
-    if not file.is_file():
-        return {}
-    with file.open(newline="", encoding="utf-8") as stream:
-        records = list(csv.DictReader(stream))
-    return {r["id"]: {name: value for name, value in r.items() if value and name != "id"} for r in records}
+    """Further columns of the user's table by case id, without empty cells."""
+    return {r["id"]: {name: value for name, value in r.items() if value and name != "id"} for r in read_csv(file)}
 
 
 @lru_cache(maxsize=2)
 def _boxes(file: Path) -> dict[str, list[Box]]:
     """The boxes by case id, in voxels of the source."""
     found: dict[str, list[Box]] = defaultdict(list)
-    if file.is_file():
-        with file.open(newline="", encoding="utf-8") as stream:
-            for record in csv.DictReader(stream):
-                start, stop = (tuple(float(v) for v in record[side].split("x")) for side in ("start", "stop"))
-                found[record["id"]].append(Box(record["class"], start, stop))
+    for record in read_csv(file):
+        start, stop = (tuple(float(v) for v in record[side].split("x")) for side in ("start", "stop"))
+        found[record["id"]].append(Box(record["class"], start, stop))
     return found

@@ -1,23 +1,24 @@
-"""What `prepare` takes for granted of each kind of image. The views' presets of the same names are in transforms."""
+"""How `prepare` treats each kind of image. The augmentation presets of the same names are in transforms."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from medssl.messages import suggest
 from medssl.types import InputError
 
 
 class Preset(NamedTuple):
     """How images of one kind are prepared, in 2D and in 3D."""
 
-    modalities: tuple[str, ...]  # DICOM modalities it is meant for; OT (unknown, as in NIfTI) fits every preset
+    modalities: tuple[str, ...]  # DICOM modalities it is for; OT (unknown, as in NIfTI) fits every preset
     channels: int  # of one image
     crop: str  # body | bright | uptake | frame | none: see medssl.data.foreground
-    window: tuple[float, float] | None  # stored values that become 0 and 1; None: by RANGE, image by image
+    window: tuple[float, float] | None  # stored values mapped to 0 and 1; None: by RANGE, for each image
 
 
-# How `foreground.value_range` finds 0 and 1; kept in caches and checkpoints, so that images prepared by another rule
-# are never taken for these. The low end is not that of the foreground: what parts it from air also cuts dark tissue.
+# How `foreground.value_range` scales to [0, 1]; stored in caches and checkpoints, so that images scaled by another
+# rule are refused. The low end is not the foreground's: a threshold against air also cuts off dark tissue.
 RANGE = "0.5% of all but background, 99.5% of the foreground"
 
 PRESETS = {
@@ -34,5 +35,5 @@ PRESETS = {
 def find(name: str) -> Preset:
     """The preset of that name. Raises InputError."""
     if name not in PRESETS:
-        raise InputError(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}")
+        raise InputError(f"there is no preset {name!r}{suggest(name, PRESETS)}")
     return PRESETS[name]

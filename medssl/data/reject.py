@@ -1,4 +1,4 @@
-"""Why a file or an image is left out."""
+"""Why a file or an image is skipped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST = 2**32  # bytes of one image
-UNPACKED, RATIO = 2**28, 100  # bytes, and how much more than packed: real images shrink less
-NO_IMAGE_FORMAT = "no DICOM, and no name of an image format"
+UNPACKED, RATIO = 2**28, 100  # bytes; and unpacked over packed size: real images compress less
+NO_IMAGE_FORMAT = "not DICOM, and not named like an image format"
 
 
 class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in rejected.csv)
-    """An image that cannot be used; `reason` is a short phrase to count by, `detail` the values behind it."""
+    """An image cannot be used: `reason` is a short phrase that is counted, `detail` the values behind it."""
 
     def __init__(self, reason: str, detail: str = "", where: object = "") -> None:
         self.reason, self.detail = reason, detail
@@ -25,7 +25,7 @@ class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in re
 
 
 def brief(error: Exception) -> str:
-    """An error of another library on one short line, without the folders of a path that it names."""
+    """An error of another library on one short line, without the folders of any path in it."""
     text = str(error.strerror or error) if isinstance(error, OSError) else str(error)
     text = re.sub(r"(?:[A-Za-z]:)?[/\\](?:[^'\"/\\]*[/\\])+", "", text)
     return f"{type(error).__name__}: {' '.join(text.split())[:120]}"

@@ -1,4 +1,4 @@
-"""Which patients train, validate and test."""
+"""Which patients are for training, validation and testing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from medssl.messages import suggest
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SHOWN = 3
 
 
 class Named(Protocol):
-    """A case that split files can name: by its id, or, with the key, by the stem whose keyed hash it carries."""
+    """A case that split files can name: by its id or, with the key, by its file name, of which it has the keyed hash."""
 
     @property
     def id(self) -> str: ...  # noqa: D102
@@ -38,10 +39,10 @@ class Named(Protocol):
 
 
 def by_patient(patients: Sequence[str], fractions: Sequence[float], seed: int) -> list[str]:
-    """For each item, given its patient, one of train, val, test; all items of a patient get the same.
+    """Assign train, val or test to each item, given its patient; all items of a patient get the same.
 
-    The patients' shares are `fractions` to the nearest whole patient, and at least one patient where the share is not
-    zero and there are enough patients. Depends on the set of patients and the seed alone, not on the order.
+    The shares of patients are `fractions`, rounded to whole patients, with at least one patient where a share is not
+    zero and there are enough. The result depends on the set of patients and the seed, not on the order.
     """
     if not 1 < len(fractions) <= len(NAMES) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(f"split {','.join(map(str, fractions))} must be 2 or 3 shares, 0 or more, that sum to 1")
@@ -51,8 +52,8 @@ def by_patient(patients: Sequence[str], fractions: Sequence[float], seed: int) -
     empty = [name for name, count, share in zip(NAMES, counts, fractions, strict=False) if share > 0 and not count]
     if empty:
         raise InputError(
-            f"split {','.join(map(str, fractions))} leaves {' and '.join(empty)} empty, for there are {len(everyone)} "
-            "patient(s): take fewer parts, or say who the patients are (--patient-from, or a table)"
+            f"split {','.join(map(str, fractions))} leaves {' and '.join(empty)} empty with only {len(everyone)} "
+            "patient(s): use fewer parts, or say who the patients are (--patient-from, or a table)"
         )
     names = [name for name, count in zip(NAMES, counts, strict=False) for _ in range(count)]
     part = dict(zip(shuffled, names, strict=True))
@@ -60,22 +61,22 @@ def by_patient(patients: Sequence[str], fractions: Sequence[float], seed: int) -
 
 
 def part_name(text: str, where: str) -> str:
-    """The name of a split, with the usual spellings of train, val and test as those; others stay as they are.
+    """The name of a split: usual spellings become train, val or test, other names stay.
 
-    Raises `InputError` for what is nearly one of these.
+    Raises `InputError` for a misspelling of these.
     """
     word = text.strip().lower()
     for name, spellings in SPELLINGS.items():
         if word in spellings:
             return name
-    near = get_close_matches(word, [spelling for spellings in SPELLINGS.values() for spelling in spellings], 1, 0.75)
-    if near and word.isalpha():
-        raise InputError(f"{where}: '{text}' is no split; did you mean {near[0]}?")
+    known = [spelling for spellings in SPELLINGS.values() for spelling in spellings]
+    if word.isalpha() and get_close_matches(word, known, 1, 0.75):  # a name of its own is less like these
+        raise InputError(f"{where}: '{text}' is not a split{suggest(word, known)}")
     return text.strip()
 
 
 def stem_of(source: str) -> str:
-    """The last part of a path without the ending of an image format; a folder keeps its whole name."""
+    """The file name without the ending of an image format; of a folder the whole name."""
     name = PurePosixPath(source).name
     ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)]
@@ -84,31 +85,31 @@ def stem_of(source: str) -> str:
 def subsets(
     cases: Iterable[Named], path: Path, names: Sequence[str], hashed: Callable[[str], str] | None = None
 ) -> dict[str, list[str]]:
-    """The case ids, sorted, of each subset in `names` of a split file: JSON, name -> list of ids.
+    """The sorted case ids of the subsets `names` of a split file (JSON: subset -> list of ids).
 
-    With `hashed`, which makes of a stem the keyed hash that a cache holds, names may be stems. Raises `InputError` if
-    the file has no such subset, or an entry fits no case.
+    With `hashed`, which gives the keyed hash of a file name, entries may also be file names. Raises `InputError` if the
+    file lacks a subset, or an entry matches no case.
     """
     lists, cases = read(path), list(cases)
     chosen = {}
     for name in names:
         if name not in lists:
-            raise InputError(f"{path} has no subset '{name}'; it has {', '.join(sorted(lists))}")
+            raise InputError(f"{path} has no subset '{name}'{suggest(name, lists)}")
         chosen[name] = _resolve(cases, lists[name], f"subset '{name}' of {path}", hashed)
     return chosen
 
 
 def with_ids(path: Path, named: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """A split file with ids for names; `named` holds all names of each id: stems, and the id itself.
+    """A split file with ids in place of names; `named` has all names of each id: file names, and the id itself.
 
-    Raises `InputError` for a name that is none of them.
+    Raises `InputError` for any other name.
     """
     cases = [Plain(case, name) for case, names in named.items() for name in names]
     return {name: _resolve(cases, wanted, f"subset '{name}' of {path}", str) for name, wanted in read(path).items()}
 
 
 class Plain(NamedTuple):
-    """A case with a name that is no secret where it is used: beside the manifest."""
+    """A case with its file name, which is not secret beside the manifest."""
 
     id: str
     stem: str
@@ -126,10 +127,10 @@ def _resolve(
     lost = [name for name, ids in found.items() if not ids]
     if lost:
         raise InputError(
-            f"{where}: {len(found) - len(lost)} of {len(found)} names fit a case, "
-            f"{', '.join(lost[:SHOWN])}{' and others' if len(lost) > SHOWN else ''} fit none; "
-            "give ids of the manifest: `medssl prepare --splits FILE` makes them of file names, and "
-            "data.key=FILE (the .key file beside the manifest) lets a run read file names"
+            f"{where}: {len(found) - len(lost)} of {len(found)} names match a case, but not "
+            f"{', '.join(lost[:SHOWN])}{' and others' if len(lost) > SHOWN else ''}: "
+            "give ids of the manifest; for file names, convert the file with `medssl prepare --splits FILE`, or give "
+            "the run data.key=FILE (the .key file beside the manifest)"
         )
     return sorted({case for ids in found.values() for case in ids})
 
@@ -140,25 +141,25 @@ def _of(known: dict[str, list[str]], name: str, salts: Sequence[str], hashed: Ca
 
 
 def _salted(salt: str, stem: str) -> str:
-    """The hash of a stem in caches of before, which needs no key."""
+    """The hash of a file name in caches of earlier versions, which needs no key."""
     return f"{salt}-{hashlib.sha256((salt + stem).encode()).hexdigest()[:12]}"
 
 
 def read(path: Path) -> dict[str, list[str]]:
     """A split file: subset -> names. Raises `InputError`."""
     if not Path(path).is_file():
-        raise InputError(f"there is no split file at {path}; data.splits names a JSON file: subset -> list of cases")
+        raise InputError(f"there is no split file at {path}: data.splits names a JSON file, subset -> list of cases")
     try:
         lists = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}); data.splits names a JSON file") from None
+        raise InputError(f"{path} is not JSON ({error}): data.splits names a JSON file") from None
     if not isinstance(lists, dict) or not all(isinstance(names, list) for names in lists.values()):
-        raise InputError(f"{path} must hold one object of lists: subset -> list of cases")
+        raise InputError(f"{path} must contain one object of the form subset -> list of cases")
     return lists
 
 
 def _counts(patients: int, fractions: Sequence[float]) -> list[int]:
-    """Whole numbers that sum to `patients`: largest remainders, then none of a wanted part left empty."""
+    """Whole numbers that sum to `patients`: by largest remainders, then at least one where a share is above 0."""
     exact = np.asarray(fractions) * patients
     counts = np.floor(exact + 1e-9).astype(int)
     for place in np.argsort(counts - exact, kind="stable")[: patients - counts.sum()]:

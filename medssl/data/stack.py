@@ -1,4 +1,4 @@
-"""Which rows of a manifest make one case: each alone, or co-registered series of a patient as channels."""
+"""Which rows of a manifest make one case: a single row, or co-registered series of a patient as channels."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Job(NamedTuple):
     """The rows of one case, in channel order; its id, label and facts are the first row's."""
 
     rows: tuple[Row, ...]
-    manifest: Manifest  # these rows alone, so that it is small to send to another process
+    manifest: Manifest  # of these rows only: small enough to send to another process
 
 
 def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], dict[str, str]]:
-    """The cases of a manifest, and the rows left out (id -> reason).
+    """The cases of a manifest, and the rows that are skipped (id -> reason).
 
-    With `channels`, a row is channel c if its source's path holds the word c, in any case, apart from other letters
-    and digits (T1 is not T1c). Rows of one patient form one case if their sources are alike but for that word, else if
-    they are of one study; where names alone suggested the patients, sources that are alike count as one. A row without
-    all its channels beside it is left out.
+    With `channels`, a row is channel c if the path of its source contains c as a word of its own, in upper or lower
+    case (T1 does not match T1c). Rows of one patient form one case if their paths differ in that word only, else if
+    they are from one study; if patients were guessed from names, equal paths are enough. A row whose other channels are
+    missing is skipped.
     """
     if not channels:
         return [_job(found, [row]) for row in found.rows], {}
@@ -49,9 +49,7 @@ def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], 
         jobs += [_job(found, [rows[word] for word in channels]) for rows in whole]
         used = {row.id for rows in whole for row in rows.values()}
         named = [(word, row) for word, row in named if row.id not in used]
-    rejected |= {
-        row.id: f"{word} without exactly one of each of {', '.join(channels)} beside it" for word, row in named
-    }
+    rejected |= {row.id: f"its case does not have exactly one each of {', '.join(channels)}" for word, row in named}
     return jobs, rejected
 
 
@@ -65,7 +63,7 @@ def load(job: Job) -> tuple[Volume, Volume | None]:
     for volume in turned[1:]:
         same = volume.array.shape == turned[0].array.shape
         if not same or not np.allclose(volume.affine, turned[0].affine, atol=SAME_GRID):
-            raise Rejected("channels on different grids", "co-register and resample them onto one grid first")
+            raise Rejected("channels on different grids", "co-register them and resample them to one grid first")
     return turned[0]._replace(array=np.concatenate([volume.array for volume in turned])), label
 
 
@@ -76,7 +74,7 @@ def _named(rows: Sequence[Row], channels: Sequence[str]) -> tuple[list[tuple[str
         if len(held) == 1:
             named.append((held[0], row))
         else:
-            rejected[row.id] = f"its source holds {len(held)} of the words {', '.join(channels)}, one is needed"
+            rejected[row.id] = f"its path contains {len(held)} of the words {', '.join(channels)}, one is needed"
     return named, rejected
 
 
@@ -93,7 +91,7 @@ def _study_key(word: str, row: Row) -> tuple[str, ...]:
 
 
 def _job(found: Manifest, rows: list[Row]) -> Job:
-    """The case of these rows, with the first label, class and split that any of them has."""
+    """The case of these rows, with the first label, class and split found among them."""
     facts = {}
     for name in ("label", "classes", "split"):
         facts[name] = next((getattr(row, name) for row in rows if getattr(row, name)), getattr(rows[0], name))

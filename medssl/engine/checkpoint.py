@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medssl.data import atomic
+from medssl.files import writable, writing
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -21,15 +21,10 @@ FORMAT = 1
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write atomically and flush to disk, so that a checkpoint survives a power failure."""
-    try:
-        with atomic.writing(path) as beside:
-            write(beside)
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-    except OSError as error:
-        raise InputError(
-            f"cannot write checkpoint {path}: {error.strerror}; free some space or choose another out="
-        ) from error
+    with writable(f"checkpoint {path}", advice="free some space, or choose another out="), writing(path) as beside:
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from medssl.data import atomic
+from medssl import files
 from medssl.messages import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl, None for values that were not finite; a truncated last line is dropped."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line, parse_constant=lambda _: None))
-        except json.JSONDecodeError:
-            break
-    return records
+    return files.read_lines(path)
 
 
 def cut_back(path: Path, step: int) -> None:
     """Keep the records up to `step`; safe if the process is killed meanwhile."""
     if path.is_file():
-        rewrite(path, [record for record in read(path) if record["step"] <= step])
-
-
-def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Replace the records of a jsonl file; safe if the process is killed meanwhile."""
-    atomic.write(path, "".join(json.dumps(record) + "\n" for record in records))
+        files.write_lines(path, [record for record in read(path) if record["step"] <= step])
 
 
 class MetricsLog:
@@ -55,8 +40,7 @@ class MetricsLog:
         """Append one record: `step` and the values measured at it; values that are not finite become null in JSON."""
         if self._file is None or self._board is None:
             return
-        plain = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        self._file.write(json.dumps(plain) + "\n")
+        self._file.write(files.line(record))
         self._board.write(record)
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Weights in the formats other tools read."""
+"""Export weights in formats that other tools read."""

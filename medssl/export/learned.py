@@ -1,4 +1,4 @@
-"""What a run learned, as every export format sees it, and the new folder that a format writes into."""
+"""A trained run as all export formats use it, and the new folder that a format writes into."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 from medssl import __version__
 from medssl.build import parts as build_parts
 from medssl.engine import checkpoint
+from medssl.files import writable
 from medssl.models import weights
 from medssl.recipe import FRAMES, FinetuneRecipe, PretrainRecipe, validate
 from medssl.types import InputError
@@ -20,21 +21,23 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-PARTS = ("encoder", "decoder", "head")  # what is of use to others; method, bank and discriminator stay behind
-PATENT = "Restorative and adversarial branch follow DiRA, on which a patent is pending: see medssl's README."
+PARTS = ("encoder", "decoder", "head")  # what is useful elsewhere; method, bank and discriminator are not exported
+PATENT = (
+    "The restorative and adversarial branches follow DiRA, for which a patent is pending: see the README of medssl."
+)
 
 
 class Learned(NamedTuple):
-    """A run, as its checkpoint tells it."""
+    """A trained run, read from its checkpoint."""
 
     content: dict[str, Any]
-    parts: dict[str, dict[str, Tensor]]  # encoder, decoder, head: tensors by name, those that the run has
+    parts: dict[str, dict[str, Tensor]]  # those of encoder, decoder and head that the run has: tensors by name
     recipe: PretrainRecipe | FinetuneRecipe
     preprocessing: dict[str, Any]
 
     @property
     def dense(self) -> bool:
-        """Whether it segments."""
+        """Whether it is a segmentation."""
         return self.content["verb"] == "finetune" and "decoder" in self.parts
 
     def encoder(self) -> Any:
@@ -45,13 +48,13 @@ class Learned(NamedTuple):
         return net.eval()
 
     def size(self) -> tuple[int, ...]:
-        """The size that it was trained with: of the first view, or of the patch."""
+        """The training size: of the first view, or of the patch."""
         group = self.recipe.views if isinstance(self.recipe, PretrainRecipe) else self.recipe.augment
         size = group["size"]
         return tuple(size[0] if isinstance(size[0], list) else size)
 
     def config(self) -> dict[str, Any]:
-        """What a config.json says of it: plain values, and no path."""
+        """The content of config.json, without paths."""
         return {
             "medssl": __version__,
             "verb": self.content["verb"],
@@ -70,13 +73,13 @@ class Learned(NamedTuple):
         }
 
     def plain_recipe(self) -> dict[str, Any]:
-        """The recipe with every default, without paths, which may hold names."""
+        """The recipe with all defaults, without paths, as these may contain names."""
         recipe: dict[str, Any] = self.content["recipe"]
         return {**recipe, "data": {**recipe["data"], **dict.fromkeys(("cache", "manifest", "splits"))}}
 
 
 def _once(tensors: dict[str, Tensor]) -> list[Tensor]:
-    """Each tensor once, under however many names."""
+    """Each tensor once, even if it has several names."""
     return list({(t.data_ptr(), t.shape, t.stride()): t for t in tensors.values()}.values())
 
 
@@ -97,12 +100,10 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 @contextmanager
 def folder(out: Path) -> Iterator[Path]:
-    """The new folder `out`, to write into. Raises `InputError` where it holds something or cannot be written."""
+    """The new folder `out` to write into. Raises `InputError` if it is not empty or cannot be written."""
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out} is not empty: name another folder")
-    try:
+        raise InputError(f"--out {out} is not empty: choose another folder")
+    with writable(f"--out {out}", advice="choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
         yield out
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written to ({error.strerror}): choose another folder") from error

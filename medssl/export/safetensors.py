@@ -1,13 +1,13 @@
-"""Weights as safetensors, one file a part, with the recipe beside them: what other tools read without running code."""
+"""Weights as safetensors, one file per part, and the recipe: other tools read them without running code."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl import __version__
 from medssl.export import learned
+from medssl.files import write, write_json
 from medssl.kinds import resolve
 from medssl.models import gray, weights
 
@@ -35,14 +35,14 @@ with {stem} input channel(s){copies}; the tensors of the file have the names of 
 def export(run: Path, out: Path) -> Path:
     """Write the encoder (decoder, head) of a run, config.json and README.md into `out`; returns `out`.
 
-    A pretraining gives its last weights, a fine-tuning its best. Raises `InputError` if `out` is taken.
+    These are the last weights of a pretraining, the best of a fine-tuning. Raises `InputError` if `out` is not empty.
     """
     found = learned.read(run)
     with learned.folder(out) as folder:
         for name, tensors in found.parts.items():
             weights.write(folder / f"{name}.safetensors", tensors)
-        (folder / "config.json").write_text(json.dumps(found.config(), indent=1) + "\n")
-        (folder / "README.md").write_text(_readme(found))
+        write_json(folder / "config.json", found.config())
+        write(folder / "README.md", _readme(found))
     return folder
 
 

@@ -1,1 +1,1 @@
-"""The fine-tuning loop, scoring of cases, and inference on new images."""
+"""The fine-tuning loop, probes, the scores of test cases, and prediction for new images."""

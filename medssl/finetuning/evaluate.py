@@ -1,17 +1,14 @@
-"""Scoring a set of cases with a network, and results.json."""
+"""The scores of a set of cases, and their tables and sentences."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from medssl import ranks
-from medssl.data import atomic
+from medssl.files import write_csv
 from medssl.metrics.statistics import grouped_interval
 from medssl.models.mode import evaluating
 from medssl.patches import network_input
@@ -27,14 +24,14 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 FEW = 30  # test patients
-FEW_SAID = f"under {FEW} test patients: the interval of a skewed score is too narrow, and no ranking can come from it"
+FEW_SAID = f"fewer than {FEW} test patients: the interval may be too narrow, and results cannot be ranked by it"
 
 
 @torch.no_grad()
 def rows(
     task: Task, model: nn.Module, case_cache: CaseCache, ids: Sequence[str], size: tuple[int, ...], device: Any
 ) -> list[Row]:
-    """One row of scores a case, in the order of `ids`; each rank predicts its share."""
+    """One row of scores per case, in the order of `ids`; each rank predicts its share."""
     with evaluating(model):
         own = [_row(task, model, case_cache, name, size, device) for name in ids[ranks.rank() :: ranks.world()]]
     if ranks.world() == 1:
@@ -55,12 +52,12 @@ def _row(task: Task, model: nn.Module, case_cache: CaseCache, name: str, size: t
 
 
 def scores(row: Row) -> Row:
-    """A row without who it is about."""
+    """A row without the case and patient."""
     return {name: value for name, value in row.items() if name not in ("id", "patient")}
 
 
 def table(task: Task, found: Sequence[Row], seed: int) -> dict[str, Any]:
-    """The scores of a set: over all, with a 95% interval over patients, and case by case."""
+    """The scores of a set of cases: overall, with a 95% interval over patients, and for each case."""
     if not found:
         return {"cases": 0, "patients": 0, task.score: None, "interval": _interval(), "summary": {}, "rows": []}
     plain = [scores(row) for row in found]
@@ -84,7 +81,7 @@ def _interval(low: float | None = None, high: float | None = None) -> dict[str, 
 def no_image_baseline(
     task: Task, case_cache: CaseCache, train: Sequence[str], test: Sequence[str]
 ) -> dict[str, float] | None:
-    """The scores of what sees no image (see `Task.no_image_baseline`)."""
+    """The scores without an image (see `Task.no_image_baseline`)."""
     targets = {name: np.asarray(case_cache(name).target[:]) for name in (*train, *test)} if task.dense else {}
     return task.no_image_baseline(
         [targets[name][0] for name in train if targets], [targets[name][0] for name in test if targets]
@@ -92,18 +89,18 @@ def no_image_baseline(
 
 
 def sentences(results: dict[str, Any]) -> list[str]:
-    """The outcome in words."""
+    """The result in sentences."""
     lines = [f"weights of step {results['best_step']} (chosen by {results['chosen_by']})"]
     test, name = results["test"], results["score"]
     if not test["cases"]:
-        return [*lines, "no test cases: nothing was tested"]
+        return [*lines, "nothing was tested: there are no test cases"]
     low, high = test["interval"]["low"], test["interval"]["high"]
     limits = f", 95% interval over patients {low:.4f} to {high:.4f}" if low is not None else ""
     lines.append(f"test {name} {_shown(test[name])} on {test['cases']} cases of {test['patients']} patients{limits}")
     lines += [test["caution"]] if test["caution"] else []
     lines += [f"  {key} {_shown(value)}" for key, value in test["summary"].items() if key != name]
     if results["floor"] is not None:
-        lines.append(f"floor: {name} {_shown(results['floor'][name])} by the mean training label, with no image at all")
+        lines.append(f"floor: {name} {_shown(results['floor'][name])} by the mean training label, without any image")
     return [*lines, results["overlap"]["sentence"]]
 
 
@@ -111,26 +108,15 @@ def _shown(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4f}"
 
 
-def write(path: Path, results: dict[str, Any]) -> None:
-    """Write results.json."""
-    atomic.write(path, json.dumps(results, indent=1) + "\n")
-
-
 def write_predictions(path: Path, classes: Sequence[str], found: Sequence[Row]) -> None:
-    """Write predictions.csv: one line a case and class."""
-    with path.open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(["id", "patient", "label", "class", "probability"])
-        for row in found:
-            label = ";".join(name for name in classes if row[f"truth.{name}"])
-            for name in classes:
-                lines.writerow([row["id"], row["patient"], label, name, f"{row[f'probability.{name}']:.6f}"])
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN and infinity, which say nothing, become null."""
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Write predictions.csv: one row per case and class."""
+    labels = [";".join(name for name in classes if row[f"truth.{name}"]) for row in found]
+    write_csv(
+        path,
+        ["id", "patient", "label", "class", "probability"],
+        (
+            [row["id"], row["patient"], label, name, f"{row[f'probability.{name}']:.6f}"]
+            for row, label in zip(found, labels, strict=True)
+            for name in classes
+        ),
+    )

@@ -1,4 +1,4 @@
-"""`medssl finetune`: an encoder, and a decoder, learn a task from labelled cases. Reads from top to bottom."""
+"""`medssl finetune`: train an encoder (and decoder) for a task on labelled cases. Read it from top to bottom."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from medssl.engine import checkpoint, loader, phases
 from medssl.engine.log import MetricsLog
 from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
+from medssl.files import plain, write_json
 from medssl.finetuning import evaluate, start
 from medssl.finetuning.probe import probe
 from medssl.finetuning.state import BEST, LAST, begin, save
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 
 
 def finetune(recipe: FinetuneRecipe, options: Options) -> None:
-    """Run, resume or (dry_run) check a fine-tuning; what it makes lies in the run directory.
+    """Run, resume or (dry_run) check a fine-tuning; results are in the run directory.
 
-    Raises `InputError` for whatever cannot work, `Interrupted` when a signal stopped the run after a checkpoint.
+    Raises `InputError` if it cannot run, `Interrupted` if a signal stopped it after a checkpoint.
     """
     if options.dry_run:
         finetune_setup.check(recipe)
         cases.check_given(recipe)
-        say("the recipe fits together; nothing was run")
+        say("the recipe is valid; nothing was run")
         return
     tune(recipe, options)
     if ranks.rank() == 0:
@@ -50,7 +51,7 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> None:
 
 
 def tune(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
-    """Fine-tune (or probe) and test; returns what is in results.json."""
+    """Fine-tune (or probe) and test; returns the content of results.json."""
     if recipe.task["kind"] == "probe":
         return probe(recipe, options)
     fabric = launch.fabric(options, recipe.train.precision)
@@ -87,7 +88,7 @@ def _loop(run: FinetuneState) -> None:
             record = {"step": run.step, "samples": run.step * train.batch, **values} | meter.read()
             if run.subsets["val"] and (run.step % validate == 0 or run.step == run.steps):
                 record |= _validate(run, module)
-                meter.read()  # scoring is not training time
+                meter.read()  # validation does not count as training time
             if run.step % train.log_every == 0 or run.step == run.steps or "metric.best" in record:
                 metrics.write(record)
             if run.step % every == 0 or run.step == run.steps or interrupted:
@@ -144,8 +145,8 @@ def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:
 
 
 def _finish(run: FinetuneState) -> dict[str, Any]:
-    """Test the best weights, once, and write results.json and, for classes, predictions.csv."""
-    if run.best is None:  # nothing was validated, or no score could be computed
+    """Test the best weights once; write results.json and, for classification, predictions.csv."""
+    if run.best is None:  # no validation cases, or no score could be computed
         resume.agree(run.model)
         run.best_step = run.steps
         save(run, BEST)
@@ -161,9 +162,9 @@ def _finish(run: FinetuneState) -> dict[str, Any]:
         )
         if run.fabric.is_global_zero and not run.task.dense:
             evaluate.write_predictions(run.out / "predictions.csv", run.task.classes, found)
-    results = evaluate.plain(results)
+    results = plain(results)
     if run.fabric.is_global_zero:
-        evaluate.write(run.out / "results.json", results)
+        write_json(run.out / "results.json", results)
     for line in evaluate.sentences(results):
         run.log.say(line)
     return results

@@ -1,8 +1,7 @@
-"""`medssl predict`: masks on the grid of the source, or classes with their probabilities, from files as they come."""
+"""`medssl predict`: masks on the grid of the source, or class probabilities, for image files in any format."""
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from medssl import files
 from medssl.build import finetune_setup, kinds
-from medssl.data import atomic, grid
+from medssl.data import grid
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.engine import checkpoint
@@ -25,7 +25,7 @@ from medssl.runtime.sources import prepared, sources, why
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
@@ -37,7 +37,7 @@ Line = tuple[str, str, str]  # name, class, probability
 
 
 class Trained(NamedTuple):
-    """A fine-tuned network and what it needs to know of an image."""
+    """A fine-tuned network, and how images are prepared for it."""
 
     task: Task
     model: nn.Module
@@ -47,22 +47,20 @@ class Trained(NamedTuple):
 
 
 def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto") -> dict[str, str]:
-    """Predict every image in `inputs` (files or folders) with the best weights of `run`; returns what was left out.
+    """Predict every image in `inputs` (files or folders) with the best weights of `run`; returns what was skipped.
 
-    Masks are `out/NAME.nii.gz`, those of pictures `out/NAME.png`, and classes `out/predictions.csv` (id, class,
-    probability); NAME is the path of the image below the folder that was given, and `out/sources.csv` says which result
-    (id) is whose. Nothing is overwritten. An input that cannot be used is named with its reason in `out/rejected.csv`
-    and costs itself only. Raises `InputError` if none can be used, or where `out` holds results already.
+    Masks are `out/NAME.nii.gz`, or `out/NAME.png` for PNG, JPEG and TIFF; classes are in `out/predictions.csv` (id,
+    class, probability). NAME is the path of the image below the given folder; `out/sources.csv` says which result (id)
+    belongs to which file. Nothing is overwritten. Inputs that cannot be used are listed in `out/rejected.csv` with the
+    reason. Raises `InputError` if none can be used, or if `out` already contains results.
     """
     fabric = launch.fabric(validate(Options, {"device": device}, "predict"), "32")
     trained = load(run)
     found, rejected = sources(inputs)
     module = fabric.setup_module(trained.model)
     module.eval()
-    try:
+    with files.writable(f"--out {out}", advice="choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written to ({error.strerror}): choose another folder") from error
     _refuse_to_overwrite(found, out, dense=trained.task.dense)
     lines: list[Line] = []
     done: list[Source] = []
@@ -77,13 +75,13 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
     _report(out, lines, done, rejected, _folder(inputs))
     if not done:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(rejected.items())[:3])
-        raise InputError(f"none of the inputs could be predicted ({reasons or 'the folders are empty'})")
-    say(f"{len(done)} images predicted, {len(rejected)} inputs left out -> {out}")
+        raise InputError(f"none of the inputs could be predicted: {reasons or 'the folders are empty'}")
+    say(f"{len(done)} images predicted, {len(rejected)} inputs skipped -> {out}")
     return rejected
 
 
 def load(run: Path) -> Trained:
-    """The network of a fine-tuning, with its best weights. Raises `InputError` if `run` is none."""
+    """The network of a fine-tuning, with its best weights. Raises `InputError` if `run` is not a fine-tuning."""
     content = checkpoint.load(checkpoint.find(run))
     if content.get("verb") != "finetune":
         made = content.get("verb", "another tool")
@@ -111,11 +109,11 @@ def _one(trained: Trained, module: nn.Module, source: Source, out: Path, device:
 
 
 def _write_mask(out: Path, mask: np.ndarray, geometry: dict[str, Any], source: Source) -> None:
-    """The mask on the grid of its source: as PNG for a picture, as NIfTI of the same shape for all else."""
+    """Write the mask on the grid of its source: as PNG for 2D image files, else as NIfTI of the same shape."""
     volume = grid.to_source(mask, geometry)
     kind = "dicom" if source.frames else reader.kind(source.files[0])
     flat = volume.array.ndim == 3
-    with atomic.writing(out / f"{source.name}{'.png' if flat and kind != 'nifti' else '.nii.gz'}") as beside:
+    with files.writing(out / f"{source.name}{'.png' if flat and kind != 'nifti' else '.nii.gz'}") as beside:
         if flat and kind != "nifti":
             Image.fromarray(volume.array[0]).save(beside)
         elif flat:
@@ -131,14 +129,14 @@ def _refuse_to_overwrite(found: Sequence[Source], out: Path, *, dense: bool) -> 
             if file.resolve() in own:
                 raise InputError(f"the mask of {file} would replace the image itself: choose another --out")
             if file.exists():
-                raise InputError(f"{file} exists, and predict overwrites nothing: choose another --out")
+                raise InputError(f"{file} exists and is not overwritten: choose another --out")
     for file in (out / SOURCES, out / "predictions.csv"):
         if file.exists():
-            raise InputError(f"{out} holds results already ({file.name}): choose another --out")
+            raise InputError(f"{out} already contains results ({file.name}): choose another --out")
 
 
 def _folder(inputs: Sequence[Path]) -> Path:
-    """The deepest folder that holds all inputs: tables name files below it, since a path may tell who a patient is."""
+    """The deepest folder that contains all inputs: tables name files below it, as full paths may identify patients."""
     folders = [given.resolve() if given.is_dir() else given.resolve().parent for given in inputs]
     return Path(os.path.commonpath(folders))
 
@@ -148,16 +146,11 @@ def _report(out: Path, lines: list[Line], done: list[Source], rejected: dict[str
         return Path(os.path.relpath(Path(file).resolve(), root)).as_posix()
 
     if lines:
-        _write_table(out / "predictions.csv", ("id", "class", "probability"), lines)
+        files.write_csv(out / "predictions.csv", ("id", "class", "probability"), lines)
     if done:
-        _write_table(out / SOURCES, ("id", "source"), ((one.name, below(one.files[0])) for one in done))
+        files.write_csv(out / SOURCES, ("id", "source"), ((one.name, below(one.files[0])) for one in done))
     if rejected:
         rows = [(below(file), reason) for file, reason in rejected.items()]
-        _write_table(out / "rejected.csv", ("source", "reason"), rows)
+        files.write_csv(out / "rejected.csv", ("source", "reason"), rows)
     for source, reason in rejected.items():
-        say(f"left out: {source}: {reason}")
-
-
-def _write_table(path: Path, head: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *lines])
+        say(f"skipped {source}: {reason}")

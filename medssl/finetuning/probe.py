@@ -1,4 +1,4 @@
-"""`task: {kind: probe}`: what a frozen encoder knows of a task, and beside it what it has to beat. Seconds on a CPU."""
+"""`task: {kind: probe}`: a probe of a frozen encoder, beside the baselines it has to beat. Takes seconds on a CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from medssl.build import finetune_setup
 from medssl.engine.log import TrainLog
 from medssl.engine.signals import stops_at_once
+from medssl.files import plain, write_json
 from medssl.finetuning import evaluate, probe_answers
 from medssl.finetuning.probe_run import Probing
 from medssl.probing import compare, features
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def probe(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
-    """Probe the encoder that `init=` names; writes and returns what is in results.json. Raises `InputError`."""
+    """Probe the encoder that `init=` names; writes and returns the content of results.json. Raises `InputError`."""
     if options.devices * options.num_nodes > 1:
-        raise InputError(f"devices={options.devices}: a probe trains nothing and takes one device: leave devices out")
+        raise InputError(f"devices={options.devices}: a probe runs on one device: leave devices out")
     device = launch.fabric(options, "32").device
     made = finetune_setup.check(recipe)
     out = run_directory.path(options)
@@ -35,19 +36,20 @@ def probe(recipe: FinetuneRecipe, options: Options) -> dict[str, Any]:
         cases.provide(recipe.data, out, recipe.augment.get("preset", "ct"))
         run = _open(recipe, options, made, device)
     results = _results(run) | (probe_answers.labels(run) if run.task.dense else probe_answers.classes(run))
-    results = evaluate.plain(results)
-    evaluate.write(out / "results.json", results)
+    results = plain(results)
+    write_json(out / "results.json", results)
     for line in sentences(results):
         run.log.say(line)
     return results
 
 
 def sentences(results: dict[str, Any]) -> list[str]:
-    """The outcome in words."""
+    """The result in sentences."""
     lines = evaluate.sentences(results)[1:]
     beside = compare.text(results["beside"], results["score"])
     few = compare.text(results["few_shot"], results["score"])
-    return [*lines, "probes of frozen features, side by side:", *beside, *(["with few labels:", *few] if few else [])]
+    lines += ["probes of frozen features and their baselines:", *beside]
+    return [*lines, *(["with few labels:", *few] if few else [])]
 
 
 def _open(recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, device: Any) -> Probing:
@@ -56,13 +58,13 @@ def _open(recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, d
     chosen = subsets(cache, recipe.data, made.module.labelled)
     found, resolved = finetune_setup.task(recipe, made, cache, chosen["train"])
     task = cast("Probe", found)
-    torch.manual_seed(recipe.seed)  # scratch is the untrained network of this seed
+    torch.manual_seed(recipe.seed)  # with init=scratch, the untrained network of this seed is probed
     model = finetune_setup.network(recipe, task)
     start = init_weights.start(model, options, task.parts)
     features.check_level(task.settings.level, len(cast("Any", model.encoder).channels))
     encoder, log = cast("nn.Module", model.encoder), TrainLog(out)
     run = Probing(recipe, resolved, out, cache, chosen, task, made.augment.size, encoder, start, log, device)
-    for name in [name for ids in chosen.values() for name in ids]:  # what does not fit is refused now
+    for name in [name for ids in chosen.values() for name in ids]:  # refuse unsuitable cases before any work
         run.target(name)
     run_directory.describe(out, resolved, cache, chosen)
     counts = ", ".join(f"{len(ids)} {part}" for part, ids in chosen.items())

@@ -1,4 +1,4 @@
-"""What probes answer, of images' classes and of voxels' labels: the encoder first, then all that stands beside it."""
+"""Run the probes, of image classes and of voxel labels: first of the encoder, then of its baselines."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LEVELS, DISCRIMINANT = "all levels on one grid", "linear discriminant"
 
 
 def classes(run: Probing) -> dict[str, Any]:
-    """The part of results.json that tells of images' classes; predictions.csv is written."""
+    """The entries of results.json for a probe of image classes; writes predictions.csv."""
     settings, question = run.task.settings, _question(run)
     draws = compare.draws(question, run.patients, settings.shots, settings.draws, run.recipe.seed)
     images = features.batched(features.images(run.cache, question.ids, run.size), run.recipe.train.batch)
     pooled = features.extract({**run.networks(), PIXELS: baselines.Pixels()}, images, run.device)
     asked, at = [*question.val, *question.test], len(question.val)
-    first: list[Row] = []  # the arm that the recipe asks for, on validation and test cases
+    first: list[Row] = []  # of the probe that the recipe asks for, on validation and test cases
     tables: list[tuple[Arm, Tables]] = []
     for arm in compare.arms(list(dict.fromkeys((settings.pool, "mean", "all_levels"))), settings.method):
         drawn = draws if arm.probe == settings.method else {ALL: draws[ALL]}
@@ -51,11 +51,11 @@ def classes(run: Probing) -> dict[str, Any]:
 
 
 def labels(run: Probing) -> dict[str, Any]:
-    """The part of results.json that tells of voxels' labels."""
+    """The entries of results.json for a probe of voxel labels."""
     settings, count = run.task.settings, len(run.task.classes) + 1
     train, val, test = (run.subsets[part] for part in ("train", "val", "test"))
     asked = [*val, *test]
-    question = Question({}, train, val, test, multilabel=True)  # draws of images, whatever is in them
+    question = Question({}, train, val, test, multilabel=True)  # images are drawn whatever their labels
     draws = compare.draws(question, run.patients, settings.shots, settings.draws, run.recipe.seed)
     first: list[Row] = []
     found: Tables = {}
@@ -80,7 +80,7 @@ def _question(run: Probing) -> Question:
 
 
 def _beside(run: Probing, tables: Sequence[tuple[Arm, Tables]]) -> dict[str, Any]:
-    """Every arm on the test cases, with all labels and with few."""
+    """Every network and probe on the test cases, with all labels and with few."""
     beside: list[dict[str, Any]] = []
     few: list[dict[str, Any]] = []
     settings = run.task.settings
@@ -94,7 +94,7 @@ def _beside(run: Probing, tables: Sequence[tuple[Arm, Tables]]) -> dict[str, Any
 
 
 def _representations(run: Probing) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What shows images (B,C,*S) on a grid, by name: each encoder, and the pixels around each place."""
+    """What turns images (B,C,*S) into features on a grid, by name: each encoder, and the pixels around each voxel."""
     networks = run.networks()
     stride = per_axis(cast("Any", networks[OWN]).strides[0], len(run.size))
     shown: dict[str, Callable[[Tensor], Tensor]] = {name: partial(_levels, net) for name, net in networks.items()}

@@ -1,4 +1,4 @@
-"""A probing under way: its data, its networks, and the scores of a set of predictions."""
+"""The state of a probe: its data, its networks, and the scores of a set of predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Probing:
-    """All that one probing holds."""
+    """The state of one probe."""
 
     recipe: FinetuneRecipe
     resolved: dict[str, Any]
@@ -49,19 +49,19 @@ class Probing:
         return {name: case.patient for name, case in self.cache.cases.items()}
 
     def networks(self) -> dict[str, nn.Module]:
-        """The encoder, and untrained ones like it, in evaluation mode."""
+        """The encoder, and untrained encoders of the same architecture, in evaluation mode."""
         others = baselines.untrained(lambda: parts.encoder(self.recipe), range(self.task.settings.untrained))
         every = {OWN: self.encoder, **others}
         return {name: network.to(self.device).eval() for name, network in every.items()}
 
     def target(self, name: str) -> np.ndarray:
-        """What is to be told of a case: zeros and ones (K,), or its label (*S). Raises `InputError` for others."""
+        """The target of a case: zeros and ones (K,), or its label (*S). Raises `InputError` if it has none."""
         case = self.cache.cases[name]
         label = np.asarray(self.cache.label(name)[:]) if self.task.dense and case.has_label else None
         return self.task.target(case.classes, label, name)
 
     def rows(self, ids: Sequence[str], probabilities: Iterable[np.ndarray]) -> list[Row]:
-        """One row of scores a case, of probabilities (K,) or (K,*S)."""
+        """One row of scores per case, from probabilities (K,) or (K,*S)."""
         found = []
         for name, probability in zip(ids, probabilities, strict=True):
             case, prediction = self.cache.cases[name], torch.from_numpy(np.ascontiguousarray(probability))
@@ -74,7 +74,7 @@ class Probing:
         return float(self.task.summary([evaluate.scores(row) for row in rows])[self.task.score])
 
     def judged(self, val: Sequence[Row], test: Sequence[Row]) -> dict[str, Any]:
-        """What results.json says of the encoder itself, as of any fine-tuning."""
+        """The entries of results.json about the encoder itself, as for any fine-tuning."""
         return {
             "chosen_by": "validation" if val else "no validation: the middle of the grid",
             "validation": self.value(val) if val else None,

@@ -1,4 +1,4 @@
-"""A fine-tuning at its first step, or where it was stopped."""
+"""Set up a fine-tuning at its first step, or where it was stopped."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def opened(
     recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, fabric: Fabric, content: dict[str, Any] | None
 ) -> FinetuneState:
-    """The run at step 0, or where its last checkpoint `content` was written."""
+    """The run at step 0, or as it was when its last checkpoint `content` was written."""
     run = _state(recipe, options, made, fabric, content)
     for name in [name for ids in run.subsets.values() for name in ids]:
-        run.case_cache.check(name)  # what does not fit is refused now, not at the test
+        run.case_cache.check(name)  # refuse unsuitable cases now, not at the test
     if content is not None:
         restore(run, content)
         run.log.say(f"continuing at step {run.step} of {run.steps}")
@@ -41,7 +41,7 @@ def opened(
 def _state(
     recipe: FinetuneRecipe, options: Options, made: finetune_setup.Plan, fabric: Fabric, content: dict[str, Any] | None
 ) -> FinetuneState:
-    """The parts of a run, its network with initial weights or those of `content`."""
+    """The parts of a run; its network has initial weights, or those of `content`."""
     out = run_directory.path(options)
     cache = cases.open_cache(recipe, out, continued=content is not None)
     chosen = subsets(cache, recipe.data, made.module.labelled)
@@ -49,13 +49,13 @@ def _state(
     if content is not None:
         resume.check_recipe(content, resolved, fabric.world_size)
         resume.check_data(content, resume.data(cache, chosen))
-    torch.manual_seed(recipe.seed)  # whatever init= loads goes over the very weights that scratch starts from
+    torch.manual_seed(recipe.seed)  # so that what init= does not load is equal to scratch
     model = finetune_setup.network(recipe, task)
     asked = model, options, task.parts
     origin = init_weights.start(*asked) if content is None else init_weights.continued(content, *asked)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
-    case_cache = CaseCache(cache, task, patches.CACHE_BYTES // (1 + recipe.data.workers))  # each worker keeps its own
+    case_cache = CaseCache(cache, task, patches.CACHE_BYTES // (1 + recipe.data.workers))  # each worker has its own
     recipe = in_steps(recipe, len(chosen["train"]))
     compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
     course, groups = finetune_setup.phases(recipe, made)
@@ -88,6 +88,6 @@ def _introduce(run: FinetuneState) -> None:
         run.log.say(f"warning: {leak}")
     if run.origin.preprocessing not in (None, run.cache.preprocessing):
         lines = run_directory.differences(run.origin.preprocessing, run.cache.preprocessing)
-        run.log.say(f"note: the cache was prepared differently than that of the weights: {'; '.join(lines[:3])}")
+        run.log.say(f"note: the cache was prepared differently from that of the weights: {'; '.join(lines[:3])}")
     if not run.subsets["val"]:
         run.log.say("no validation cases: the last weights count as the best")

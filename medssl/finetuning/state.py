@@ -1,4 +1,4 @@
-"""A fine-tuning under way, and its passage through a checkpoint."""
+"""The state of a fine-tuning, saved to and restored from checkpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEST, LAST = "best.pt", resume.LAST
 
 @dataclass(kw_only=True)
 class FinetuneState(TrainState):
-    """All that one fine-tuning holds."""
+    """The state of one fine-tuning."""
 
     recipe: FinetuneRecipe
     subsets: dict[str, list[str]]
@@ -34,29 +34,29 @@ class FinetuneState(TrainState):
     model: nn.Module
     case_cache: CaseCache
     phases: list[Phase]
-    groups: list[Group]  # in the order of the optimizer's
+    groups: list[Group]  # in the order of the optimizer
     best: float | None = None  # validation score of best.pt
     best_step: int = 0
 
     def file(self, name: str) -> Path:
-        """A checkpoint of this run."""
+        """Path of a checkpoint of this run."""
         return self.out / "checkpoints" / name
 
     def learning_rates(self) -> dict[str, list[float]]:
-        """Of each parameter group, in this phase."""
+        """Learning rate of each parameter group in each phase."""
         return {"main": phases.rates(self.specs["main"], self.phases, self.groups, self.step)}
 
     def shown_rates(self) -> dict[str, float]:
-        """`lr.main`, the highest rate; beside it that of each group where there are several."""
+        """`lr.main`, the highest rate; and that of each group if there are several."""
         (found,) = self.learning_rates().values()
         several = {f"lr.{group.name}": rate for group, rate in zip(self.groups, found, strict=True)}
         return {"lr.main": max(found)} | (several if len(found) > 1 else {})
 
 
 def begin(run: FinetuneState) -> _FabricModule:
-    """Enter the phase of this step; returns the network as it is to be called.
+    """Enter the phase of this step; returns the network to call.
 
-    What has weight 0 gets no gradient and is in evaluation mode: nothing of it moves, not even batch-norm statistics.
+    Parameters of weight 0 get no gradient and are in evaluation mode, so that batch-norm statistics stay too.
     """
     now = phases.number(run.phases, run.step)
     resting = set()
@@ -74,7 +74,7 @@ def begin(run: FinetuneState) -> _FabricModule:
 
 
 def save(run: FinetuneState, name: str) -> None:
-    """Write last.pt or best.pt; all ranks call it, the first writes. Raises InputError for weights gone bad."""
+    """Write last.pt or best.pt; all ranks call it, rank 0 writes. Raises `InputError` if weights are not finite."""
     finite.check_weights(run.fabric, run.model, run.step)
     content = _content(run)
     if run.fabric.is_global_zero:

@@ -1,7 +1,7 @@
-"""Lesion-wise Dice and HD95 as the BraTS 2023 challenges count them (their `metrics.py`).
+"""Lesion-wise Dice and HD95 as in the BraTS 2023 challenges (their `metrics.py`).
 
-Each lesion of the reference is a group of components whose dilations touch; all predicted components that touch the
-dilated lesion are its one prediction. The sums of Dice and HD95 are divided by lesions + false positives, which score
+A reference lesion is a group of components whose dilations touch; all predicted components that touch the dilated
+lesion together are its prediction. The sums of Dice and HD95 are divided by lesions + false positives, which score
 Dice 0 and a fixed distance.
 """
 
@@ -22,7 +22,7 @@ WORST_MM = 374.0  # HD95 of a missed lesion and of a false positive
 
 
 class LesionWise(NamedTuple):
-    """Means over lesions and false positives; Dice 1 and HD95 0 where there is neither."""
+    """Means over lesions and false positives; Dice 1 and HD95 0 if there is neither."""
 
     dice: float
     hd95: float
@@ -36,11 +36,11 @@ def lesion_wise(
     """Score two binary masks (*S) in mm.
 
     Args:
-        prediction: what was found.
-        truth: the reference.
+        prediction: the predicted mask.
+        truth: the reference mask.
         spacing: mm, index order.
         dilations: 3 for glioma, sub-Saharan and paediatric tumours, 1 for meningioma and metastases.
-        least_mm3: lesions of this volume or less do not count, but take their predictions along; 2 for metastases.
+        least_mm3: lesions of this volume or less do not count, nor do their predictions; 2 for metastases.
     """
     full = ndimage.generate_binary_structure(truth.ndim, truth.ndim)
     grown = ndimage.binary_dilation(truth, ndimage.generate_binary_structure(truth.ndim, 2), dilations)

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say. N cases, K classes."""
+"""Calibration: whether predicted probabilities match observed frequencies. N cases, K classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BINS = 15
 def calibration_error(probability_N: np.ndarray, truth_N: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error of one class: sum over equal bins (right-closed) of n_b / n |truth - probability|.
 
-    MONAI's `CalibrationErrorMetric`. It is biased upwards for few cases: show `brier` beside it. NaN without cases.
+    As MONAI's `CalibrationErrorMetric`. It is biased upwards with few cases: report `brier` too. NaN without cases.
     """
     if len(probability_N) == 0:
         return float("nan")
@@ -25,9 +25,9 @@ def calibration_error(probability_N: np.ndarray, truth_N: np.ndarray, bins: int 
 
 
 def top_label_error(probability_NK: np.ndarray, truth_N: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error of the predicted class (Guo et al. 2017): its probability against being right.
+    """Expected calibration error of the predicted class (Guo et al. 2017): its probability against its accuracy.
 
-    `truth_N` holds the number of the class of each case.
+    `truth_N` has the class index of each case.
     """
     predicted = probability_NK.argmax(1)
     return calibration_error(probability_NK.max(1), predicted == truth_N, bins)

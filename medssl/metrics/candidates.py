@@ -1,4 +1,4 @@
-"""Scored candidates from a map: by a ladder of thresholds from probabilities, boxes from an activation map."""
+"""Scored candidates: components of a probability map at several thresholds, or boxes from an activation map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LADDER = (0.5, 0.4, 0.3, 0.2, 0.1)
-MOST = 100  # candidates of an image
+MOST = 100  # candidates per image
 Score = Literal["max", "p95", "mean"]
 
 
@@ -28,16 +28,16 @@ def ladder(
     least: int = 0,
     most: int | None = MOST,
 ) -> tuple[Candidate, ...]:
-    """Candidates of a map (*S): components at the first threshold, then at lower ones those without an earlier one.
+    """Candidates of a map (*S): components at the first threshold, then at lower ones those that contain none so far.
 
     Args:
         probability: of one class.
         label: that class.
-        thresholds: falling. What is found at the first is the mask that Dice scores; the lower ones add weak lesions,
-            so that the FROC goes on to its right end, without joining lesions that the first parts.
-        score: of the probabilities in a component.
-        least: components of fewer voxels are left out.
-        most: candidates kept, those that score best; None keeps all.
+        thresholds: in descending order. The first gives the mask that Dice scores; lower ones add weak lesions, so that
+            the FROC curve reaches its right end, without merging lesions that the first separates.
+        score: how the probabilities in a component give its score.
+        least: components with fewer voxels are dropped.
+        most: number of candidates to keep, those with the best scores; None keeps all.
 
     Returns:
         The candidates with their masks, best first.
@@ -54,7 +54,7 @@ def ladder(
 
 
 def _new_components(mask: np.ndarray, taken: np.ndarray) -> list[Region]:
-    """The components of a mask that hold nothing taken; with many components this is told for all at once."""
+    """The components of a mask without a voxel that is already taken, computed for all components at once."""
     numbered, count = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
     fresh = np.ones(count + 1, bool)
     fresh[numbered[taken]] = False
@@ -86,15 +86,15 @@ def of_heat(
     """Boxes of the components of an activation map (*S), hottest first.
 
     Args:
-        heat: not negative, at the size of the image: upsampled first, since the peak of an upsampled map is lower.
-        label: the class that the map speaks for.
-        threshold: share of the map's peak that a voxel must reach; None takes Otsu's threshold of the map.
-        scale: the score of a component is this (the probability of the class) times its peak relative to the map's.
-        most: boxes kept.
-        least_share: components smaller than this share of the map are left out.
+        heat: non-negative, at the size of the image (upsampled before, as the peak of an upsampled map is lower).
+        label: the class of the map.
+        threshold: fraction of the map's peak that a voxel must reach; None uses Otsu's threshold of the map.
+        scale: the score of a component is this (the probability of the class) times its peak over the map's peak.
+        most: number of boxes to keep.
+        least_share: components smaller than this fraction of the map are dropped.
 
     Returns:
-        Candidates with box and mask; none for a map of zeros, which a class with no evidence anywhere has.
+        Candidates with box and mask; none for a map of zeros.
     """
     peak = float(heat.max())
     if not peak > 0:

@@ -1,7 +1,7 @@
 """Scores of predicted probabilities over a set of cases. N cases, K classes.
 
-Macro scores keep their classes: which ones count is told by the truth of the whole test (`countable`), not by what a
-bootstrap sample happens to hold.
+The classes of a macro average are fixed by the truth of the whole test set (`countable`), not by what a bootstrap
+sample happens to contain.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
-LEAST = 5  # positive and negative cases that a class must have to count in a macro score
+LEAST = 5  # positive and negative cases that a class needs to count in a macro average
 
 
 class DeLong(NamedTuple):
@@ -26,7 +26,7 @@ class DeLong(NamedTuple):
 
 
 def countable(truth_NK: np.ndarray, least: int = LEAST) -> list[int]:
-    """The classes with at least `least` positive and `least` negative cases; if none has so many, those with both."""
+    """The classes with at least `least` positive and `least` negative cases; if there are none, those with both."""
     positive = truth_NK.astype(bool).sum(0)
     fewest = np.minimum(positive, len(truth_NK) - positive)
     enough = fewest >= least if (fewest >= least).any() else fewest > 0
@@ -34,12 +34,12 @@ def countable(truth_NK: np.ndarray, least: int = LEAST) -> list[int]:
 
 
 def auc(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[float]:
-    """Area under the ROC curve of each class against the rest; NaN where all N cases agree on the class."""
+    """Area under the ROC curve of each class against the rest; NaN if all N cases have, or lack, the class."""
     return [_auc(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
 
 
 def average_precision(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[float]:
-    """Area under the precision-recall curve of each class; NaN where all N cases agree on the class."""
+    """Area under the precision-recall curve of each class; NaN if all N cases have, or lack, the class."""
     return [_average_precision(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
 
 
@@ -49,10 +49,10 @@ def balanced_accuracy(predicted_N: np.ndarray, truth_N: np.ndarray) -> float:
 
 
 def delong(probability_N: np.ndarray, truth_N: np.ndarray) -> DeLong:
-    """AUC of one class with its standard error over cases (DeLong et al. 1988), a check of the bootstrap.
+    """AUC of one class with its standard error over cases (DeLong et al. 1988), to check the bootstrap.
 
-    It takes cases as independent: where patients have several, resample patients instead. The limits are NaN where the
-    scores part the classes wholly.
+    It assumes independent cases: if patients have several cases, resample patients instead. The limits are NaN if the
+    scores separate the classes completely.
     """
     truth = truth_N.astype(bool)
     area = _auc(probability_N, truth)
@@ -70,7 +70,7 @@ def delong(probability_N: np.ndarray, truth_N: np.ndarray) -> DeLong:
 
 
 def _auc(probability_N: np.ndarray, truth_N: np.ndarray) -> float:
-    """Mann-Whitney: (sum of the positives' ranks - n(n+1)/2) / (n m); 30 times as fast as a curve, for bootstraps."""
+    """Mann-Whitney: (sum of the positives' ranks - n(n+1)/2) / (n m); 30 times faster than a curve, for bootstraps."""
     positive = int(truth_N.sum())
     pairs = positive * (len(truth_N) - positive)
     if pairs == 0:

@@ -1,6 +1,6 @@
-"""Average precision of scored candidates, as COCO and nnDetection take it, and by steps.
+"""Average precision of scored candidates, as in COCO and nnDetection, or as a step function.
 
-Candidates of all images are sorted by score. A candidate on a lesion that is found already is a false positive here.
+Candidates of all images are sorted by score. Here, a second candidate on a lesion is a false positive.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from medssl.metrics.matching import Matched
 
 RECALLS = np.linspace(0, 1, 101)
-MOST = 100  # candidates of an image that are looked at, the best ones (COCO, nnDetection)
+MOST = 100  # candidates per image, the best ones (COCO, nnDetection)
 NNDETECTION = tuple(np.linspace(0.1, 0.5, 9).tolist())  # IoU .1 : .05 : .5
 
 
 def average_precision(images: Sequence[Matched], recall: Literal["coco", "step"] = "coco") -> float:
-    """Area under precision over recall; NaN without lesions, 0 without candidates.
+    """Area under the precision-recall curve; NaN without lesions, 0 without candidates.
 
     Args:
-        images: of `matching.match(..., most=MOST)`, one per image.
+        images: results of `matching.match(..., most=MOST)`, one per image.
         recall: "coco" makes precision monotone from the right and averages it at 101 recalls, equal scores in the order
             of the images; "step" sums precision times the gain in recall at each distinct score (scikit-learn).
     """

@@ -1,8 +1,8 @@
-"""Free-response ROC: sensitivity over false positives per image, by the step rule, at every threshold there is.
+"""Free-response ROC: sensitivity over false positives per image, as a step function of all thresholds.
 
-At score t: TP(t) lesions whose best candidate scores t or more, FP(t) other candidates that do, over all images. Equal
-scores are one threshold, and the lowest counts as well (MONAI's `compute_froc_curve_data` drops it, and with it the
-last lesion found). The sensitivity at a rate is that of a threshold one can set, not of a line between two (LUNA16 and
+At score t: TP(t) lesions whose best candidate scores at least t, FP(t) other such candidates, over all images. Equal
+scores are one threshold, and the lowest one counts too (MONAI's `compute_froc_curve_data` drops it, and with it the
+last lesion found). The sensitivity at a rate is that of an actual threshold, not interpolated between two (LUNA16 and
 nnDetection interpolate; CAMELYON16 and PI-CAI take the step, as here). Lesions are pooled over images.
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Duplicates = Literal["drop", "false"]
 RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives per image: LUNA16, nnDetection
 CAMELYON_RATES = RATES[1:]
-CHUNK = 500  # resamples held in memory at a time
+CHUNK = 500  # resamples in memory at a time
 
 
 class Froc(NamedTuple):
-    """Counts at each distinct score, from the highest down; a first entry of threshold inf has found nothing."""
+    """Counts at each distinct score, in descending order; the first entry has threshold inf and no candidates."""
 
     threshold: np.ndarray  # (T,)
     true: np.ndarray  # (T,) lesions found
@@ -39,17 +39,17 @@ class Froc(NamedTuple):
 
     @property
     def sensitivity(self) -> np.ndarray:
-        """(T,) share of the lesions found; NaN without lesions."""
+        """Share of the lesions found (T,); NaN without lesions."""
         return self.true / self.lesions if self.lesions else np.full(len(self.true), np.nan)
 
     @property
     def fp_per_image(self) -> np.ndarray:
-        """(T,) false positives per image, over all images."""
+        """False positives per image (T,), over all images."""
         return self.false / max(self.images, 1)
 
     @property
     def fp_per_negative(self) -> np.ndarray:
-        """(T,) false positives per image without lesions; NaN where there is none."""
+        """False positives per image without lesions (T,); NaN if there is no such image."""
         return self.false_in_negatives / self.negatives if self.negatives else np.full(len(self.false), np.nan)
 
     def at(self, rate: float) -> int:
@@ -57,7 +57,7 @@ class Froc(NamedTuple):
         return int(np.searchsorted(self.false, rate * self.images + 1e-9, side="right")) - 1
 
     def as_json(self) -> dict[str, Any]:
-        """The curve and what it is made of, for results.json; the first entry, which has no threshold, is left out."""
+        """The curve and its counts for results.json, without the first entry, which has no threshold."""
         curve = {"threshold": self.threshold, "true": self.true, "false": self.false}
         curve["false_in_negatives"] = self.false_in_negatives
         counts = {"images": self.images, "negatives": self.negatives, "lesions": self.lesions}
@@ -65,11 +65,11 @@ class Froc(NamedTuple):
 
 
 def froc(images: Sequence[Matched], duplicates: Duplicates = "drop") -> Froc:
-    """The curve of all images, negatives too.
+    """The curve over all images, including those without lesions.
 
     Args:
-        images: of `matching.match`, one per image that was searched for lesions.
-        duplicates: "drop" leaves out further candidates on a lesion already found (LUNA16, CAMELYON16, PI-CAI);
+        images: results of `matching.match`, one per image that was searched for lesions.
+        duplicates: "drop" ignores further candidates on a lesion already found (LUNA16, CAMELYON16, PI-CAI);
             "false" counts them as false positives (COCO).
 
     Example:
@@ -94,22 +94,22 @@ def froc(images: Sequence[Matched], duplicates: Duplicates = "drop") -> Froc:
 
 
 def sensitivity_at(curve: Froc, rates: Sequence[float] = RATES) -> list[float]:
-    """The largest sensitivity with at most so many false positives per image; 0 where there is no such point."""
+    """The largest sensitivity with at most this many false positives per image; 0 if there is no such point."""
     return [float(curve.sensitivity[curve.at(rate)]) for rate in rates]
 
 
 def threshold_at(curve: Froc, rates: Sequence[float] = RATES) -> list[float]:
-    """The score to set for each rate; inf where even the best candidate is a false positive too many."""
+    """The threshold for each rate; inf if even the best candidate is one false positive too many."""
     return [float(curve.threshold[curve.at(rate)]) for rate in rates]
 
 
 def cpm(curve: Froc, rates: Sequence[float] = RATES) -> float:
-    """Competition performance metric: mean sensitivity at the rates (seven of LUNA16, six of CAMELYON16)."""
+    """Competition performance metric: mean sensitivity at the rates (LUNA16 has seven, CAMELYON16 six)."""
     return float(np.mean(sensitivity_at(curve, rates)))
 
 
 class PatientCounts(NamedTuple):
-    """The counts of each patient, of which resamples are weighted sums."""
+    """The counts of each patient; resamples are weighted sums of them."""
 
     threshold: np.ndarray  # (T,)
     true: np.ndarray  # (T,P)
@@ -137,7 +137,7 @@ def by_patient(images: Sequence[Matched], patients: Sequence[Any], duplicates: D
 
 
 def weighted_cpm(counts: PatientCounts, weights_BP: np.ndarray, rates: Sequence[float] = RATES) -> np.ndarray:
-    """CPM (B,) of B samples in which each patient counts `weights_BP` (B,P) times; NaN where one has no lesion."""
+    """CPM (B,) of B samples in which each patient counts `weights_BP` (B,P) times; NaN for a sample without lesions."""
     parts = np.array_split(weights_BP, max(1, -(-len(weights_BP) // CHUNK)))
     return np.concatenate([_cpm(counts, part, rates) for part in parts])
 
@@ -164,6 +164,6 @@ def _cpm(counts: PatientCounts, weights_BP: np.ndarray, rates: Sequence[float]) 
     lesions, images = weights_BP @ counts.lesions, weights_BP @ counts.images
     found = []
     for rate in rates:
-        last = (false <= rate * images + 1e-9).sum(0) - 1  # false never falls over T
+        last = (false <= rate * images + 1e-9).sum(0) - 1  # false never decreases along T
         found.append(np.take_along_axis(true, last[None], axis=0)[0])
     return np.divide(np.mean(found, axis=0), lesions, out=np.full(len(lesions), np.nan), where=lesions > 0)

@@ -1,4 +1,4 @@
-"""Scores of a map over the voxels of an image: pointing game, pixel AUC and AP, AUPRO."""
+"""Scores of a heat map over the voxels of an image: pointing game, pixel AUC and AP, AUPRO."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def pointing(
     heat: np.ndarray, truth: np.ndarray, spacing: Sequence[float] | None = None, within_mm: float = 0
 ) -> float:
-    """1 if the hottest voxel of `heat` (*S) lies in `truth` (*S bool), or within so many mm of it, else 0.
+    """1 if the hottest voxel of `heat` (*S) lies in `truth` (*S bool), or within a tolerance in mm of it, else 0.
 
-    The first in C order counts on ties; NaN where the class is absent, 0 for a map without a peak (all equal). No
+    On ties the first in C order counts; NaN if the class is absent, 0 for a map without a peak (all equal). No
     tolerance, as in CheXlocalize; the excitation-backprop game on natural images allows 15 pixels.
     """
     if not truth.any():
@@ -31,13 +31,13 @@ def pointing(
 
 
 def pixel_auc(heats: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> float:
-    """AUROC over all voxels of all images together; NaN where the truth is one value. It saturates: show `pixel_ap`."""
+    """AUROC over all voxels of all images; NaN if the truth has one value only. It saturates: report `pixel_ap` too."""
     heat, truth = _pooled(heats, truths)
     return float(roc_auc_score(truth, heat)) if 0 < truth.sum() < len(truth) else float("nan")
 
 
 def pixel_ap(heats: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> float:
-    """Average precision over all voxels of all images together; its floor is the share of true voxels."""
+    """Average precision over all voxels of all images; by chance it equals the share of true voxels."""
     heat, truth = _pooled(heats, truths)
     return float(average_precision_score(truth, heat)) if 0 < truth.sum() < len(truth) else float("nan")
 
@@ -45,8 +45,8 @@ def pixel_ap(heats: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> float
 def aupro(heats: Sequence[np.ndarray], truths: Sequence[np.ndarray], to: float = 0.3) -> float:
     """Per-region overlap over false positive rate, area from 0 to `to` divided by it (MVTec AD, Bergmann et al. 2021).
 
-    Overlap: mean over the components of all truths of the share that is covered; false positive rate: over all voxels
-    that are not true. Each region weighs alike, however small. NaN where the truth is one value.
+    Overlap: covered share, averaged over the components of all truths; false positive rate: over all voxels that are
+    not true. Each region counts equally, however small. NaN if the truth has one value only.
     """
     weights, normal, heat = [], [], []
     for one, truth in zip(heats, truths, strict=True):
@@ -63,7 +63,7 @@ def aupro(heats: Sequence[np.ndarray], truths: Sequence[np.ndarray], to: float =
     last = np.append(np.diff(value[order]) != 0, True)  # equal scores are one threshold
     rate = np.concatenate([[0], (outside[order].cumsum() / outside.sum())[last]])
     share = np.concatenate([[0], (weight[order].cumsum() / regions)[last]])
-    right = int(np.searchsorted(rate, to))  # the first rate that reaches `to`: between it and the one before, a line
+    right = int(np.searchsorted(rate, to))  # the first rate that reaches `to`; linear between it and the one before
     part = (to - rate[right - 1]) / (rate[right] - rate[right - 1])
     end = share[right - 1] + part * (share[right] - share[right - 1])
     return float(np.trapezoid(np.append(share[:right], end), np.append(rate[:right], to)) / to)

@@ -1,4 +1,4 @@
-"""Lesions found and missed, false alarms, and the operating point: the threshold chosen on validation, then fixed."""
+"""Lesions found and missed, false positives, and the operating point: a threshold chosen on validation, then fixed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """Of one image or many: apart, since a candidate that covers two lesions finds both in some definitions."""
+    """Counts of one image or several. `found` and `matched` differ if a candidate covers two lesions and finds both."""
 
     lesions: int
     found: int  # lesions hit: the true positives of the reference
-    candidates: int  # those on lesions to be ignored do not count
+    candidates: int  # those on ignored lesions do not count
     matched: int  # candidates on a lesion: the true positives of the prediction
 
     def __add__(self, other: object) -> Counts:
@@ -41,30 +41,30 @@ class Counts(NamedTuple):
 
     @property
     def sensitivity(self) -> float:
-        """Found over lesions (LTPR); NaN without lesions."""
+        """Found / lesions (LTPR); NaN without lesions."""
         return self.found / self.lesions if self.lesions else float("nan")
 
     @property
     def precision(self) -> float:
-        """Matched over candidates; NaN without candidates. One minus this is LFPR."""
+        """Matched / candidates; NaN without candidates. LFPR is one minus this."""
         return self.matched / self.candidates if self.candidates else float("nan")
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of both, which is 2 TP / (2 TP + FP + FN) one to one; 0 if either is, NaN without lesions."""
+        """Harmonic mean of both, one to one 2 TP / (2 TP + FP + FN); 0 if either is 0, NaN without lesions."""
         if not self.lesions:
             return float("nan")
         both = self.sensitivity * self.precision if self.matched else 0.0
         return 2 * both / (self.sensitivity + self.precision) if both else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Counts and what follows from them."""
+        """Counts and the scores that follow from them."""
         names = ("missed", "false", "sensitivity", "precision", "f1")
         return {**self._asdict(), **{name: getattr(self, name) for name in names}}
 
 
 def one_to_one(image: Matched, threshold: float = -np.inf) -> Counts:
-    """Counts of the candidates that score `threshold` or more: a second one on a lesion is a false positive."""
+    """Counts of the candidates with a score of at least `threshold`; a second one on a lesion is a false positive."""
     verdict = image.verdict[image.score >= threshold]
     hits = int((verdict == HIT).sum())
     return Counts(image.lesions, hits, hits + int(np.isin(verdict, (FALSE, DUPLICATE)).sum()), hits)
@@ -83,12 +83,12 @@ def any_overlap(image: Findings, rule: Rule | None = None) -> Counts:
 
 
 def pooled(counts: Sequence[Counts]) -> Counts:
-    """The sum over images: lesions, not patients, weigh alike."""
+    """The sum over images: lesions, not patients, count equally."""
     return sum(counts, Counts(0, 0, 0, 0))
 
 
 class OperatingPoint(NamedTuple):
-    """A score threshold and what was counted on the images that it was chosen on."""
+    """A score threshold and the counts on the images on which it was chosen."""
 
     threshold: float
     chosen_on: Counts
@@ -97,10 +97,10 @@ class OperatingPoint(NamedTuple):
 def operating_point(
     validation: Sequence[Matched], choose: Literal["f1", "fp"] = "f1", most_fp: float = 1.0
 ) -> OperatingPoint:
-    """The threshold for one-to-one counts, chosen on validation images; count the test with it afterwards.
+    """Choose the threshold for one-to-one counts on validation images; use it for the test afterwards.
 
     `choose` is "f1" (the largest; the higher threshold on ties) or "fp" (the lowest threshold with at most `most_fp`
-    false positives per image). Infinite where no candidate can be accepted.
+    false positives per image). Infinite if no candidate can be accepted.
     """
     curve = froc(validation, duplicates="false")
     if choose == "fp":

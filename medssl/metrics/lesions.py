@@ -1,8 +1,8 @@
-"""What one test image holds and what was found in it: lesions and scored candidates, from which every score follows.
+"""The lesions of a test image and the scored candidates found in it, from which every score follows.
 
-Coordinates are voxels in index order, (row, column) or (z, y, x). A box is half-open: `start <= i < stop`, so that
-[0, 4) and [4, 8) touch and do not overlap. A centre is an index, where whole numbers are the centres of voxels: the box
-[0, 4) has its centre at 1.5. Millimetres come in with the spacing of the image, where distances are asked for.
+Coordinates are voxels in index order, (row, column) or (z, y, x). Boxes are half-open, `start <= i < stop`, so that
+[0, 4) and [4, 8) touch but do not overlap. A centre is an index, and integers are the centres of voxels: the box
+[0, 4) has its centre at 1.5. Distances in mm use the spacing of the image.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Place = tuple[float, ...]
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where something is: a box, perhaps a mask in it, or a point alone; made by `of_mask`, `of_box`, `of_point`."""
+    """A location: a box, perhaps with a mask, or only a point; made by `of_mask`, `of_box` or `of_point`."""
 
     centre: Place
     start: Place | None = None
     stop: Place | None = None
-    mask: np.ndarray | None = None  # bool, of the shape of the box, whose corners are then whole numbers
+    mask: np.ndarray | None = None  # bool, of the shape of the box, whose corners are then integers
 
     @classmethod
     def of_mask(cls, mask: np.ndarray, offset: Sequence[int] | None = None) -> Region:
-        """The true voxels of a mask (*S), which begins at voxel `offset` of the image; the centre is that of mass."""
+        """The true voxels of a mask (*S) that starts at voxel `offset` of the image; its centre is that of mass."""
         inside = np.argwhere(mask)
         if not len(inside):
-            raise ValueError("a mask without a voxel is no region")
+            raise ValueError("a mask without true voxels is not a region")
         first, last = inside.min(0), inside.max(0) + 1
         begin = np.zeros(mask.ndim, int) if offset is None else np.asarray(offset)
         box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
@@ -45,9 +45,11 @@ class Region:
 
     @classmethod
     def of_box(cls, start: Sequence[float], stop: Sequence[float], centre: Sequence[float] | None = None) -> Region:
-        """A half-open box; its centre is in the middle unless given."""
+        """A half-open box; its centre is the middle unless given."""
         if len(start) != len(stop) or any(a >= b for a, b in zip(start, stop, strict=True)):
-            raise ValueError(f"a box begins before it ends on every axis, unlike {list(start)} to {list(stop)}")
+            raise ValueError(
+                f"the start of a box must be below its stop on every axis, but it is {list(start)} to {list(stop)}"
+            )
         middle = [(a + b - 1) / 2 for a, b in zip(start, stop, strict=True)] if centre is None else centre
         return cls(tuple(middle), tuple(start), tuple(stop))
 
@@ -58,13 +60,13 @@ class Region:
 
     @property
     def size(self) -> float:
-        """Voxels of the mask, else of the box; 0 of a point."""
+        """Number of voxels of the mask, else of the box; 0 for a point."""
         if self.mask is not None:
             return float(self.mask.sum())
         return math.prod(b - a for a, b in zip(self.start, self.stop, strict=True)) if self.start and self.stop else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """What `region_from_json` reads: centre, start, stop and the mask as run lengths."""
+        """What `region_from_json` reads: centre, start, stop, and the mask as run lengths."""
         box = {} if self.start is None else {"start": list(self.start), "stop": list(self.stop or ())}
         mask = {} if self.mask is None else {"mask": run_lengths.encode(self.mask)}
         return {"centre": [round(place, 4) for place in self.centre]} | box | mask
@@ -77,8 +79,8 @@ class Lesion:
     Args:
         label: its class.
         region: where it is.
-        diameter_mm: where it is known (points of a nodule list); else the longest side of the box counts.
-        ignore: neither asked for nor held against what finds it (excluded findings, crowds, lesions too small).
+        diameter_mm: if known (for points of a nodule list); else the longest side of the box is used.
+        ignore: counts neither as missed nor as a false positive if found (excluded findings, crowds, tiny lesions).
     """
 
     label: str
@@ -89,7 +91,7 @@ class Lesion:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Something found: its class, where it is, and how sure the network is of it, in [0, 1]."""
+    """A finding of the network: its class, location, and score in [0, 1]."""
 
     label: str
     region: Region
@@ -98,9 +100,9 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The lesions and candidates of one image; one that was looked at and has no lesion is a negative.
+    """The lesions and candidates of one image; an image that was searched and has no lesion is a negative.
 
-    An image that nobody searched for lesions has no place here: it is unknown, not negative.
+    Leave out images that nobody searched for lesions: they are unknown, not negative.
 
     Example:
         >>> lesion = Lesion("mass", Region.of_box((2, 2), (6, 6)))
@@ -122,12 +124,12 @@ class Findings:
         return Findings(self.spacing, lesions, candidates, self.shape)
 
     def above(self, threshold: float) -> Findings:
-        """With the candidates whose score is `threshold` or more."""
+        """With only the candidates whose score is at least `threshold`."""
         kept = tuple(one for one in self.candidates if one.score >= threshold)
         return Findings(self.spacing, self.lesions, kept, self.shape)
 
     def as_json(self) -> dict[str, Any]:
-        """Lists and numbers alone, as they stand in the rows of results.json; see docs/metrics.md."""
+        """As lists and numbers for the rows of results.json; see docs/metrics.md."""
         lesions = [
             {"class": one.label, **one.region.as_json(), "diameter_mm": one.diameter_mm, "ignore": one.ignore}
             for one in self.lesions
@@ -138,7 +140,7 @@ class Findings:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Findings:
-        """What `as_json` wrote; other keys of the row are left alone."""
+        """What `as_json` wrote; other keys of the row are ignored."""
         lesions = [
             Lesion(one["class"], region_from_json(one), one.get("diameter_mm"), bool(one.get("ignore", False)))
             for one in row["lesions"]

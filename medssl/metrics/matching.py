@@ -1,6 +1,6 @@
-"""Which candidate hits which lesion: hit rules by name, and greedy matching by falling score.
+"""Which candidate hits which lesion: hit rules by name, and greedy matching in descending order of score.
 
-Greedy, not optimal (Hungarian): only then is what is matched at a threshold what the system does at that threshold.
+Greedy, not optimal (Hungarian), so that the matches at a threshold do not depend on candidates below it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ class Rule(NamedTuple):
     | kind | hit | source |
     |---|---|---|
     | centre | the candidate's centre lies in the lesion's mask (nearest voxel), else in its box | CAMELYON16 |
-    | distance | the centres are nearer than half the lesion's diameter, in mm | LUNA16 |
+    | distance | the centres are closer than half the lesion's diameter, in mm | LUNA16 |
     | iou | intersection over union >= threshold | COCO, nnDetection, PI-CAI |
-    | overlap | one voxel in common | ISBI-2015 (LTPR) |
+    | overlap | at least one common voxel | ISBI-2015 (LTPR) |
     | iobb | intersection over the candidate's own size > threshold | ChestX-ray8 |
     """
 
     kind: Kind = "iou"
-    threshold: float = 0.1  # of iou and iobb
+    threshold: float = 0.1  # for iou and iobb
 
 
 class Matched(NamedTuple):
-    """The candidates of one image, best first, and what became of each."""
+    """The candidates of one image, best first, and the verdict on each."""
 
-    score: np.ndarray  # (C,) falling
-    verdict: np.ndarray  # (C,) HIT, DUPLICATE (its lesions are found already), IGNORED or FALSE
+    score: np.ndarray  # (C,) descending
+    verdict: np.ndarray  # (C,) HIT, DUPLICATE (its lesions were already found), IGNORED or FALSE
     lesion: np.ndarray  # (C,) index of the lesion hit, -1 if none
-    lesions: int  # that count: those to be ignored do not
-    negative: bool  # the image has no lesion, not even one to be ignored
+    lesions: int  # number of lesions that are not ignored
+    negative: bool  # the image has no lesion, not even an ignored one
 
     def counted(self, duplicates: Literal["drop", "false"]) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the candidates that count and whether each is a hit; see `froc.froc` for `duplicates`."""
+        """Scores of the candidates that count, and whether each is a hit; see `froc.froc` for `duplicates`."""
         kept = self.verdict != IGNORED
         if duplicates == "drop":
             kept &= self.verdict != DUPLICATE
@@ -53,15 +53,15 @@ class Matched(NamedTuple):
 
 
 def match(image: Findings, rule: Rule, most: int | None = None) -> Matched:
-    """Give each candidate, by falling score, the free lesion that it agrees with most.
+    """Assign to each candidate, in descending order of score, the free lesion that it agrees with most.
 
     Args:
         image: the findings of one class (`Findings.of_class`): classes are not compared here.
         rule: when a candidate hits a lesion.
-        most: only so many candidates, the best, are looked at.
+        most: use only this many candidates, the best.
 
-    Equal scores: the candidate that agrees more comes first. One that hits no free lesion but one to be ignored is
-    ignored (COCO); one that hits found lesions alone is a duplicate.
+    On equal scores, the candidate that agrees more comes first. A candidate that hits no free lesion but an ignored one
+    is ignored (COCO); one that hits only lesions already found is a duplicate.
     """
     agreement = agreements(image, rule)
     score = np.array([one.score for one in image.candidates], dtype=float)
@@ -83,7 +83,7 @@ def match(image: Findings, rule: Rule, most: int | None = None) -> Matched:
 
 
 def agreements(image: Findings, rule: Rule) -> np.ndarray:
-    """How well each candidate agrees with each lesion (C,L), -inf where it does not hit it."""
+    """How well each candidate agrees with each lesion (C,L); -inf if it does not hit it."""
     if rule.kind in ("centre", "distance"):
         return _agreements_of_centres(image, rule.kind)
     shared = intersections(image.candidates, image.lesions)
@@ -99,7 +99,7 @@ def agreements(image: Findings, rule: Rule) -> np.ndarray:
 
 
 def intersections(candidates: Sequence[Candidate], lesions: Sequence[Lesion]) -> np.ndarray:
-    """Voxels in common (C,L): of the masks where both have one, of the boxes otherwise."""
+    """Number of common voxels (C,L): of the masks if both have one, else of the boxes."""
     shared = np.zeros((len(candidates), len(lesions)))
     if not shared.size:
         return shared
@@ -115,7 +115,7 @@ def intersections(candidates: Sequence[Candidate], lesions: Sequence[Lesion]) ->
 
 
 def _sizes(image: Findings) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels of candidates and lesions (C,L) each: of the masks where both have one, of the boxes otherwise."""
+    """Numbers of voxels of candidates and of lesions, (C,L) each: of the masks if both have one, else of the boxes."""
     regions = [[one.region for one in found] for found in (image.candidates, image.lesions)]
     masked, size, box = (
         [np.array([of(region) for region in kind], dtype=float) for kind in regions]
@@ -133,7 +133,7 @@ def _box_size(region: Region) -> float:
 def _corners(found: Sequence[Candidate] | Sequence[Lesion], name: str) -> np.ndarray:
     corners = [getattr(one.region, name) for one in found]
     if any(corner is None for corner in corners):
-        raise ValueError("a point has no extent to overlap with: use the hit rule centre or distance, or give boxes")
+        raise ValueError("a point cannot overlap: use the hit rule centre or distance, or give boxes")
     return np.array(corners, dtype=float)
 
 
@@ -156,14 +156,14 @@ def _agreements_of_centres(image: Findings, kind: Kind) -> np.ndarray:
 
 
 def distance_mm(one: Place, other: Place, spacing: Sequence[float]) -> float:
-    """Distance of two indices in mm."""
+    """Distance between two indices in mm."""
     return math.dist([a * s for a, s in zip(one, spacing, strict=True)], np.multiply(other, spacing).tolist())
 
 
 def holds(region: Region, centre: Place) -> bool:
     """Whether an index lies in the mask of a region (nearest voxel), or in its box."""
     if region.start is None or region.stop is None:
-        raise ValueError("no centre lies in a point: use the hit rule distance")
+        raise ValueError("a point cannot contain a centre: use the hit rule distance")
     if region.mask is None:
         return all(a <= c + 0.5 < b for c, a, b in zip(centre, region.start, region.stop, strict=True))
     voxel = tuple(math.floor(c + 0.5) - int(a) for c, a in zip(centre, region.start, strict=True))

@@ -1,6 +1,6 @@
-"""What segmentation reaches with no image at all: the mean label map of the training cases.
+"""A baseline of segmentation without any image: the mean label map of the training cases.
 
-A score above this floor is what a network sees in the image; only volumes that frame the same organ alike have one.
+Only the score above this baseline comes from the image. It is meaningful if all volumes frame the same organ alike.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _THRESHOLDS = np.linspace(0.1, 0.9, 17)
 
 
 class Prior(NamedTuple):
-    """How often each class lies at each place of a frame that all volumes are stretched to."""
+    """The frequency of each class at each position of a frame to which all volumes are stretched."""
 
     share: np.ndarray  # (K,*frame) float32, classes 1..K
     threshold: float  # of the summed share, above which a voxel is foreground
 
     def predict(self, shape: Sequence[int]) -> np.ndarray:
-        """The mask (*shape) that the prior alone gives."""
+        """The mask (*shape) predicted by the prior alone."""
         return _mask(_stretch(self.share, shape), self.threshold)
 
 
 def fit(labels: Sequence[np.ndarray], classes: int) -> Prior:
-    """Mean label map of integer masks (*S) in a frame of their median shape; the threshold is the best one on them."""
+    """Mean label map of integer masks (*S) in a frame of their median shape, with the best threshold on them."""
     frame = tuple(int(side) for side in np.median([label.shape for label in labels], axis=0))
     maps = [np.stack([label == value for value in range(1, classes + 1)]).astype(np.float32) for label in labels]
     share = np.mean([_stretch(one, frame) for one in maps], axis=0)

@@ -1,4 +1,4 @@
-"""Lesions of the reference from what datasets give: instance masks, class masks, boxes, points with a diameter."""
+"""Reference lesions from the forms that datasets use: instance masks, class masks, boxes, points with a diameter."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ UNKNOWN_DIAMETER_MM = 10.0  # a negative diameter in LUNA16's annotations
 def components(mask: np.ndarray, connectivity: int | None = None) -> list[Region]:
     """Connected components of a mask (*S), in C order of their first voxel.
 
-    `connectivity` counts the axes along which neighbours may differ, as in scikit-image; by default all, that is 8
-    neighbours in 2D and 26 in 3D, as BraTS, nnDetection, PI-CAI and CAMELYON16 take them.
+    `connectivity` is the number of axes along which neighbours may differ, as in scikit-image; by default all: 8
+    neighbours in 2D and 26 in 3D, as in BraTS, nnDetection, PI-CAI and CAMELYON16.
     """
     neighbours = ndimage.generate_binary_structure(mask.ndim, connectivity or mask.ndim)
     return _regions(ndimage.label(mask, neighbours)[0])
@@ -52,7 +52,7 @@ def from_instances(mask: np.ndarray, name: str | Mapping[int, str], ignore: Coll
 def from_point(
     label: str, centre: Sequence[float], diameter_mm: float, spacing: Sequence[float], ignore: bool = False
 ) -> Lesion:
-    """A ball of a diameter in mm round an index; a negative diameter means unknown and counts as 10 mm (LUNA16)."""
+    """A ball with a diameter in mm around an index; a negative diameter means unknown and counts as 10 mm (LUNA16)."""
     diameter = diameter_mm if diameter_mm > 0 else UNKNOWN_DIAMETER_MM
     reach = [diameter / 2 / step for step in spacing]
     start = [c + 0.5 - r for c, r in zip(centre, reach, strict=True)]
@@ -61,7 +61,7 @@ def from_point(
 
 
 def too_small(lesions: Sequence[Lesion], least_mm3: float, spacing: Sequence[float]) -> tuple[Lesion, ...]:
-    """The lesions, those under `least_mm3` (mm2 in 2D) set to be ignored."""
+    """The lesions, with those below `least_mm3` (mm2 in 2D) marked as ignored."""
     voxel = math.prod(spacing)
     return tuple(replace(one, ignore=one.ignore or one.region.size * voxel < least_mm3) for one in lesions)
 

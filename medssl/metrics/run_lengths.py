@@ -1,4 +1,4 @@
-"""Masks as text: the lengths of the runs of equal voxels, in C order, beginning with the false ones."""
+"""Masks as text: the lengths of runs of equal voxels in C order, starting with false."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def encode(mask: np.ndarray) -> str:
-    """Run lengths of a bool mask (*S), parted by spaces; [[0, 1], [1, 0]] is "1 2 1"."""
+    """Run lengths of a bool mask (*S), separated by spaces; [[0, 1], [1, 0]] is "1 2 1"."""
     flat = np.asarray(mask, dtype=bool).ravel()
     ends = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff(np.concatenate([[0], ends, [flat.size]]))
@@ -20,7 +20,7 @@ def encode(mask: np.ndarray) -> str:
 
 
 def decode(text: str, shape: Sequence[int]) -> np.ndarray:
-    """The mask of a shape (*S); raises `ValueError` where the runs do not fill it."""
+    """The mask of a shape (*S). Raises `ValueError` if the runs do not fill it."""
     runs = np.array([int(run) for run in text.split()], dtype=int)
     if (runs < 0).any() or runs.sum() != math.prod(shape):
         raise ValueError(f"runs of {runs.sum()} voxels do not fill a mask of shape {tuple(shape)}")

@@ -1,9 +1,9 @@
 """Scores of one predicted mask against its reference, class by class.
 
-Whether a class is absent is decided by the reference alone: then it has no Dice, NSD or HD95 (NaN, left out of means),
+The reference alone decides whether a class is absent: then it has no Dice, NSD or HD95 (NaN, left out of means),
 whatever was predicted, so that two networks are always averaged over the same cases. What was predicted of an absent
-class is told apart (`false_alarms`). A class that is present and not found has Dice 0, NSD 0 and as HD95 the diagonal
-of the volume.
+class is reported separately (`false_alarms`). A class that is present but not found has Dice 0, NSD 0, and as HD95 the
+diagonal of the volume.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Surface(NamedTuple):
 
 
 class FalseAlarm(NamedTuple):
-    """What was predicted of a class that the reference does not have."""
+    """The prediction of a class that is absent in the reference."""
 
     voxels: int
     volume: float  # ml, in 2D mm2
@@ -63,7 +63,7 @@ def _surface(prediction: np.ndarray, label: np.ndarray, spacing: Sequence[float]
 def false_alarms(
     prediction: np.ndarray, label: np.ndarray, classes: int, spacing: Sequence[float]
 ) -> list[FalseAlarm | None]:
-    """What was predicted of each of the values 1..classes, where the reference lacks it; None where it has it."""
+    """The predictions of the values 1..classes that are absent in the reference; None for those that are present."""
     values = range(1, classes + 1)
     return [None if (label == value).any() else _false_alarm(prediction == value, spacing) for value in values]
 

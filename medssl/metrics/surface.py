@@ -1,7 +1,7 @@
-"""Distances between the surfaces of two binary masks, each definition by its name.
+"""Distances between the surfaces of two binary masks, in several named definitions.
 
-Empty masks: both, NaN; one of them, surface Dice 0 and as distance the diagonal of the volume (MONAI returns NaN or
-infinity there, which drops the failure from a mean).
+If both masks are empty: NaN; if one is: surface Dice 0, and as distance the diagonal of the volume (MONAI: NaN or
+infinity, which drops the failure from a mean).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def hausdorff(
 ) -> float:
     """Percentile Hausdorff distance in mm of two masks (*S); HD95 by default.
 
-    - "monai": the percentile of the distances from each boundary voxel to the other boundary, in each direction, linear
+    - "monai": the percentile of the distances from each boundary voxel to the other boundary in each direction, linear
       between order statistics; then the larger one. This is what results.json calls hd95.
     - "deepmind": the same over surface elements, weighted by their area.
     - "pooled": one percentile of both directions together (medpy).
 
-    A stray voxel changes the three in different ways: compare results of one definition only.
+    A stray voxel changes the three differently: compare results of one definition only.
     """
     if not (prediction.any() and truth.any()):
         diagonal = float(np.linalg.norm(np.multiply(truth.shape, spacing)))
@@ -66,7 +66,7 @@ def hausdorff(
 
 
 def _weighted(distance_E: np.ndarray, area_E: np.ndarray, percentile: float) -> float:
-    """The first distance at which `percentile` of the area is reached."""
+    """The smallest distance at which `percentile` of the area is reached."""
     order = np.argsort(distance_E, kind="stable")
     share = area_E[order].cumsum() / area_E.sum()
     return float(distance_E[order][min(int(np.searchsorted(share, percentile / 100)), len(order) - 1)])

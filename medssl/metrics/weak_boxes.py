@@ -1,4 +1,4 @@
-"""Boxes that a classifier finds without having seen one: accuracy at an overlap, and what is reached without a network.
+"""Boxes found by a classifier that was trained without boxes: accuracy at an overlap, and baselines without a network.
 
 The threshold of the map and the checkpoint are chosen on boxes of validation patients and then fixed (Choe et al.
 2020); the best over thresholds on the test set is an upper bound, not a result.
@@ -24,10 +24,10 @@ IOBB = (0.1, 0.25, 0.5)
 
 
 class BoxAccuracy(NamedTuple):
-    """Over images with boxes of one class."""
+    """Box accuracy over images of one class."""
 
     accuracy: float  # boxes found / boxes; NaN without boxes
-    false_per_image: float  # boxes that find nothing, per image (AFP)
+    false_per_image: float  # candidates that find no box, per image (AFP)
     boxes: int
 
 
@@ -51,11 +51,11 @@ def box_accuracy(
     """Share of the boxes of one class that a candidate overlaps by more than `threshold` (ChestX-ray8, section 4).
 
     Args:
-        images: findings of that class (`Findings.of_class`); images without lesions count for AFP alone.
+        images: findings of that class (`Findings.of_class`); images without lesions count for AFP only.
         threshold: of the overlap.
         by: "iou", or "iobb": intersection over the detected box, which rewards small boxes.
-        which: only the candidate of the highest score, or any (then `false_per_image` belongs beside it).
-        strict: overlap > threshold, as ChestX-ray8 has it; False takes >= (Choe et al.'s BoxAcc).
+        which: only the candidate with the highest score, or any (then report `false_per_image` too).
+        strict: overlap > threshold, as in ChestX-ray8; False uses >= (BoxAcc of Choe et al.).
     """
     found = boxes = false = 0
     for image in images:
@@ -70,14 +70,14 @@ def box_accuracy(
 
 
 def whole_image(image: Findings) -> Findings:
-    """A floor: the box round the whole image as the only candidate of each class that has a lesion."""
+    """A baseline: the whole image as the only candidate of each class that has a lesion."""
     return _with_box(image, (0.0,) * len(_shape(image)), (1.0,) * len(_shape(image)))
 
 
 def fixed_box(images: Sequence[Findings], patients: Sequence[str]) -> list[Findings]:
-    """A floor: in each image the one box, in shares of the image, that fits the boxes of all other patients best.
+    """A baseline: one box per image, relative to its size, that fits the boxes of all other patients best.
 
-    Tried are the boxes of the other patients; the best has the highest mean over them of the IoU with it. Images (N,)
+    It is the box of another patient with the highest mean IoU with the boxes of the other patients. Images (N,)
     of one class, with their shapes, and their patients.
     """
     shares = [[_shares(lesion.region, _shape(image)) for lesion in image.lesions] for image in images]
@@ -93,7 +93,7 @@ def fixed_box(images: Sequence[Findings], patients: Sequence[str]) -> list[Findi
 
 
 def random_pointing(image: Findings) -> float:
-    """A floor: the chance that a random voxel lies in the mask or box of a lesion that counts; NaN without one."""
+    """A baseline: the chance that a random voxel lies in the mask or box of a lesion that counts; NaN without one."""
     covered = np.zeros(_shape(image), bool)
     lesions = [lesion for lesion in image.lesions if not lesion.ignore]
     for lesion in lesions:
@@ -124,7 +124,7 @@ def _shares(region: Region, shape: Sequence[int]) -> _Shares:
 
 
 def _iou(one: _Shares, other: _Shares) -> float:
-    """Of two boxes, in any unit."""
+    """Intersection over union of two boxes, in any unit."""
     sides = [min(b, d) - max(a, c) for a, b, c, d in zip(*one, *other, strict=True)]
     shared = math.prod(sides) if min(sides) > 0 else 0.0
     whole = sum(math.prod(b - a for a, b in zip(*box, strict=True)) for box in (one, other)) - shared
@@ -133,11 +133,11 @@ def _iou(one: _Shares, other: _Shares) -> float:
 
 def _box(region: Region) -> Region:
     if region.start is None or region.stop is None:
-        raise ValueError("accuracy of boxes wants boxes, but there is a point")
+        raise ValueError("box accuracy needs boxes, but there is a point")
     return Region.of_box(region.start, region.stop)
 
 
 def _shape(image: Findings) -> tuple[int, ...]:
     if image.shape is None:
-        raise ValueError("this floor needs the shape of the image: set Findings.shape")
+        raise ValueError("this baseline needs the shape of the image: set Findings.shape")
     return image.shape

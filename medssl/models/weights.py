@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from medssl import __version__
-from medssl.data import atomic
+from medssl.files import writing
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
         else:
             kept[name] = tensor.detach().cpu().contiguous().clone()
     header = {"format": "pt", "medssl": __version__, **({ALIASES: json.dumps(aliases)} if aliases else {})}
-    with atomic.writing(path) as beside:
+    with writing(path) as beside:
         beside.write_bytes(save(kept, metadata=header))
 
 

@@ -61,7 +61,7 @@ def _dry_run(recipe: PretrainRecipe, options: Options) -> None:
     samples = cases.expected(data, Path(options.out or "")) if named else None
     build.validate(recipe, samples=samples, world=options.devices * options.num_nodes)
     cases.check_given(recipe)
-    say("the recipe fits together; nothing was run")
+    say("the recipe is valid; nothing was run")
 
 
 def train(recipe: PretrainRecipe, options: Options, few: int | None = None) -> PretrainState:

@@ -1,1 +1,1 @@
-"""What frozen features know: features of images, linear probes, neighbours, few labels, and what they must beat."""
+"""Probes of frozen features: pooled and dense features, linear probes, nearest neighbours, few labels, baselines."""

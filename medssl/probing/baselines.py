@@ -1,4 +1,4 @@
-"""What a frozen encoder has to beat: untrained networks, the image in 8x8 pixels, and the share of each class."""
+"""The baselines of a probe: untrained networks, the image in 8x8 pixels, and the frequency of each class."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SIDE = 8
 
 
 def untrained(make: Callable[[], nn.Module], seeds: Sequence[int]) -> dict[str, nn.Module]:
-    """The network that `make` builds, before any training, once for each of `seeds`; torch's generator stays as it is.
+    """Untrained networks: what `make` builds with each of `seeds`; the random state of torch is restored afterwards.
 
-    A seed gives the encoder that a run of that seed starts from.
+    A seed gives the encoder with which a run of that seed starts.
     """
     found = {}
     for seed in seeds:
@@ -29,7 +29,7 @@ def untrained(make: Callable[[], nn.Module], seeds: Sequence[int]) -> dict[str, 
 
 
 class Pixels(nn.Module):
-    """Stands where an encoder does, and shows the image in 8 cells an axis: one level of one place."""
+    """In place of an encoder: the image averaged over 8 cells per axis, as one level with one position."""
 
     def forward(self, x_BC: Tensor) -> tuple[Tensor]:
         """(B,C,*S) -> (B,C*8^n,1)."""
@@ -37,12 +37,12 @@ class Pixels(nn.Module):
 
 
 def pixels(batches: Iterable[Tensor]) -> np.ndarray:
-    """(N,C*8^n): images (B,C,*S) averaged over 8 cells an axis."""
+    """Images (B,C,*S) averaged over 8 cells per axis: (N,C*8^n)."""
     return np.concatenate([_cells(x_BC).flatten(1).numpy() for x_BC in batches])
 
 
 def prior(y_NK: np.ndarray, cases: int) -> np.ndarray:
-    """(cases,K): for every case the share of each class in training targets (N,K), with no image at all."""
+    """For every case the frequency of each class in the training targets (N,K), without any image: (cases,K)."""
     return np.repeat(np.asarray(y_NK, float).mean(0, keepdims=True), cases, 0)
 
 

@@ -1,4 +1,4 @@
-"""What all probes share: their form, standardised features, and the choice of a strength on validation cases."""
+"""What all probes share: their interface, standardised features, and a strength chosen on validation cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Score = Callable[[np.ndarray, np.ndarray], float]  # of probabilities (N,K) and truth (N,K); higher is better
 
-LEAST = 1e-7  # probability that a log loss counts with at least
+LEAST = 1e-7  # lower limit of probabilities in a log loss
 
 
 class Probe(Protocol):
@@ -27,7 +27,7 @@ P = TypeVar("P", bound=Probe)
 
 
 class Scaling(NamedTuple):
-    """Zero mean and unit variance, by the training cases; a feature that is constant there becomes zero."""
+    """Zero mean and unit variance on the training cases; a feature that is constant there becomes zero."""
 
     mean: np.ndarray  # (D,)
     scale: np.ndarray  # (D,)
@@ -47,14 +47,14 @@ def scaling(x_ND: np.ndarray) -> Scaling:
 
 
 def best(candidates: Sequence[P], x_ND: np.ndarray | None, y_NK: np.ndarray | None, score: Score) -> P:
-    """The candidate with the highest score on validation cases, the first of equals; the middle one without any."""
+    """The candidate with the highest score on validation cases (on ties the first); without them, the middle one."""
     if x_ND is None or y_NK is None or not len(x_ND):
         return candidates[len(candidates) // 2]
     return candidates[int(np.argmax([score(candidate.predict(x_ND), y_NK) for candidate in candidates]))]
 
 
 def likelihood(probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
-    """Mean log likelihood of truth (zeros and ones): of the one class of each case, or of each label by itself."""
+    """Mean log likelihood of the truth (zeros and ones): of the class of each case, or of each label separately."""
     p = np.clip(probability_NK, LEAST, 1 - LEAST)
     if (truth_NK.sum(1) == 1).all() and np.allclose(probability_NK.sum(1), 1, atol=1e-5):
         return float(np.log(p)[truth_NK.astype(bool)].mean())
@@ -62,18 +62,18 @@ def likelihood(probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
 
 
 def accuracy(probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
-    """The share of cases whose most probable class is one of theirs."""
+    """The share of cases whose most probable class is one of their classes."""
     return float(np.take_along_axis(np.asarray(truth_NK), probability_NK.argmax(1)[:, None], 1).mean())
 
 
 def check(x_ND: np.ndarray, y_NK: np.ndarray) -> None:
-    """Raise `InputError` where there is nothing to learn from."""
+    """Raise `InputError` if the training cases cannot be used."""
     if not len(x_ND):
-        raise InputError("a probe needs labelled training cases, but there is none")
+        raise InputError("a probe needs labelled training cases, but there are none")
     if len(x_ND) != len(y_NK):
         raise InputError(
             f"a probe needs a target for each case, but there are {len(x_ND)} cases and {len(y_NK)} targets"
         )
     if not np.isfinite(x_ND).all():
         bad = int((~np.isfinite(x_ND)).any(1).sum())
-        raise InputError(f"the features of {bad} of {len(x_ND)} cases are not finite: look at the weights and images")
+        raise InputError(f"the features of {bad} of {len(x_ND)} cases are not finite: check the weights and images")

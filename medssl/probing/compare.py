@@ -1,6 +1,6 @@
-"""The same question put to a frozen encoder and to what it has to beat: probes of each, on all labels and on few.
+"""Compare a frozen encoder with its baselines: the same probes of each, with all labels and with few.
 
-N images, K classes. Nothing here knows a recipe: it is handed features, truth and a judge of probabilities.
+N images, K classes. Recipes are unknown here: features, truth and a scoring function are arguments.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 OWN, UNTRAINED, PIXELS, PRIOR = "this encoder", "untrained", "8x8 pixels", "label prior"
 METHODS: dict[str, Any] = {"logistic": linear.fit, "neighbours": neighbours.fit}
-ALL = "all"  # the draw that holds every training image
+ALL = "all"  # the draw of all training images
 
 
 class Arm(NamedTuple):
-    """What is asked, on which of its features, by which probe."""
+    """A network, which of its features are probed, and by which probe."""
 
     network: str  # OWN, UNTRAINED, PIXELS or PRIOR
     features: str
@@ -32,7 +32,7 @@ class Arm(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Classes to be told: targets as zeros and ones (K,) by id, and who learns, chooses and is tested."""
+    """What a probe predicts: targets as zeros and ones (K,) by id, and the ids for training, validation and test."""
 
     truth: Mapping[str, np.ndarray]
     train: Sequence[str]
@@ -42,16 +42,16 @@ class Question(NamedTuple):
 
     @property
     def ids(self) -> list[str]:
-        """Every id, each once."""
+        """All ids, each once."""
         return [*self.train, *self.val, *self.test]
 
 
 def answers(
     question: Question, pooled: Mapping[str, Pooled], arm: Arm, draws: Mapping[str, Sequence[str]], level: int = -1
 ) -> dict[str, dict[str, np.ndarray]]:
-    """For each network of an arm and each draw of training ids: probabilities of the val and the test ids, in order.
+    """Probabilities of the val and the test ids, in order, for each network of an arm and each draw of training ids.
 
-    `pooled` holds features of `question.ids`, in order, by network name; names that start as the arm's belong to it.
+    `pooled` has features of `question.ids`, in order, by network name; names that start with the arm's belong to it.
     """
     found = {}
     for name, features in pooled.items():
@@ -66,7 +66,7 @@ def answers(
 
 
 def arms(pools: Sequence[str], method: str) -> list[Arm]:
-    """What stands beside each other: every kind of features and probe of each network, the chosen `method` first."""
+    """All arms: every kind of features and every probe of each network, the chosen `method` first."""
     methods = sorted(METHODS, key=lambda name: name != method)
     of_networks = [Arm(network, pool, name) for name in methods for pool in pools for network in (OWN, UNTRAINED)]
     return of_networks + [Arm(PIXELS, "pixels", name) for name in methods]
@@ -75,7 +75,7 @@ def arms(pools: Sequence[str], method: str) -> list[Arm]:
 def draws(
     question: Question, groups: Mapping[str, str], shots: Sequence[int], times: int, seed: int
 ) -> dict[str, list[str]]:
-    """All training ids, and `times` draws of each number in `shots` (of each class; multilabel: in all)."""
+    """All training ids, and `times` draws for each number in `shots` (per class; multilabel: in total)."""
     found: dict[str, list[str]] = {ALL: list(question.train)}
     patients = [groups[name] for name in question.train]
     classes = None if question.multilabel else [f"{question.truth[name].argmax():04d}" for name in question.train]
@@ -91,16 +91,16 @@ def shot(n: int, number: int) -> str:
 
 
 def prior(question: Question) -> np.ndarray:
-    """(test,K): the share of each class in training, for every test image."""
+    """The frequency of each class in training, for every test image: (test,K)."""
     return baselines.prior(np.stack([question.truth[name] for name in question.train]), len(question.test))
 
 
 def rows(
     arm: Arm, values: Mapping[str, Mapping[str, float]], shots: Sequence[int], times: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Entries of the tables with all and with few labels, of `values` by network and draw.
+    """Entries of the tables with all and with few labels, from `values` by network and draw.
 
-    With all labels the repeats are an arm's networks; with few they are the draws, each the mean over the networks.
+    With all labels, the repetitions are the networks of an arm; with few labels, the draws, averaged over networks.
     """
     mine = [of for name, of in values.items() if name.startswith(arm.network)]
     if not mine:
@@ -110,7 +110,7 @@ def rows(
 
 
 def row(arm: Arm, values: Sequence[float], **more: Any) -> dict[str, Any]:
-    """An entry of a table: the mean over what was repeated, and each value."""
+    """An entry of a table: the mean over repetitions, and each value."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {**arm._asdict(), **more, "value": float(np.mean(values)), "sd": spread, "values": list(map(float, values))}
 

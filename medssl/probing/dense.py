@@ -1,7 +1,7 @@
-"""The dense probe: a linear map from the features of one place to the label there, all levels on one grid.
+"""The dense probe: a linear map from the features of a voxel to its label, with all levels on one grid.
 
-It shows what a frozen encoder knows of where things are. D features a voxel (all levels joined), K classes, background
-included, *G the grid (that of the finest level), *S an image.
+It shows what a frozen encoder knows about locations. D features per voxel (all levels joined), K classes including
+background, *G the grid (of the finest level), *S an image.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     Read = Callable[[Sequence[str]], Iterable["Field"]]
 
-HELD = 2**30  # bytes of sums over voxels that are kept at once
+MEMORY = 2**30  # bytes of sums over voxels that are in memory at once
 MODES = {2: "bilinear", 3: "trilinear"}
 
 
 class Field(NamedTuple):
-    """One image: its features on the grid, and its label as it is stored."""
+    """One image: its features on the grid, and its label as stored."""
 
     id: str
     x: np.ndarray  # (D,*G) float32
@@ -49,7 +49,7 @@ def fields(
     *,
     device: Any = "cpu",
 ) -> Iterator[Field]:
-    """The cases `ids`, in order: each image resized to `size` and represented, (B,C,*size) -> (B,D,*G)."""
+    """The cases `ids`, in order: each image is resized to `size` and turned into features, (B,C,*size) -> (B,D,*G)."""
     names = iter(ids)
     for x_BC in features.batched(features.images(cache, ids, size)):
         for x in represent(x_BC.to(device)).float().cpu().numpy():
@@ -58,19 +58,19 @@ def fields(
 
 
 def stacked(maps: Features) -> Tensor:
-    """All levels (B,C_level,*S_level) interpolated to the finest one's grid and joined, (B,D,*G) float32."""
+    """All levels (B,C_level,*S_level) interpolated to the grid of the finest and joined, (B,D,*G) float32."""
     grid = maps[0].shape[2:]
     return torch.cat([resized(level.float(), grid) for level in maps], 1)
 
 
 def resized(x_BC: Tensor, size: Sequence[int]) -> Tensor:
-    """(B,C,*S) -> (B,C,*size), linear; what lies in the middle of an image stays there."""
+    """Resize (B,C,*S) to (B,C,*size) linearly; the centre stays in place."""
     size = tuple(int(side) for side in size)
     return x_BC if tuple(x_BC.shape[2:]) == size else functional.interpolate(x_BC, size, mode=MODES[x_BC.ndim - 2])
 
 
 def patches(x_BC: Tensor, stride: Sequence[int], side: int = 8) -> Tensor:
-    """(B,C*side^n,*G): the `side` pixels an axis around each cell of a grid of `stride`: what one convolution sees."""
+    """Pixels around each cell of a grid of `stride`, `side` per axis, as a convolution sees it: (B,C*side^n,*G)."""
     n = x_BC.ndim - 2
     before = [(side - step) // 2 for step in stride]
     around = [pad for low, step in zip(before[::-1], stride[::-1], strict=True) for pad in (low, side - step - low)]
@@ -82,13 +82,13 @@ def patches(x_BC: Tensor, stride: Sequence[int], side: int = 8) -> Tensor:
 
 
 def label_on_grid(label: np.ndarray, grid: Sequence[int]) -> np.ndarray:
-    """The label (*S) at the centres of the cells of `grid`, (*G)."""
+    """The label (*S) at the cell centres of `grid`: (*G)."""
     places = [((np.arange(g) + 0.5) * s / g).astype(int) for g, s in zip(grid, label.shape, strict=True)]
     return label[np.ix_(*places)]
 
 
 def mask(probe: Discriminant, field: Field) -> np.ndarray:
-    """The mask (*S) of a field on its label's grid: probabilities, interpolated to it, decide."""
+    """The predicted mask (*S) on the grid of the label, from interpolated probabilities."""
     probability = torch.from_numpy(probe.predict(field.x))[None].float()
     return resized(probability, field.label.shape)[0].argmax(0).numpy()
 
@@ -96,11 +96,11 @@ def mask(probe: Discriminant, field: Field) -> np.ndarray:
 def few_shot(
     read: Read, draws: Mapping[str, Sequence[str]], val: Sequence[str], test: Sequence[str], classes: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """For each draw of training ids, the mask (*S) of each test image: {draw: {id: mask}}.
+    """The mask (*S) of each test image for each draw of training ids: {draw: {id: mask}}.
 
-    `read(ids)` makes the images in that order, one at a time, since they may not fit into memory together. Shrinkage
-    and prior are those with the best mean Dice on `val`, on the features' grid; `voxels.DEFAULT` without it. Raises
-    `InputError` for a draw without images.
+    `read(ids)` yields the images in that order, one at a time, as they may not fit into memory together. Shrinkage
+    and prior are those with the best mean Dice on `val`, on the grid of the features; without `val`, `voxels.DEFAULT`.
+    Raises `InputError` for a draw without images.
     """
     chosen: dict[str, Discriminant] = {}
     for part in _parts(read, draws, classes):
@@ -116,7 +116,7 @@ def few_shot(
 def choose(
     candidates: Mapping[str, Sequence[Discriminant]], val: Iterable[Field], classes: int
 ) -> dict[str, Discriminant]:
-    """Of each group of candidates the one with the best mean Dice over validation images, on the features' grid."""
+    """The candidate of each group with the best mean Dice over validation images, on the grid of the features."""
     probes = {(name, number): probe for name, of in candidates.items() for number, probe in enumerate(of)}
     weight = np.concatenate([probe.weight for probe in probes.values()], 1)
     bias = np.concatenate([probe.bias for probe in probes.values()])
@@ -132,7 +132,7 @@ def choose(
 
 
 def mean(values: Sequence[float] | np.ndarray) -> float:
-    """The mean of what is known, NaN if nothing is."""
+    """The mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 
@@ -145,12 +145,12 @@ def _candidates(found: Moments, several: bool) -> list[Discriminant]:
 
 
 def _parts(read: Read, draws: Mapping[str, Sequence[str]], classes: int) -> Iterator[dict[str, Moments]]:
-    """The sums over voxels of each draw, of as many draws at once as memory should hold."""
+    """The sums over voxels of each draw, for as many draws at once as MEMORY allows."""
     if empty := [name for name, ids in draws.items() if not ids]:
         raise InputError(f"a dense probe needs labelled training images, but draw {empty[0]} has none")
     names = list(draws)
     first = next(iter(read(list(draws[names[0]])[:1])))
-    at_once = max(1, HELD // (8 * len(first.x) ** 2))
+    at_once = max(1, MEMORY // (8 * len(first.x) ** 2))
     for start in range(0, len(names), at_once):
         part: dict[str, Moments] = {}
         wanted = names[start : start + at_once]

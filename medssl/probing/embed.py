@@ -1,7 +1,7 @@
-"""`medssl embed`: features of images from the encoder of a run, prepared as that run's own images were.
+"""`medssl embed`: features of images from the encoder of a run, with the preprocessing of that run.
 
 Scans are oriented, cropped, resampled and scaled as the checkpoint says. Whole images are resized to the size of the
-run's largest view, or of its fine-tuning; a segmentation network sees images at their own scale.
+largest view of a pretraining, or the image size of a fine-tuning; a segmentation network sees them at their own scale.
 
     >>> found = embed("runs/pretrain", "scans", "features.npz", pool="all_levels")  # doctest: +SKIP
     >>> len(found.ids) == len(found.features)  # doctest: +SKIP
@@ -50,23 +50,24 @@ def embed(
     batch: int = features.BATCH,
     device: str = "auto",
 ) -> Embedding:
-    """The features of images by the encoder of a run; an input that cannot be used is listed with its reason.
+    """Compute the features of images with the encoder of a run; inputs that cannot be used are listed with the reason.
 
     Args:
-        run: a pretraining or fine-tuning: run directory, .pt file, or folder of `medssl export`.
-        given: images, folders of them or of DICOM, manifests of `scan`, caches of `prepare`; one or several.
-        out: where to write them (.npz or .csv); None: nowhere.
-        level: which level of the encoder, 0 the finest, -1 the deepest.
-        pool: `mean` of the level over the image, `mean_std` (deviation too), or `all_levels` (both, of every level).
-        dense: the level's maps instead.
-        untrained: the network that a run of `seed` starts from, to compare with.
-        seed: of the untrained network.
-        size: resize images to this size; default: as the run does.
-        batch: images that are computed together; the result does not depend on it.
+        run: a pretraining or fine-tuning: run directory, .pt file, or folder written by `medssl export`.
+        given: one or more images, folders of images or DICOM, manifests of `scan`, or caches of `prepare`.
+        out: where to write the features (.npz or .csv); None: not at all.
+        level: the level of the encoder, 0 the finest, -1 the deepest.
+        pool: `mean` of the level over the image, `mean_std` (with the deviation), or `all_levels` (both, of every
+            level).
+        dense: return the feature maps of the level instead.
+        untrained: use the network with which a run of `seed` starts, as a baseline.
+        seed: seed of the untrained network.
+        size: resize images to this size; default: as in the run.
+        batch: number of images computed together; the result does not depend on it.
         device: auto, cpu or cuda.
 
     Raises:
-        InputError: no such run, level or ending, a cache prepared otherwise, or no image that could be used.
+        InputError: there is no such run, level or file type, a cache was prepared differently, or no image can be used.
     """
     if out is not None:
         check_ending(Path(out), dense=dense)
@@ -102,7 +103,7 @@ def _embedded(
 
 
 def _images(network: Frozen, items: Sequence[Item], files: list[File]) -> Iterator[Tensor]:
-    """What the network sees of each item that can be read; `files` gets a line for each of `items`."""
+    """The network input of each item that can be read; `files` gets an entry for each of `items`."""
     seen: dict[str, int] = {}
     with progress() as show:
         for number, item in enumerate(items, 1):

@@ -1,15 +1,14 @@
-"""Features as an object, and as files: .npz or .csv, and beside it which id is which input."""
+"""Features as an object and as files: .npz or .csv, and a list of which id belongs to which input."""
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data import atomic
+from medssl.files import write_csv, writing
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ ENDINGS = (".npz", ".csv")
 
 
 class File(NamedTuple):
-    """Which image a row of features is of; or why an input has none (then `id` is empty)."""
+    """The image of a row of features; or why an input has none (then `id` is empty)."""
 
     id: str
     source: str
@@ -31,8 +30,8 @@ class File(NamedTuple):
 class Embedding(NamedTuple):
     """Features of N images.
 
-    `features` is (N,D), or (N,C,*S) if dense; a list of N maps (C,*S) where images keep sizes of their own. `names`
-    says what each of the D numbers is.
+    `features` is (N,D), or (N,C,*S) if dense, or a list of N maps (C,*S) if images differ in size. `names` has the
+    meaning of each of the D numbers.
     """
 
     ids: list[str]
@@ -42,23 +41,21 @@ class Embedding(NamedTuple):
     about: dict[str, Any]
 
     def save(self, out: Place) -> Path:
-        """Write `out` (.npz or .csv), and beside it which id is which input; returns the latter's path.
+        """Write `out` (.npz or .csv), and beside it a list of which id belongs to which input; returns that path.
 
-        The features hold ids alone; paths, which may name patients, are in the file beside them.
+        The features contain ids only; paths, which may name patients, are in the list.
         """
         out = Path(out)
         check_ending(out, dense=not self.names)
-        with atomic.writing(out) as beside:
-            (self._npz if out.suffix == ".npz" else self._csv)(beside)
+        (self._npz if out.suffix == ".npz" else self._csv)(out)
         listing = out.with_name(f"{out.stem}.files.csv")
-        with atomic.writing(listing) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([File._fields, *self.files])
+        write_csv(listing, File._fields, self.files)
         return listing
 
     def _npz(self, path: Path) -> None:
         ragged = isinstance(self.features, list)
         arrays = dict(zip(self.ids, self.features, strict=True)) if ragged else {"features": self.features}
-        with path.open("wb") as file:
+        with writing(path) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 ids=np.array(self.ids),
@@ -68,15 +65,13 @@ class Embedding(NamedTuple):
             )
 
     def _csv(self, path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file)
-            lines.writerow(["id", *self.names])
-            lines.writerows([name, *map(repr, row.tolist())] for name, row in zip(self.ids, self.features, strict=True))
+        rows = ([name, *map(repr, row.tolist())] for name, row in zip(self.ids, self.features, strict=True))
+        write_csv(path, ["id", *self.names], rows)
 
 
 def check_ending(out: Path, *, dense: bool) -> None:
-    """Raise `InputError` for a file that features cannot be written to."""
+    """Raise `InputError` for a file type that cannot hold the features."""
     if out.suffix not in ENDINGS:
         raise InputError(f"--out {out} must end in .npz or .csv")
     if dense and out.suffix == ".csv":
-        raise InputError(f"--out {out}: dense maps are no table, so give a name that ends in .npz")
+        raise InputError(f"--out {out}: dense maps do not fit into a table: give a name that ends in .npz")

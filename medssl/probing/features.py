@@ -1,6 +1,6 @@
-"""Features of a frozen encoder: the mean and the deviation of each level over an image, and dense maps.
+"""Features of a frozen encoder: mean and standard deviation of each level over an image, and dense maps.
 
-N images, B batch, C channels, D numbers an image, *S = H,W or D,H,W. All is float32, in evaluation mode.
+N images, B batch, C channels, D numbers per image, *S = H,W or D,H,W. All is float32, in evaluation mode.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ BATCH = 64
 
 
 class Pooled(NamedTuple):
-    """Mean and standard deviation over the voxels of each level's maps; levels fine to coarse."""
+    """Mean and standard deviation over the voxels of each level; levels from fine to coarse."""
 
     mean: tuple[np.ndarray, ...]  # (N,C_level) float32 each
     std: tuple[np.ndarray, ...]
 
     def select(self, pool: Pool = "mean", level: int = -1) -> np.ndarray:
-        """(N,D): the `mean` of one level, its `mean_std`, or both of `all_levels`, whatever `level` says."""
+        """(N,D): the `mean` of one level, its `mean_std`, or both for `all_levels` (then `level` is ignored)."""
         if pool == "all_levels":
             return np.concatenate([part for pair in zip(self.mean, self.std, strict=True) for part in pair], 1)
         check_level(level, len(self.mean))
@@ -44,9 +44,9 @@ class Pooled(NamedTuple):
 
 
 def check_level(level: int, levels: int) -> None:
-    """Raise `InputError` if an encoder of so many `levels` has no such one."""
+    """Raise `InputError` if an encoder with `levels` levels has no such level."""
     if not -levels <= level < levels:
-        raise InputError(f"level is {level}, but the encoder has the levels 0 (finest) to {levels - 1}; -1 is the last")
+        raise InputError(f"level is {level}, but the encoder has levels 0 (finest) to {levels - 1}; -1 is the last")
 
 
 def pool(maps: Features) -> tuple[list[Tensor], list[Tensor]]:
@@ -59,7 +59,7 @@ def pool(maps: Features) -> tuple[list[Tensor], list[Tensor]]:
 def extract(networks: Mapping[str, nn.Module], batches: Iterable[Tensor], device: Any = "cpu") -> dict[str, Pooled]:
     """The pooled features of several encoders in one pass over the images (B,C,*S), in [0,1].
 
-    The encoders are used as they are, in evaluation mode; afterwards they are in the mode they were in.
+    The encoders run in evaluation mode; afterwards their mode is restored.
     """
     found: dict[str, list[tuple[list[Tensor], list[Tensor]]]] = {name: [] for name in networks}
     with ExitStack() as modes:
@@ -75,12 +75,12 @@ def extract(networks: Mapping[str, nn.Module], batches: Iterable[Tensor], device
 def of_cache(
     network: nn.Module, cache: Cache, ids: Sequence[str], size: tuple[int, ...], *, device: Any = "cpu"
 ) -> Pooled:
-    """The pooled features of the cases `ids`, each image resized to `size` as a classifier sees it."""
+    """The pooled features of the cases `ids`, with each image resized to `size` as for a classifier."""
     return extract({"": network}, batched(images(cache, ids, size)), device)[""]
 
 
 def images(cache: Cache, ids: Iterable[str], size: tuple[int, ...]) -> Iterator[Tensor]:
-    """The whole image of each case, averaged down or interpolated to (C,*size), in [0,1]."""
+    """The whole image of each case, resized (by averaging or interpolation) to (C,*size), in [0,1]."""
     for name in ids:
         case = cache.cases[name]
         source = Reading(cache.image(name), f"case {name} of {cache.path}")
@@ -88,7 +88,7 @@ def images(cache: Cache, ids: Iterable[str], size: tuple[int, ...]) -> Iterator[
 
 
 def batched(found: Iterable[Tensor], batch: int = BATCH) -> Iterator[Tensor]:
-    """Stack images (C,*S) to (B,C,*S): at most `batch` at once, and only such as follow each other and are alike."""
+    """Stack consecutive images (C,*S) of equal shape to (B,C,*S), at most `batch` at once."""
     held: list[Tensor] = []
     for image in found:
         if held and (len(held) == batch or held[0].shape != image.shape):
@@ -100,7 +100,7 @@ def batched(found: Iterable[Tensor], batch: int = BATCH) -> Iterator[Tensor]:
 
 
 def precision(network: nn.Module) -> torch.dtype:
-    """That of a network's weights; a run in float64 has such."""
+    """The dtype of a network's weights, which may be float64."""
     return next((weight.dtype for weight in network.parameters()), torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""Few labels: which images a draw holds, and what a probe makes of each draw."""
+"""Few labels: draws of training images, and probes trained on each draw."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def draw(
     ids: Sequence[str], groups: Sequence[str], n: int, seed: int, classes: Sequence[str] | None = None
 ) -> list[str]:
-    """`n` ids (of each class, if `classes` are given), one of each group (patient), sorted.
+    """Draw `n` ids (per class, if `classes` are given), at most one per group (patient); returns them sorted.
 
-    Within a `seed` a smaller draw lies in every larger one, and the order of `ids` does not matter. Raises `InputError`
-    where a class has fewer groups than `n`.
+    For one `seed`, a smaller draw is part of every larger one, and the order of `ids` does not matter. Raises
+    `InputError` if a class has fewer groups than `n`.
     """
     of_class: dict[str, dict[str, list[str]]] = {}
     for name, group, label in zip(ids, groups, classes or [""] * len(ids), strict=True):
@@ -30,7 +30,7 @@ def draw(
         if len(of_group) < n:
             what = f"of class {label}" if label else "with a label"
             raise InputError(
-                f"{n} training images {what} were asked for, but there are {len(of_group)} patients: ask less"
+                f"{n} training images {what} were requested, but there are {len(of_group)} patients: request fewer"
             )
         rng = np.random.default_rng([seed, number])
         order = rng.permutation(sorted(of_group))
@@ -48,9 +48,9 @@ def predict(
     test: Sequence[str],
     **settings: object,
 ) -> dict[str, np.ndarray]:
-    """For each draw of training ids, the probabilities (N,K) of the `test` ids by a probe that `fit` makes.
+    """The probabilities (N,K) of the `test` ids for each draw of training ids, by a probe that `fit` makes.
 
-    `x` holds the features (D,) and `y` the classes as zeros and ones (K,) of each id; `val` chooses the strength.
+    `x` has the features (D,) and `y` the classes as zeros and ones (K,) of each id; `val` chooses the strength.
     """
 
     def rows(of: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The encoder of a run, and what it needs to know of an image: whoever uses it need not."""
+"""The encoder of a run together with its preprocessing, so that its users need not know either."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 class Frozen(NamedTuple):
-    """A trained encoder, or the same one before training."""
+    """A trained encoder, or the same encoder before training."""
 
     encoder: Any
     channels: int
-    size: tuple[int, ...] | None  # that images are resized to; None: they keep their scale, as a segmentation sees them
+    size: tuple[int, ...] | None  # images are resized to this; None: they keep their scale, as for segmentation
     preprocessing: dict[str, Any]
     about: dict[str, Any]  # verb, step, and the seed of an untrained network
 
     def see(self, array: np.ndarray, intensity: Sequence[tuple[float, float]], spacing: Sequence[float]) -> Tensor:
-        """(C,*S) in [0,1]: what the network sees of a prepared image (C,*S).
+        """The network input (C,*S) in [0,1] of a prepared image (C,*S).
 
-        An image that keeps its scale is padded with 0 at its far ends, to a size that the encoder can divide.
+        An image that keeps its scale is padded with 0 at its end, to a size that is divisible as the encoder needs it.
         """
         if self.size is not None:
             return network_input(array, intensity, tuple(spacing), self.size, dense=False)[0]
@@ -49,10 +49,10 @@ class Frozen(NamedTuple):
 
 
 def load(run: Place, *, untrained: bool = False, seed: int = 0, size: Sequence[int] | None = None) -> Frozen:
-    """The encoder of a pretraining or fine-tuning (run directory, .pt, or an export of it), in evaluation mode.
+    """The encoder of a pretraining or fine-tuning (run directory, .pt file, or export), in evaluation mode.
 
-    `untrained` gives the network that a run of `seed` starts from. `size` replaces the size images are resized to,
-    which is that of the first view of a pretraining, or of the images of a fine-tuning. Raises `InputError`.
+    `untrained` gives the network with which a run of `seed` starts. `size` replaces the size to which images are
+    resized: that of the largest view of a pretraining, or of the images of a fine-tuning. Raises `InputError`.
     """
     encoder, recipe, content = network(run)
     about = {"verb": content["verb"], "step": (content.get("state") or {}).get("step")}
@@ -64,14 +64,14 @@ def load(run: Place, *, untrained: bool = False, seed: int = 0, size: Sequence[i
 
 
 def network(where: Place) -> tuple[Any, Recipe, dict[str, Any]]:
-    """The trained encoder of a run, a checkpoint or an export; its recipe, and all that is known of it.
+    """The trained encoder of a run, a checkpoint or an export; its recipe, and the content of its file.
 
-    Raises `InputError` for weights that come without the recipe of their network.
+    Raises `InputError` for weights without the recipe of their network.
     """
     path = init_weights.find(os.fspath(where))
     content, tensors = init_weights.about(path), weights.read(path)
     if "recipe" not in content:
-        raise InputError(f"{where} does not say what network it holds: give a run, or a folder of `medssl export`")
+        raise InputError(f"{where} has weights without a recipe: give a run, or a folder written by `medssl export`")
     recipe: Recipe = validate(FRAMES[content["verb"]], content["recipe"], f"the recipe in {where}")
     encoder = parts.encoder(recipe)
     weights.load(nn.ModuleDict({"encoder": encoder}), tensors, ["encoder"], source=str(where))
@@ -79,7 +79,7 @@ def network(where: Place) -> tuple[Any, Recipe, dict[str, Any]]:
 
 
 def _own_size(recipe: Recipe) -> tuple[int, ...] | None:
-    """The size that a run resizes whole images to; None where they keep their scale."""
+    """The size to which a run resizes whole images; None if they keep their scale."""
     if isinstance(recipe, PretrainRecipe):
         return view_size(recipe)
     assert isinstance(recipe, FinetuneRecipe)
@@ -95,6 +95,6 @@ def view_size(recipe: PretrainRecipe) -> tuple[int, ...]:
 
 def _checked(size: Sequence[int], encoder: Any, dims: int) -> tuple[int, ...]:
     if len(size) != dims:
-        raise InputError(f"size {list(size)} has {len(size)} axes, but the network takes {dims}: give one a axis")
+        raise InputError(f"size {list(size)} has {len(size)} axes, but the network is {dims}D: give one per axis")
     sizes.check(size, encoder.divisor, "size")
     return tuple(size)

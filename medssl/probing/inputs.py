@@ -1,4 +1,4 @@
-"""What features are asked of: scans, DICOM among them, the images of a manifest, or the cases of a cache."""
+"""The inputs of `embed`: image files, DICOM folders, the images of a manifest, or the cases of a cache."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 
 class Item(NamedTuple):
-    """One image that features are asked of."""
+    """One image whose features are to be computed."""
 
-    source: str  # what was given: a file, or the file or folder that a row or case came from
-    id: str  # of manifest and cache; "" for a scan as it comes
+    source: str  # a given file, or the file or folder of a row or case
+    id: str  # from manifest or cache; "" for an image file
     read: Callable[[], Prepared]  # raises `Rejected`
 
 
 def find(
     given: Iterable[str | os.PathLike[str]], preprocessing: Mapping[str, Any], channels: int
 ) -> tuple[list[Item], dict[str, str]]:
-    """Every image in `given` (files, folders, manifests, caches), and what is none, with the reason.
+    """Every image in `given` (files, folders, manifests, caches), and what is not an image, with the reason.
 
-    Raises `InputError` for a cache that was prepared differently than the network expects.
+    Raises `InputError` for a cache that was not prepared as the network expects.
     """
     items: list[Item] = []
     left_out: dict[str, str] = {}
@@ -67,13 +67,13 @@ def find(
 
 
 def name_of(array: np.ndarray, modality: str) -> str:
-    """An id made of what an image shows, so that it tells nothing of its file's name or its patient's."""
+    """An id from the content of an image, which reveals nothing about its file name or patient."""
     content = hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
     return f"{modality.lower()}-{content[:12]}"
 
 
 def attempt(item: Item) -> Prepared | str:
-    """The prepared image, or why there is none."""
+    """The prepared image, or why it cannot be used."""
     try:
         return item.read()
     except Rejected as error:
@@ -84,7 +84,7 @@ def _of_cache(cache: Cache, preprocessing: Mapping[str, Any]) -> list[Item]:
     if cache.preprocessing != preprocessing:
         lines = differences(dict(preprocessing), cache.preprocessing)
         raise InputError(
-            f"cache {cache.path} was prepared differently than the images the network was trained on "
+            f"cache {cache.path} was prepared differently from the images that the network was trained on "
             f"({'; '.join(lines[:3])}): give the scans or their manifest instead"
         )
     return [Item(str(cache.path), name, partial(_case, cache, name)) for name in cache.ids]

@@ -1,7 +1,7 @@
-"""Logistic regression on frozen features: what is linearly there. N cases, D features, K classes.
+"""Logistic regression on frozen features. N cases, D features, K classes.
 
-C, the strength of the data against the L2 penalty as in scikit-learn, is the one of a grid that is best on validation
-cases; without any, the middle of the grid.
+C, the inverse strength of the L2 penalty as in scikit-learn, is the value of a grid that is best on validation cases;
+without validation cases, the middle of the grid.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from medssl.probing.choice import Score
 
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # weaker penalties were never chosen, and cost most of the time
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # weaker penalties were never chosen, and take most of the time
 ITERATIONS = 1000
-TOLERANCE = 1e-6  # scikit-learn's own leaves the third digit of a probability open
+TOLERANCE = 1e-6  # scikit-learn's default leaves an error in the third digit of a probability
 
 
 class Logistic(NamedTuple):
-    """A fitted regression: one softmax over classes, or (multilabel) a sigmoid a class."""
+    """A fitted regression: one softmax over classes, or (multilabel) one sigmoid per class."""
 
     scaling: Scaling
     weight: np.ndarray  # (D,K), of standardised features
@@ -54,8 +54,8 @@ def fit(
 ) -> Logistic:
     """Fit training features (N,D) and zeros and ones (N,K) at each C of `grid`; keep the best on validation cases.
 
-    Features are standardised by the training cases alone. A class that no training case has gets probability 0, or
-    (multilabel) that of a case in twice as many. Raises `InputError` without training cases.
+    Features are standardised on the training cases only. A class without a training case gets probability 0, or
+    (multilabel) 1 / (2 N). Raises `InputError` without training cases.
     """
     choice.check(x_ND, y_NK)
     return choice.best(path(x_ND, y_NK, multilabel=multilabel, grid=grid), val_x, val_y, score)
@@ -66,8 +66,8 @@ def path(
 ) -> list[Logistic]:
     """The regression at each C of `grid`.
 
-    The penalty keeps the weights in the span of the training cases. So with fewer cases than features their
-    coordinates there are enough: the same solution at a fraction of the cost.
+    The penalty keeps the weights in the span of the training cases. With fewer cases than features, it is enough to
+    fit coordinates in that span: the same solution at a fraction of the cost.
     """
     scaling = choice.scaling(x_ND)
     x = scaling(x_ND)
@@ -108,7 +108,7 @@ def _sigmoid(x: np.ndarray, truth_N: np.ndarray, grid: Sequence[float]) -> list[
 
 
 def _solutions(x: np.ndarray, classes_N: np.ndarray, grid: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights (D,P) and bias (P,) over the P classes that occur, at each C; each solution starts the next one."""
+    """Weights (D,P) and bias (P,) for the P classes that occur, at each C; each solution is the start of the next."""
     count = len(np.unique(classes_N))
     if count == 1:
         return [(np.zeros((x.shape[1], 1)), np.zeros(1))] * len(grid)
@@ -117,10 +117,10 @@ def _solutions(x: np.ndarray, classes_N: np.ndarray, grid: Sequence[float]) -> l
     for C in grid:
         model.set_params(C=C)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly separable at a large C: as good as converged
+            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly separable at a large C: close enough
             model.fit(x, classes_N)
         weight, bias = model.coef_.T, model.intercept_
-        if count == 2:  # one column stands for the difference of two
+        if count == 2:  # with two classes there is one column, for their difference
             weight, bias = np.concatenate([-weight, weight], 1) / 2, np.concatenate([-bias, bias]) / 2
         found.append((weight.copy(), bias.copy()))
     return found

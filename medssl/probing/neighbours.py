@@ -1,4 +1,4 @@
-"""Nearest neighbours in frozen features: what is near without any training. N cases, D features, K classes.
+"""Nearest neighbours in frozen features. N cases, D features, K classes.
 
 Neighbours by cosine of standardised features vote with weight exp(cosine / 0.07) (Wu et al. 2018, section 3.4).
 """
@@ -21,7 +21,7 @@ GRID = (1, 5, 20, 100)  # neighbours
 
 
 class Neighbours(NamedTuple):
-    """Training cases that vote."""
+    """The training cases, which vote."""
 
     scaling: Scaling
     unit: np.ndarray  # (N,D), of length 1
@@ -29,7 +29,7 @@ class Neighbours(NamedTuple):
     k: int
 
     def predict(self, x_ND: np.ndarray) -> np.ndarray:
-        """The weighted share (M,K) of each class among the `k` nearest training cases, all where there are fewer."""
+        """The weighted share (M,K) of each class among the `k` nearest training cases (all if there are fewer)."""
         cosine = _unit(self.scaling(x_ND)) @ self.unit.T
         k = min(self.k, len(self.unit))
         nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
@@ -49,7 +49,7 @@ def fit(
 ) -> Neighbours:
     """Keep training features (N,D) and zeros and ones (N,K); the number of neighbours is the best on validation cases.
 
-    `multilabel` changes nothing: each class has its own share either way. Raises `InputError` without training cases.
+    `multilabel` has no effect: each class has its own share anyway. Raises `InputError` without training cases.
     """
     choice.check(x_ND, y_NK)
     scaling = choice.scaling(x_ND)

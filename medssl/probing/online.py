@@ -1,7 +1,7 @@
-"""A probe of an encoder while it pretrains: a curve of what its features know. The loss never sees a label.
+"""Probe an encoder while it pretrains, as a curve over steps. The loss never sees a label.
 
-It looks and touches nothing: evaluation mode, no gradient, no random number is drawn, so that a run is bit for bit the
-same with and without it.
+It does not change the run (evaluation mode, no gradient, no random numbers), which is bit for bit the same without
+it.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
 
     Sets = dict[str, list[str]]  # train and val -> ids
 
-STRENGTH = 1e-2  # of the regression, as nothing may choose it: the middle of what validation chose elsewhere
-HELD = 2**29  # bytes of resized images that are kept rather than read again
+STRENGTH = 1e-2  # of the regression, fixed: the middle of the values that validation chose elsewhere
+MEMORY = 2**29  # bytes of resized images that are kept in memory rather than read again
 
 
 class OnlineProbe(NamedTuple):
-    """What is asked of the encoder, and at which steps."""
+    """What is probed, and at which steps."""
 
     cache: Cache
     size: tuple[int, ...]
     sets: Sets
     names: tuple[str, ...]  # classes; () for a dense probe of the labels
-    images: list[Tensor] | None  # of train and val, in order; None: read each time
+    images: list[Tensor] | None  # of train and val, in order; None: read again each time
     every: int
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether to ask after `step` of `steps`."""
+        """Whether to probe after `step` of `steps`."""
         return step % self.every == 0 or step == steps
 
     def scores(self, encoder: nn.Module, device: Any) -> dict[str, float]:
-        """What a linear probe of the encoder as it is now reaches on the val cases, by name."""
+        """The scores of a linear probe of the current encoder on the val cases, by name."""
         found = self._classes(encoder, device) if self.names else self._labels(encoder, device)
         return {f"metric.probe_{name}": value for name, value in found.items()}
 
     def describe(self) -> str:
-        """What is asked, in a sentence."""
+        """What is probed, in a sentence."""
         what = f"classes {', '.join(self.names)}" if self.names else "labels of voxels"
         train, val = (len(self.sets[part]) for part in ("train", "val"))
-        return f"an online probe of {what} learns from {train} images and is scored on {val}; the loss sees no label"
+        return f"an online probe of {what} is trained on {train} images and scored on {val}; the loss sees no label"
 
     def _ids(self) -> list[str]:
         return [*self.sets["train"], *self.sets["val"]]
@@ -111,16 +111,16 @@ def _fields(
 
 
 def prepare(folder: str, every: Time, steps: int, sizes: Sequence[tuple[int, ...]], channels: int) -> OnlineProbe:
-    """The probe of the labelled cases of the cache `folder`, of images resized to the largest of the views' `sizes`.
+    """A probe with the labelled cases of the cache `folder`, with images resized to the largest of the views' `sizes`.
 
-    It learns from the split `train` and is scored on `val`; where either has no labelled case, the labelled cases that
-    are not in `test` are halved by patient. Raises `InputError` where nothing can be asked of that cache.
+    It is trained on the split `train` and scored on `val`; if either has no labelled case, the labelled cases that
+    are not in `test` are halved by patient. Raises `InputError` if the cache does not suit.
     """
     cache, size = Cache(folder), max(sizes, key=math.prod)
     dims, found = len(size), next(iter(cache.cases.values()))
     if len(found.shape) != dims or found.channels != channels:
         raise InputError(
-            f"probe={folder} holds {len(found.shape)}D images of {found.channels} channel(s), but the recipe makes "
+            f"probe={folder} has {len(found.shape)}D images of {found.channels} channel(s), but the recipe makes "
             f"{dims}D views of {channels}: give a cache of the same kind"
         )
     labelled = [case for case in cache.cases.values() if case.split != "test"]
@@ -130,14 +130,14 @@ def prepare(folder: str, every: Time, steps: int, sizes: Sequence[tuple[int, ...
     names = tuple(sorted({name for case in of_classes for name in case.classes if case.id in sets["train"]}))
     if not sets["train"] or not sets["val"] or (of_classes and len(names) < 2):
         raise InputError(
-            f"probe={folder} has {len(chosen)} labelled cases outside its test split, of {len(names)} class(es): an "
-            "online probe needs labels of several patients, and two classes or label volumes"
+            f"probe={folder} has {len(chosen)} labelled cases of {len(names)} class(es) outside its test split: an "
+            "online probe needs labels of several patients, with two classes or label volumes"
         )
     made = OnlineProbe(
         cache, size, sets, names if of_classes else (), None, max(1, steps_of(every, steps, "probe_every"))
     )
     nbytes = 4 * channels * math.prod(size) * len(chosen)
-    held = list(features.images(cache, made._ids(), size)) if made.names and nbytes <= HELD else None
+    held = list(features.images(cache, made._ids(), size)) if made.names and nbytes <= MEMORY else None
     return made._replace(images=held)
 
 

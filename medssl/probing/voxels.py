@@ -1,9 +1,9 @@
-"""Linear discriminant analysis of voxels with a shrunken covariance: the best linear map in closed form.
+"""Linear discriminant analysis of voxels with a shrunken covariance: a linear classifier in closed form.
 
-All that a fit needs of its images are sums over voxels, so that any number of voxels costs no memory, and the same
-image serves many fits (Hastie et al. 2009, section 4.3; shrinkage towards the mean variance as in Ledoit and Wolf
+A fit needs only sums over voxels of its images, so memory does not grow with the number of voxels, and the sums of
+an image serve many fits (Hastie et al. 2009, section 4.3; shrinkage towards the mean variance as in Ledoit and Wolf
 2004).
-D features, K classes, background included, *G a grid.
+D features, K classes including background, *G a grid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHRINKAGE = (0.01, 0.1, 0.5, 0.9)
 PRIOR = (1.0, 0.5, 0.0)
-DEFAULT = (0.5, 1.0)  # shrinkage and prior, where no validation image chooses
+DEFAULT = (0.5, 1.0)  # shrinkage and prior without validation images
 
 
 class Moments(NamedTuple):
@@ -32,7 +32,7 @@ class Moments(NamedTuple):
     outer: np.ndarray  # (D,D), over all classes together
 
     def __add__(self, other: Moments) -> Moments:  # type: ignore[override]
-        """Those of both."""
+        """The sums of both."""
         return Moments(*(a + b for a, b in zip(self, other, strict=True)))
 
 
@@ -51,7 +51,7 @@ class Discriminant(NamedTuple):
 
 
 def moments(x_D: np.ndarray, label: np.ndarray, classes: int) -> Moments:
-    """Of features (D,*G) and a label (*G) of whole numbers below `classes`."""
+    """The moments of features (D,*G) and a label (*G) of integers below `classes`."""
     x_MD, y = x_D.reshape(len(x_D), -1).T.astype(np.float64), label.ravel()
     one_hot = (y[:, None] == np.arange(classes)).astype(np.float64)
     return Moments(one_hot.sum(0), one_hot.T @ x_MD, x_MD.T @ x_MD)
@@ -62,13 +62,13 @@ def fit(
 ) -> list[Discriminant]:
     """A discriminant for each pair of `shrinkage` (0..1, of the covariance within classes) and `prior`.
 
-    `prior` is the power of the classes' shares: 1 as they are, 0 as if all were as frequent. Features are standardised
-    by these voxels. A class without a voxel is never predicted. Raises `InputError` without any voxel.
+    `prior` is the exponent of the class frequencies: 1 takes them as they are, 0 as equal. Features are standardised
+    on these voxels. A class without a voxel is never predicted. Raises `InputError` without any voxel.
     """
     count, total, outer = found
     every = count.sum()
     if not every:
-        raise InputError("a dense probe needs labelled training images, but there is none")
+        raise InputError("a dense probe needs labelled training images, but there are none")
     mean = total.sum(0) / every
     covariance = outer / every - np.outer(mean, mean)
     scale = _inverse(np.sqrt(np.maximum(np.diag(covariance), 0)), mean)

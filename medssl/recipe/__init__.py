@@ -20,7 +20,6 @@ from medssl.recipe.frame import (
     PretrainRecipe,
     Recipe,
     Train,
-    suggest,
     validate,
 )
 from medssl.recipe.options import Options, options_help
@@ -57,7 +56,6 @@ __all__ = [
     "read",
     "shipped",
     "split",
-    "suggest",
     "validate",
 ]
 

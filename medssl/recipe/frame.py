@@ -6,13 +6,13 @@ since only there the kinds are imported.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from medssl.messages import suggest
 from medssl.recipe import later
 from medssl.recipe.epochs import plain_times
 from medssl.recipe.options import Group, Options, Positive, Time
@@ -229,9 +229,3 @@ def _fields(frame: Any, groups: list[Any]) -> list[str]:
 def _model(annotation: Any) -> Any:
     candidates = [annotation, *getattr(annotation, "__args__", ())]
     return next((c for c in candidates if hasattr(c, "model_fields")), annotation)
-
-
-def suggest(name: str, names: Any) -> str:
-    """The tail of an error: the closest of `names`, or all of them."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean '{close[0]}'?" if close else f" (there are: {', '.join(sorted(names))})" if names else ""

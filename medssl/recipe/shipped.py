@@ -8,7 +8,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from medssl.recipe.frame import FRAMES, suggest
+from medssl.messages import suggest
+from medssl.recipe.frame import FRAMES
 from medssl.types import InputError
 
 SENTENCE = re.compile(r".*?\.(?=\s|$)")
@@ -63,7 +64,7 @@ def find(verb: str, name: str) -> Path:
         raise InputError(f"recipe file {name} does not exist: `medssl recipes` lists the ones that come with medssl")
     names = {path.stem: path for path in shipped(verb)}
     if name not in names:
-        raise InputError(f"no {verb} recipe is called '{name}'{suggest(name, names)}: `medssl recipes` lists them")
+        raise InputError(f"there is no {verb} recipe '{name}'{suggest(name, names)}")
     return names[name]
 
 

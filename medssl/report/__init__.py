@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl import __version__
-from medssl.data import atomic
+from medssl.files import writable, write
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ __all__ = ["build"]
 
 
 def build(runs: Sequence[Path], out: Path, *, pictures: bool = False) -> Path:
-    """Write one HTML file about `runs`, with every picture inside; `pictures` allows real 2D radiographs in it.
+    """Write one HTML file about `runs` that contains all figures; `pictures` allows real 2D radiographs in it.
 
-    Raises InputError if a run directory is none or damaged, or `out` cannot be written to.
+    Raises `InputError` if a folder is not a run directory or is damaged, or if `out` cannot be written.
     """
     import jinja2
 
@@ -34,8 +34,6 @@ def build(runs: Sequence[Path], out: Path, *, pictures: bool = False) -> Path:
         comparison=comparison(read),
         runs=[section(run, pictures=pictures) for run in read],
     )
-    try:
-        atomic.write(out, page)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written to ({error.strerror}): choose another place with --out") from error
+    with writable(out):
+        write(out, page)
     return out

@@ -1,4 +1,4 @@
-"""The benchmark on the page: means and differences first, their figure, then the runs behind them."""
+"""The benchmark section of the report: figures, tables of means and differences, and the list of runs."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]  # of summary.json
 COLOURS = ("#1f4e79", "#b3541e", "#2e7d5b", "#7b4ea3", "#b08a1e", "#3a8fb7")
 SCRATCH, FLOOR = "#6b7785", "#a9b4bf"
-DODGE = 0.08  # between inits at one amount of labels, of the distance between amounts
+DODGE = 0.08  # offset between inits with the same amount of labels, relative to the distance between amounts
 RUNS = ("task", "init", "fraction", "seed", "score", "value", "validation", "cases", "floor", "overlap", "seconds")
-HELD = (
-    "n: seeds. draws: different sets of labelled cases among them. Intervals are 95% and take both seeds and test "
-    "patients as drawn at random (multi-reader multi-case analysis, seeds as readers). A seed sets the course of a run "
-    "and, where draws is above 1, whose labels it has; so an interval holds the noise of runs, of the draw of labels, "
-    "and of the choice of test patients. It does not hold another split into training and test, nor another "
-    "pretraining, unless the init has one for each seed. One seed has no interval (-). "
+INTERVALS = (
+    "n: number of seeds. draws: number of different sets of labelled cases. Intervals are 95% and treat both seeds and "
+    "test patients as random samples (multi-reader multi-case analysis with seeds as readers). A seed sets the "
+    "randomness of a run and, if draws is above 1, which cases have labels; an interval covers the variation between "
+    "runs, between sets of labelled cases, and between test patients. It does not cover other splits into training and "
+    "test, nor repeated pretraining, unless the init has one run per seed. With one seed there is no interval (-). "
 )
 PAIRED = (
-    "Differences are paired by seed and test patient, and so is their p. Holm: p corrected for the primary comparisons "
-    "of the recipe; all others are exploratory. Over seeds: an exact sign flip, with the least p that n seeds can "
-    "give, 2 / 2^n. Won: share of the seeds. Labels of scratch: how many it needs to score as well, with 95% limits. "
-    "Rank: mean over tasks, 95% limits, and how often it is the best."
+    "Differences and their p are paired by seed and test patient. Holm: p corrected for the primary comparisons "
+    "of the recipe; all others are exploratory. Over seeds: exact sign-flip test, with the smallest p that n seeds can "
+    "give, 2 / 2^n. Won: share of seeds. Labels of scratch: how many labels scratch needs for the same score, with 95% "
+    "limits. Rank: mean over tasks, with 95% limits and how often it comes first."
 )
 CAPTION = (
-    "Mean over seeds; bars: 95% interval over seeds and test patients. Inits whose bars overlap may still differ: the "
+    "Mean over seeds; bars: 95% interval over seeds and test patients. Inits may differ although bars overlap: the "
     "difference in the table is paired."
 )
 
 
 def tables(summary: Sequence[Entry]) -> list[Table]:
-    """One table a task: each init at each amount of labels."""
+    """One table per task, with each init at each amount of labels."""
     return [_table(task, entries) for task, entries in _by_task(summary)]
 
 
 def figures(summary: Sequence[Entry]) -> list[Picture]:
-    """One figure a task: score over the amount of labels, one line an init."""
+    """One figure per task: score over amount of labels, one line per init."""
     return [
         Picture(f"Label efficiency: {task}", CAPTION, encoded(_png(entries))) for task, entries in _by_task(summary)
     ]
@@ -75,8 +75,8 @@ def _table(task: str, entries: Sequence[Entry]) -> Table:
         rows += [[fraction, "", name, number(value, ".4f"), *[""] * (len(head) - 4)] for name, value in beside.items()]
         floor = next((entry["floor"] for entry in here if entry.get("floor") is not None), None)
         if floor is not None:
-            rows.append([fraction, "", "floor, no image", number(floor, ".4f"), *[""] * (len(head) - 4)])
-    return Table(f"Scores: {task}", head, rows, HELD + (PAIRED if to else ""))
+            rows.append([fraction, "", "no image (floor)", number(floor, ".4f"), *[""] * (len(head) - 4)])
+    return Table(f"Scores: {task}", head, rows, INTERVALS + (PAIRED if to else ""))
 
 
 def _row(entry: Entry, *, difference: bool) -> list[str]:
@@ -97,7 +97,7 @@ def _holm(entry: Entry) -> str:
 
 def _over_seeds(entry: Entry) -> str:
     p = entry.get("p_seeds")
-    return "" if p is None else f"{p:.3f} (least {entry['p_seeds_least']:.3f})"
+    return "" if p is None else f"{p:.3f} (smallest possible {entry['p_seeds_least']:.3f})"
 
 
 def _labels(entry: Entry) -> str:
@@ -113,7 +113,7 @@ def _rank(entry: Entry) -> str:
     return f"{entry['rank']:.2f} ({entry['rank_low']:.2f} to {entry['rank_high']:.2f}), first {entry['rank_first']:.0%}"
 
 
-MORE: dict[str, Callable[[Entry], str]] = {  # columns that only some benchmarks can fill
+MORE: dict[str, Callable[[Entry], str]] = {  # columns that only some benchmarks have
     "p, Holm": _holm,
     "p over seeds": _over_seeds,
     "won": lambda entry: f"{entry['won']:.0%}" if entry.get("p_seeds") is not None else "",
@@ -123,7 +123,7 @@ MORE: dict[str, Callable[[Entry], str]] = {  # columns that only some benchmarks
 
 
 def fractions(entries: Iterable[Entry]) -> list[str]:
-    """The amounts of labels, from few to many cases."""
+    """The amounts of labels, in ascending order."""
     cases: dict[str, float] = {}
     for entry in entries:
         cases.setdefault(entry["fraction"], entry.get("cases") or 0)
@@ -147,7 +147,7 @@ def _png(entries: Sequence[Entry]) -> bytes:
 
 
 def draw(axes: Axes, entries: Sequence[Entry]) -> None:
-    """Draw one task; entries without a mean are left out, those without limits have no bar."""
+    """Draw one task; entries without a mean are skipped, those without limits have no bar."""
     order = fractions(entries)
     inits = list(dict.fromkeys(entry["init"] for entry in entries))
     baseline = next((entry["to"] for entry in entries if "to" in entry), None)
@@ -161,11 +161,11 @@ def draw(axes: Axes, entries: Sequence[Entry]) -> None:
         axes.errorbar(place, mean, bars, label=init, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.4)
     floor = _values({e["fraction"]: e for e in entries if e.get("floor") is not None}, order, "floor")
     if np.isfinite(floor).any():
-        axes.plot(np.arange(len(order)), floor, ":", color=FLOOR, label="floor, no image")
+        axes.plot(np.arange(len(order)), floor, ":", color=FLOOR, label="no image (floor)")
     cases = {entry["fraction"]: entry.get("cases") for entry in entries}
     axes.set_xticks(range(len(order)), [f"{name}\n{number(cases[name])} cases" for name in order])
     axes.set_xlim(-0.4, len(order) - 0.6)
-    axes.set_xlabel("labels to train on")
+    axes.set_xlabel("labelled training cases")
     axes.set_ylabel(f"test {entries[0]['score']}")
     axes.grid(axis="y", color="#e6ebf0", linewidth=0.8)
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)

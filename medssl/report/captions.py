@@ -1,4 +1,4 @@
-"""What was drawn for a view, in the few words that fit under its picture."""
+"""What was drawn for a view, in the few words that fit under a panel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AXES = {2: ("up-down", "left-right"), 3: ("head-foot", "front-back", "left-right
 
 
 def sample(case: Case) -> str:
-    """Who it is: id, size, spacing."""
+    """The id, size and spacing of a case."""
     shape = " × ".join(str(n) for n in case.shape)
     spacing = " × ".join(f"{mm:.3g}" for mm in case.spacing)
     known = f" of {spacing} mm" if case.spacing_known else ", spacing unknown"
@@ -26,7 +26,7 @@ def sample(case: Case) -> str:
 
 
 def under(kind: str, view: View, corrupt: Corruption | None) -> str:
-    """The words under a panel: how the target was moved, how the input was changed, how it was corrupted."""
+    """The text under a panel: how the target was transformed, how the input was changed, how it was corrupted."""
     if kind == "target":
         return _wrapped(_geometry(view))
     if kind == "input":
@@ -53,20 +53,20 @@ def _geometry(view: View) -> list[str]:
 
 
 def _changes(name: str, params: dict[str, Any] | None) -> list[str]:
-    """What a transform did: nothing, a name, or one a part of it that was drawn."""
+    """What a transform did: nothing, its name, or the name of each part that was drawn."""
     if params is None:
         return []
     if "sigma" in params:
         return ["blur"] * (params["sigma"] > 0) + ["noise"] * (params["std"] > 0)
     if "invert" in params:
         return ["tone curve, inverted" if params["invert"] else "tone curve, not inverted"]
-    if (params.get("low"), params.get("high")) == (0.0, 1.0):  # a window that was not moved
+    if (params.get("low"), params.get("high")) == (0.0, 1.0):  # an unchanged window
         return []
     return [_plain(name)]
 
 
 def _plain(name: str) -> str:
-    """RandBiasFieldd -> bias field; a number tells a second transform of that name from the first."""
+    """RandBiasFieldd -> bias field; a number is added to a second transform of the same name."""
     bare = re.sub(r"d( \d+)?$", "", name.removeprefix("Rand"))
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", bare).lower()
 

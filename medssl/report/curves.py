@@ -1,4 +1,4 @@
-"""Curves of a run, one small picture a name, from its metrics.jsonl."""
+"""Curves of a run from its metrics.jsonl, one small plot per name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, FAINT, CHANCE = "#1f4e79", "#a9c1d9", "#b3541e"
-FEW = 12  # points that are marked: fewer make a line that hides how few they are
+FEW = 12  # up to this many points are marked, as a line alone hides how few there are
 
 
 def names(lines: list[dict[str, Any]], prefixes: Iterable[str]) -> list[str]:
@@ -29,7 +29,7 @@ def names(lines: list[dict[str, Any]], prefixes: Iterable[str]) -> list[str]:
 
 
 def curves(lines: list[dict[str, Any]], prefixes: Iterable[str] = ("loss.", "metric.")) -> bytes | None:
-    """A PNG with one curve a name; None where nothing was logged. Chance is drawn into the discrimination loss."""
+    """A PNG with one curve per name; None if nothing was logged. The discrimination loss has its chance level."""
     shown = [name for name in names(lines, prefixes) if name != "metric.chance"]
     if not shown:
         return None
@@ -62,16 +62,16 @@ def _draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
 
 
 def series(lines: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one name, where it was logged; what is not finite becomes NaN, a gap in the curve."""
+    """Steps and values of one name where it was logged; values that are not finite become NaN, a gap in the curve."""
     pairs = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
     array = np.array(pairs, dtype=float).reshape(-1, 2)
     return array[:, 0], np.where(np.isfinite(array[:, 1]), array[:, 1], np.nan)
 
 
 def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """A centred mean over a window of `share` of the curve; the window shrinks at the ends, so ends stay honest.
+    """A centred moving average over `share` of the curve; the window shrinks at the ends, so they are not biased.
 
-    NaN stays NaN, and is left out of the means beside it.
+    NaN stays NaN, and does not count in the averages beside it.
     """
     half = int(len(values) * share / 2)
     means = [

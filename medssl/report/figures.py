@@ -1,7 +1,7 @@
-"""Contact sheets: what a recipe makes of a few samples, for someone who wants to see at once whether it is sane.
+"""Contact sheets: the training views of a few samples, to see at a glance whether a recipe makes sense.
 
-A band a sample: the source with the outlines of its views, then target, input and their difference. A band of a volume
-has three rows: axial, coronal and sagittal, each cut so that the view's corruption shows.
+One band per sample: the source with the outlines of its views, then target, input and their difference. For a volume
+the band has three rows, axial, coronal and sagittal, through slices that show the corruption.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from medssl.report.panels import (
     draw_source,
     draw_view,
 )
-from medssl.report.view_geometry import place, source_cuts
+from medssl.report.view_geometry import geometry, source_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,14 +51,14 @@ class Column(NamedTuple):
 
 
 class Sheet:
-    """A figure whose parts are placed in inches from its top left corner."""
+    """A figure whose parts are placed in inches from the top left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height), facecolor="white")
 
     def panel(self, x: float, y: float, width: float = CELL, height: float = CELL) -> Axes:
-        """Empty axes of which only the ground is seen."""
+        """Empty axes with a plain background."""
         bottom = (self.height - y - height) / self.height
         axes = self.figure.add_axes(
             (x / self.width, bottom, width / self.width, height / self.height), facecolor=GROUND
@@ -68,12 +68,12 @@ class Sheet:
         return axes
 
     def text(self, x: float, y: float, words: str, **style: Any) -> None:
-        """Words whose top left corner is at (x, y)."""
+        """Text with its top left corner at (x, y)."""
         where = {"va": "top", "ha": "left", "color": INK, "fontsize": 7, **style}
         self.figure.text(x / self.width, 1 - y / self.height, words, **where)
 
     def line(self, x: float, y: float, length: float, colour: str, style: Any = "-") -> None:
-        """A level line from (x, y)."""
+        """A horizontal line from (x, y)."""
         ends = [x / self.width, (x + length) / self.width], [1 - y / self.height] * 2
         self.figure.add_artist(Line2D(*ends, color=colour, linewidth=2, linestyle=style))
 
@@ -87,10 +87,10 @@ def contact_sheet(
     title: str = "views",
     about: str = "",
 ) -> Figure:
-    """Draw the samples `numbers` of `data`, with the views that training gets of them in `epoch`.
+    """Draw the samples `numbers` of `data` with their training views in `epoch`.
 
-    `heat` holds low-resolution maps (*s) by sample number; boxes are those of the crop policy, once it has any.
-    `about` stands under the title. Of more than two views the others are shown as input alone.
+    `heat` maps sample numbers to heat maps of low resolution (*s); boxes are those of the crop policy, if it has any.
+    `about` is printed under the title. Views after the second are shown as input only.
     """
     samples = [data[epoch, number] for number in numbers]
     views = samples[0].views
@@ -129,8 +129,10 @@ def _head(sheet: Sheet, columns: list[Column], views: Sequence[View], data: View
     x, y = LEFT, 1.09
     bar = sheet.panel(x, y - 0.05, 0.5, 0.1)
     bar.imshow(np.linspace(-1, 1, 64)[None], cmap=TWO_SIDED, aspect="auto")
-    channel = ", of the channel that changed most" if len(views[0].x) > 1 else ""
-    words = f"input darker / brighter than target: the colours end at {DIFFERENCE} of an image's range of 0..1{channel}"
+    channel = ", in the channel that changed most" if len(views[0].x) > 1 else ""
+    words = (
+        f"input darker / brighter than target; colours saturate at a difference of {DIFFERENCE} (images: 0..1){channel}"
+    )
     sheet.text(x + 0.56, y, words, va="center")
     for column in columns:
         sheet.text(column.x + CELL / 2, HEAD - 0.16, column.kind, ha="center", fontsize=8)
@@ -148,15 +150,15 @@ def _view_head(sheet: Sheet, column: Column, views: Sequence[View]) -> None:
 
 def _legend(views: Sequence[View], data: ViewsDataset) -> list[tuple[str, Any, str]]:
     found: list[tuple[str, Any, str]] = [
-        (COLOURS[i % len(COLOURS)], "-", f"where view {i + 1} looks") for i in range(len(views))
+        (COLOURS[i % len(COLOURS)], "-", f"outline of view {i + 1}") for i in range(len(views))
     ]
     if views[0].x.ndim == 4:
-        found.append((FAINT, BEYOND, "looks beyond this slice"))
+        found.append((FAINT, BEYOND, "view outside this slice"))
         found.append(
-            (FAINT, CUT, "where its panels are cut, so that its corruption shows; the source is cut with view 1")
+            (FAINT, CUT, "slices shown of the view, chosen to show the corruption; the source is cut with view 1")
         )
     if _box(data, 0) is not None:
-        found.append((BOX, "-", "box that holds the views' centres"))
+        found.append((BOX, "-", "box of the crop centres"))
     return found
 
 
@@ -165,7 +167,7 @@ def _band(
 ) -> None:
     case = data.cache.cases[data.ids[sample.number]]
     source, planes = data.cache.image(case.id), PLANES[len(case.shape)]
-    places, box = [place(view, case) for view in sample.views], _box(data, sample.number)
+    places, box = [geometry(view, case) for view in sample.views], _box(data, sample.number)
     slices = source_cuts(places[0], case.shape)
     below = top + LABEL + len(planes) * (CELL + GAP)
     sheet.text(LEFT, top + 0.07, captions.sample(case), fontsize=8)

@@ -1,6 +1,6 @@
-"""What stands in one panel of a contact sheet: a slice of the source, of a view, or of a difference.
+"""One panel of a contact sheet: a slice of the source, of a view, or of a difference.
 
-A volume is shown as radiologists look at it: patient's right on the left, head and front up.
+Volumes are shown in radiological convention: patient's right on the left, head and front up.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medssl.data.cache import Case
-    from medssl.report.view_geometry import Place
+    from medssl.report.view_geometry import ViewGeometry
     from medssl.types import View
 
-COLOURS = ("#2f8fe0", "#f08c00", "#12a37a", "#8c5fd3", "#c9a800")  # a view each
+COLOURS = ("#2f8fe0", "#f08c00", "#12a37a", "#8c5fd3", "#c9a800")  # one per view
 BOX = "#ff4fa3"
-GROUND = "#dfe6ec"  # around a picture: neither black nor white, which pictures are
-BEYOND: Any = (0, (2.2, 1.6))  # dashes: the view does not meet the slice
+GROUND = "#dfe6ec"  # background: neither black nor white, as images often are
+BEYOND: Any = (0, (2.2, 1.6))  # dashes: the view does not intersect the slice
 CUT: Any = (0, (0.8, 1.4))  # dots: where the view is cut
-DIFFERENCE = 0.5  # where the colours of the difference end
+DIFFERENCE = 0.5  # the largest difference that the colours show
 TWO_SIDED = "RdBu_r"
 
 
 def draw_source(axes: Axes, source: Any, case: Case, axis: int, at: int, heat: Tensor | None) -> None:
-    """Slice `at` across `axis`, in physical proportions, and the heat map over it."""
+    """Draw slice `at` across `axis` in physical proportions, with the heat map over it."""
     dims = len(case.shape)
     part = [slice(None)] * (dims + 1)
     if dims == 3:
@@ -51,7 +51,7 @@ def draw_source(axes: Axes, source: Any, case: Case, axis: int, at: int, heat: T
 
 
 def draw_view(axes: Axes, view: View, axis: int, at: int, kind: str) -> None:
-    """Slice `at` across `axis` of a view's target or input, or of their difference."""
+    """Draw slice `at` across `axis` of a view's target or input, or of their difference."""
     dims = view.x.ndim - 1
     if kind == "input − target":
         limits: Any = {"cmap": TWO_SIDED, "vmin": -DIFFERENCE, "vmax": DIFFERENCE}
@@ -65,17 +65,17 @@ def draw_view(axes: Axes, view: View, axis: int, at: int, kind: str) -> None:
 
 
 def strongest(difference: np.ndarray) -> np.ndarray:
-    """Of each pixel of (C,Y,X) the channel that differs most, with its sign: (Y,X). A mean would hide colour."""
+    """For each pixel of (C,Y,X) the difference of the channel that changed most (Y,X). A mean would hide colour."""
     return np.take_along_axis(difference, np.abs(difference).argmax(0)[None], 0)[0]
 
 
 def cut(image: np.ndarray, axis: int, at: int) -> np.ndarray:
-    """Slice `at` of (C,*S) across `axis`; an image (C,Y,X) as it is."""
+    """Slice `at` of (C,*S) across `axis`; a 2D image (C,Y,X) unchanged."""
     return image if image.ndim == 3 else image.take(at, axis + 1)
 
 
 def number(axes: Axes, at: int, of: int) -> None:
-    """Say in the corner which slice it is, counted from 1."""
+    """Write the number of the slice, counted from 1, in the corner."""
     ground = {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "pad": 1.2}
     words = f"{at + 1}/{of}"
     axes.text(0.03, 0.97, words, transform=axes.transAxes, va="top", color="white", fontsize=5.5, bbox=ground)
@@ -88,22 +88,28 @@ def _show(axes: Axes, image: np.ndarray, dims: int) -> AxesImage:
 
 
 def _orient(axes: Axes, dims: int, aspect: float) -> None:
-    """Keep proportions on a square ground; in 3D columns run to the patient's right or front: mirror them."""
+    """Keep proportions on a square background; in 3D, columns run to the patient's right or front, so mirror them."""
     axes.set_aspect(aspect, adjustable="datalim")
     axes.xaxis.set_inverted(dims == 3)
 
 
 def _plane(shape: Sequence[int], axis: int) -> list[int]:
-    """The two axes that are seen: rows, columns."""
+    """The two displayed axes: rows, columns."""
     return [i for i in range(len(shape)) if len(shape) == 2 or i != axis]
 
 
 def draw_frames(
-    axes: Axes, places: Sequence[Place], shape: tuple[int, ...], axis: int, at: int, box: np.ndarray | None, kind: str
+    axes: Axes,
+    places: Sequence[ViewGeometry],
+    shape: tuple[int, ...],
+    axis: int,
+    at: int,
+    box: np.ndarray | None,
+    kind: str,
 ) -> None:
-    """Outline on a slice of the source where the views look and are cut (source), and the box (both).
+    """Draw the outlines of the views and of the slices shown on a slice of the source, and the box of crop centres.
 
-    Voxel i covers i - 1/2 to i + 1/2. What a view sees beyond the image is outlined too, and the panel made to hold it.
+    Voxel i covers i - 1/2 to i + 1/2. Parts of a view outside the image are outlined too, in a wider panel.
     """
     outlines = [outline(where, axis, at) for where in places]
     for i, (where, found) in enumerate(zip(places, outlines, strict=True) if kind == "source" else ()):
@@ -125,11 +131,11 @@ def _lines(axes: Axes, lines: Sequence[np.ndarray], colour: str, style: Any, wid
 
 
 def _hold(axes: Axes, lines: Sequence[np.ndarray]) -> None:
-    """Widen the panel to what it must hold; the direction of its axes stays."""
+    """Widen the panel to contain the outlines; the direction of its axes stays."""
     every = np.concatenate(lines) if lines else np.empty((0, 2))
     for ends, get, put in ((every[:, 1], axes.get_xlim, axes.set_xlim), (every[:, 0], axes.get_ylim, axes.set_ylim)):
         low, high = sorted(get())
         low, high = min([low, *ends]), max([high, *ends])
-        rim = 0.01 * (high - low)  # so that a line at the edge is whole
+        rim = 0.01 * (high - low)  # so that a line at the edge is not cut
         both = low - rim, high + rim
         put(*(both if get()[0] < get()[1] else both[::-1]), auto=True)

@@ -1,4 +1,4 @@
-"""What a section of the page is put together from."""
+"""The parts of a section of the page: tables and pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NUMBER = re.compile(r"-$|[+-]?\d[\d.e+-]*( to [+-]?\d[\d.e+-]*|%| MiB)?$")
 
 
 class Table(NamedTuple):
-    """A small table; a head without words is not shown."""
+    """A small table; an empty head is not shown."""
 
     title: str
     head: list[str]
@@ -20,7 +20,7 @@ class Table(NamedTuple):
 
     @property
     def right(self) -> list[bool]:
-        """Which columns are set to the right: those of numbers alone, but not the first, which names the row."""
+        """Which columns are right-aligned: those that contain only numbers, except the first, which names the row."""
         filled = [[cell for cell in column if cell] for column in zip(*self.rows, strict=True)]
         return [bool(i and cells and all(map(NUMBER.match, cells))) for i, cells in enumerate(filled)]
 
@@ -34,14 +34,14 @@ class Picture(NamedTuple):
 
 
 def number(value: Any, form: str = ".4g") -> str:
-    """A value in a cell; what is not known is a dash."""
+    """A value in a cell; a dash if it is not known."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return format(value, form) if isinstance(value, float) else str(value)
 
 
 def limits(low: Any, high: Any, form: str = ".4f") -> str:
-    """An interval in a cell, a dash where there is none."""
+    """An interval in a cell; a dash if there is none."""
     return "-" if number(low) == "-" or number(high) == "-" else f"{low:{form}} to {high:{form}}"
 
 

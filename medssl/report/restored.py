@@ -1,4 +1,4 @@
-"""Pictures of restoration: what the network saw, what it made of it, the truth, and the difference."""
+"""Figures of restoration: the input, the restored image, the target, and the difference."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Restored(NamedTuple):
 
 
 def errors(samples: Sequence[Restored]) -> dict[str, float]:
-    """Mean squared errors of the restoration and of answers that need no network.
+    """Mean squared errors of the restoration, and of baselines that need no network.
 
-    `mean image` is the mean of the other targets, so that no sample helps to guess itself; NaN for one sample alone.
+    `mean image` is the mean of the other targets, so that no sample predicts itself; NaN if there is one sample only.
     """
     targets = np.stack([sample.target for sample in samples])
     others = [np.delete(targets, i, axis=0).mean(0) for i in range(len(samples))] if len(samples) > 1 else []
@@ -45,11 +45,11 @@ def errors(samples: Sequence[Restored]) -> dict[str, float]:
 
 
 def sheet(samples: Sequence[Restored]) -> Figure:
-    """A row a sample; of volumes an axial slice on which the corruption shows.
+    """Draw one row per sample; of volumes, an axial slice that shows the corruption.
 
-    The title gives the errors beside those of trivial answers.
+    The title gives the errors beside those of the baselines.
     """
-    heads = ("seen", "restored", "target", "restored − target")
+    heads = ("input", "restored", "target", "restored − target")
     width, height = CELL * len(heads) + 0.2, HEAD + len(samples) * (CELL + LABEL)
     figure = Figure(figsize=(width, height), facecolor="white")
     found = ", ".join(f"{name} {value:.4f}" for name, value in errors(samples).items())

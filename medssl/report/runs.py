@@ -1,4 +1,4 @@
-"""What a run directory says about itself, read for the report."""
+"""Read a run directory for the report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from medssl.files import read_lines
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-VERBS = {"method": "pretrain", "task": "finetune", "inits": "benchmark"}  # a group that only this verb's recipe has
+VERBS = {"method": "pretrain", "task": "finetune", "inits": "benchmark"}  # a group that only recipes of this verb have
 
 
 class Run(NamedTuple):
@@ -31,7 +32,7 @@ class Run(NamedTuple):
 
 
 def read(path: Path) -> Run:
-    """Read a run directory. Raises `InputError` if it is none, or a file in it is damaged."""
+    """Read a run directory. Raises `InputError` if it is not one, or if a file in it is damaged."""
     if not (path / "recipe.yaml").is_file():
         raise InputError(f"{path} is not a run directory: it has no recipe.yaml")
     recipe = _object(path / "recipe.yaml", yaml.safe_load)
@@ -67,26 +68,20 @@ def _entries(path: Path, keys: Collection[str]) -> list[dict[str, Any]]:
         return []
     found = _parsed(path, json.loads)
     if not isinstance(found, list):
-        raise _damaged(path, "it holds no list")
+        raise _damaged(path, "it is not a list")
     return [_dictionary(path, entry, keys) for entry in found]
 
 
 def _lines(path: Path, keys: Collection[str]) -> list[dict[str, Any]]:
-    """The whole lines of a jsonl file; a last line cut off by a kill is left out."""
-    if not path.is_file():
-        return []
-    return _parsed(
-        path,
-        lambda text: [_dictionary(path, json.loads(line), keys) for line in text[: text.rfind("\n") + 1].splitlines()],
-    )
+    return [_dictionary(path, record, keys) for record in read_lines(path)]
 
 
 def _dictionary(path: Path, value: Any, keys: Collection[str] = ()) -> dict[str, Any]:
     missing = [key for key in keys if not isinstance(value, dict) or key not in value]
     if not isinstance(value, dict) or missing:
-        raise _damaged(path, f"it has no {missing[0]}" if missing else "it holds no groups")
+        raise _damaged(path, f"it has no {missing[0]}" if missing else "it is not a group of keys")
     return value
 
 
 def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path} is damaged ({why}): take it from a backup, or leave that run out of the report")
+    return InputError(f"{path} is damaged ({why}): restore it from a backup, or leave this run out of the report")

@@ -1,4 +1,4 @@
-"""The sections of the report: one a run, and a comparison of the fine-tuned ones."""
+"""The sections of the report: one per run, and a comparison of fine-tuned runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from medssl.report import benchmarked
-from medssl.report.curves import curves, names
+from medssl.report.curves import curves
 from medssl.report.parts import Picture, Table, encoded, limits, number
 from medssl.report.verdict import verdict
 
@@ -17,36 +17,30 @@ if TYPE_CHECKING:
 
     from medssl.report.runs import Run
 
-BURNED_IN = "Text burned into radiographs may show a name or a date: look before you pass this file on."
-HIDDEN = "Pictures of real radiographs are left out: pictures=true shows them."
-PICTURES = {  # file stem in the run's figures/ -> title, caption
+BURNED_IN = "Text burned into radiographs may show a name or a date: check before you share this file."
+HIDDEN = "Pictures of real radiographs are not shown: pictures=true shows them."
+PICTURES = {  # file name in figures/ of the run -> title, caption
     "views": (
         "Views and crops",
-        "Each row a sample: where it was looked at, what the network saw, what it must restore.",
+        "One row per sample: where the views lie, what the network sees, and what it must restore.",
     ),
     "restored": (
         "Restoration",
-        "What the network saw, what it restored, what it should have restored, and the difference.",
-    ),
-    "attention": (
-        "Attention and crop boxes",
-        "The heat map of the encoder over the volume, and the box of crop centres.",
+        "The input of the network, what it restored, the target, and the difference.",
     ),
 }
-
-
-PLACES = ("cache", "manifest", "splits", "init")  # keys of a recipe that name files
+PLACES = ("cache", "manifest", "splits", "init")  # keys of a recipe that are paths
 PATH = re.compile(r"[/\\]|\.(yaml|yml|json|csv|pt|safetensors)$")
 
 
 def section(run: Run, *, pictures: bool) -> dict[str, Any]:
-    """What the page says about one run."""
+    """The section of one run."""
     warnings: list[str] = []
     shown = _pictures(run, pictures, warnings)
     for title, prefixes in (("Loss curves", ["loss."]), ("Measures", ["metric."]), ("Learning rates", ["lr."])):
         png = curves(run.metrics, prefixes)
         if png is not None:
-            shown.append(Picture(title, "Faint: every logged step; strong: smoothed.", encoded(png)))
+            shown.append(Picture(title, "Faint: logged values; strong: smoothed.", encoded(png)))
     said = (_scores(run), *_probes(run), _overlap(run), _data(run), _left_out(run), _course(run), _losses(run))
     return {
         "name": run.path.name,
@@ -62,7 +56,7 @@ def section(run: Run, *, pictures: bool) -> dict[str, Any]:
 
 
 def comparison(runs: Sequence[Run]) -> Table | None:
-    """Test scores of the fine-tuned runs side by side, where there are two or more."""
+    """Test scores of the fine-tuned runs side by side, if there are two or more."""
     scored = [(run, *_score(run)) for run in runs if run.results]
     if len(scored) < 2:
         return None
@@ -71,8 +65,8 @@ def comparison(runs: Sequence[Run]) -> Table | None:
         for run, _, value in scored
         if run.results
     ]
-    text = "95% interval: bootstrap over test patients of one run; it does not hold the noise between seeds."
-    return Table("", ["run", f"test {scored[0][1]}", "95% interval", "patients", "starts from"], rows, text)
+    text = "95% interval: bootstrap over the test patients of one run; it does not include the variation between seeds."
+    return Table("", ["run", f"test {scored[0][1]}", "95% interval", "patients", "initial weights"], rows, text)
 
 
 def _pictures(run: Run, pictures: bool, warnings: list[str]) -> list[Picture]:
@@ -97,8 +91,10 @@ def _left_out(run: Run) -> Table | None:
     reasons = run.lock.get("left_out", {})
     if not reasons:
         return None
-    text = "They are named in rejected.csv, beside the manifest."
-    return Table("Left out", ["reason", "files"], [[reason, str(number)] for reason, number in reasons.items()], text)
+    text = "rejected.csv, beside the manifest, names the files."
+    return Table(
+        "Skipped files", ["reason", "files"], [[reason, str(number)] for reason, number in reasons.items()], text
+    )
 
 
 def _course(run: Run) -> Table | None:
@@ -112,13 +108,13 @@ def _course(run: Run) -> Table | None:
     ]
     rows += [["waiting for data", f"{_sum(run, 'data_wait') / seconds:.1%}"]] if seconds else []
     rows += [["peak memory", f"{last['memory']:.0f} MiB"]] if last.get("memory") else []
-    return Table("Course of the run", ["", ""], rows)
+    return Table("Training", ["", ""], rows)
 
 
 def _losses(run: Run) -> Table | None:
-    found = names(run.metrics[-1:], ["loss."])
-    rows = [[name, number(run.metrics[-1][name])] for name in found]
-    return Table("Losses of the last step", ["", ""], rows) if found else None
+    last = run.metrics[-1] if run.metrics else {}
+    rows = [[name, number(value)] for name, value in last.items() if name.startswith("loss.")]
+    return Table("Losses of the last step", ["", ""], rows) if rows else None
 
 
 def _sum(run: Run, name: str) -> float:
@@ -131,16 +127,20 @@ def _scores(run: Run) -> Table | None:
     test, (score, value) = run.results["test"], _score(run)
     rows = [[f"{score} ({test.get('cases')} cases)", number(value), _interval(run)]]
     rows += [[name, number(entry), ""] for name, entry in test.get("summary", {}).items() if name != score]
-    rows += [[f"floor: {name}", number(entry), ""] for name, entry in (run.results.get("floor") or {}).items()]
+    rows += [
+        [f"no image (floor): {name}", number(entry), ""] for name, entry in (run.results.get("floor") or {}).items()
+    ]
     return Table("Test", ["measure", "value", "95% interval over patients"], rows)
 
 
 def _probes(run: Run) -> list[Table | None]:
-    """What stands beside a probe of frozen features: with all labels, and with few."""
+    """The baselines beside a probe of frozen features, with all labels and with few."""
     results = run.results or {}
     return [
-        _side_by_side("Probes of frozen features", results, "beside", "± is over untrained networks."),
-        _side_by_side("Probes with few labels", results, "few_shot", "± is over draws of the labelled images."),
+        _side_by_side("Probes of frozen features", results, "beside", "±: standard deviation over untrained networks."),
+        _side_by_side(
+            "Probes with few labels", results, "few_shot", "±: standard deviation over draws of the labelled images."
+        ),
     ]
 
 
@@ -160,11 +160,11 @@ def _side_by_side(title: str, results: dict[str, Any], key: str, text: str) -> T
 
 def _overlap(run: Run) -> Table | None:
     said = str(((run.results or {}).get("overlap") or {}).get("sentence", ""))
-    return Table("Was the test seen before?", [], [], said[:1].upper() + said[1:]) if said else None
+    return Table("Were test patients in the pretraining data?", [], [], said[:1].upper() + said[1:]) if said else None
 
 
 def _score(run: Run) -> tuple[str, Any]:
-    """The name and value of what the task is judged by: the key of the test table that its validation is kept by."""
+    """Name and value of the score of the task: the key of the test table that is not one of the common keys."""
     test = (run.results or {})["test"]
     others = ("cases", "patients", "interval", "summary", "rows")
     name = next((name for name in test if name not in others), "score")
@@ -181,7 +181,7 @@ def _init(run: Run) -> str:
 
 
 def without_paths(value: Any, key: str = "") -> Any:
-    """A recipe in which what names files says `(given)`: paths may hold names, and the report shows none."""
+    """A recipe with `(given)` in place of every path, as paths may contain names, which the report must not show."""
     if isinstance(value, dict):
         return {name: without_paths(inner, _key(key, str(name), inner)) for name, inner in value.items()}
     if isinstance(value, list):
@@ -191,5 +191,5 @@ def without_paths(value: Any, key: str = "") -> Any:
 
 
 def _key(group: str, name: str, value: Any) -> str:
-    """Where `value` stands: `inits` names what `init=` would be, and overrides may be written `data.cache`."""
+    """The key under which `value` counts: below `inits` it is `init`, and an override `data.cache` is `cache`."""
     return "init" if group == "inits" and not isinstance(value, dict) else name.rpartition(".")[2]

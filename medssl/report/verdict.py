@@ -1,4 +1,4 @@
-"""Did pretraining help? The answer of a benchmark in one sentence."""
+"""Did pretraining help? The result of a benchmark in one sentence."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LEVEL = 0.05
-FEW = 30  # patients, under which intervals of skewed scores are too narrow
+FEW = 30  # patients: with fewer, intervals of skewed scores are too narrow
 
 
 def verdict(summary: Sequence[dict[str, Any]]) -> str:
-    """Of the primary family if the recipe fixed one, with p after Holm; else what is exploratory is called so."""
+    """About the primary comparisons, with p after Holm, if the recipe has any; else about all, called exploratory."""
     compared = [entry for entry in summary if entry.get("difference") is not None]
     if not compared:
-        return "Nothing was compared: a benchmark needs an init that is plain scratch, and another one."
+        return "Nothing was compared: a benchmark needs an init that is scratch without overrides, and another one."
     family = [entry for entry in compared if entry.get("family")]
     if family:
         won = [entry for entry in family if _significant(entry) and entry["difference"] > 0]
@@ -28,12 +28,12 @@ def verdict(summary: Sequence[dict[str, Any]]) -> str:
         said = f"{opening}: {'; '.join(_words(entry) for entry in family)}"
     else:
         said = (
-            "The recipe fixes no primary comparison (`primary`), so every difference is exploratory: "
+            "The recipe names no primary comparisons (`primary`), so every difference is exploratory: "
             + "; ".join(_words(entry) for entry in compared[:4])
             + (f"; and {len(compared) - 4} more" if len(compared) > 4 else "")
         )
     few = {entry["task"]: entry["patients"] for entry in compared if (entry.get("patients") or FEW) < FEW}
-    said += "".join(f"; {task} has {n} test patients only, too few to trust an interval" for task, n in few.items())
+    said += "".join(f"; {task} has only {n} test patients, too few for a reliable interval" for task, n in few.items())
     return f"{said}."
 
 

@@ -1,7 +1,7 @@
-"""Where in its source a view lies: its outline after rotation, zoom and elastic, and the slices that are shown of it.
+"""Where a view lies in its source: its outline after rotation, zoom and elastic, and the slices shown of it.
 
-Positions are voxels, index order. A view is a warped box, so its outline on a slice of the source is found by asking of
-each point of that slice which voxel of the view it is.
+Positions are voxels in index order. A view is a warped box; its outline on a slice of the source is found by computing
+for each point of that slice which voxel of the view it is.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from medssl.transforms.resampling.warp import Warp
     from medssl.types import View
 
-POINTS = 96  # a side, at which an outline is looked for
-ROUNDS = 20  # of the inversion; the elastic part changes lengths by half at most, so each halves the error
+POINTS = 96  # per side, at which an outline is sampled
+ROUNDS = 20  # of the inversion; the elastic part changes lengths by at most half, so each round halves the error
 
 
-class Place(NamedTuple):
-    """The map of a view, and where it is cut across each axis (voxels of the view; of no meaning in 2D)."""
+class ViewGeometry(NamedTuple):
+    """The map of a view, and the slice shown across each axis (voxels of the view; meaningless in 2D)."""
 
     map: Warp
     cuts: tuple[int, ...]
 
 
 class Outline(NamedTuple):
-    """Closed lines (K,2), rows and columns of the source; `meets`: whether they lie on the slice that was asked for."""
+    """Closed lines (K,2), rows and columns of the source; `meets`: whether they lie on the requested slice."""
 
     lines: list[np.ndarray]
     meets: bool
 
 
-def place(view: View, case: Case) -> Place:
-    """The place of a view, cut where its corruption shows, or in the middle where there is none."""
+def geometry(view: View, case: Case) -> ViewGeometry:
+    """The geometry of a view, with the slices that show its corruption, or the middle ones if there is none."""
     map_ = compose(view.window, tuple(view.x.shape[1:]), case.spacing, **view.drawn["warp"])
-    return Place(map_, most_changed_slice(view.seen - view.target, view.mask))
+    return ViewGeometry(map_, most_changed_slice(view.seen - view.target, view.mask))
 
 
 def most_changed_slice(change: np.ndarray, mask: np.ndarray) -> tuple[int, ...]:
-    """The slice across each axis that shows most of a `change` (C,*S) to the voxels in `mask` (1,*S).
+    """The slice across each axis that best shows a `change` (C,*S) of the voxels in `mask` (1,*S).
 
-    What counts is how much changed and how much was left to compare it with: the largest absolute sum outside a slice
-    that is all noise. Of slices with half of that or more, the one nearest to the middle; the middle if there is none.
+    It should show much change and also enough unchanged voxels to compare with: the largest absolute sum, except in a
+    slice that changed everywhere. Of slices with at least half of that, the one nearest to the middle is taken.
     """
     changed, share = np.abs(change * mask).sum(0, dtype=np.float64), mask[0].astype(np.float64)
     found = []
@@ -60,8 +60,8 @@ def most_changed_slice(change: np.ndarray, mask: np.ndarray) -> tuple[int, ...]:
     return tuple(found)
 
 
-def source_cuts(where: Place, shape: Sequence[int]) -> tuple[int, ...]:
-    """The slices of a source of `shape` (*S) that go through the middle of those shown of the view."""
+def source_cuts(where: ViewGeometry, shape: Sequence[int]) -> tuple[int, ...]:
+    """The slices of a source of `shape` (*S) through the middle of the slices shown of the view."""
     found = []
     for axis, cut in enumerate(where.cuts):
         index = (np.asarray(where.map.size) - 1.0) / 2
@@ -71,8 +71,8 @@ def source_cuts(where: Place, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def outline(where: Place, axis: int, at: int) -> Outline:
-    """The outline of the view on slice `at` of the source across `axis`; beyond the view, that at its middle.
+def outline(where: ViewGeometry, axis: int, at: int) -> Outline:
+    """The outline of the view on slice `at` of the source across `axis`; if they do not intersect, that at its middle.
 
     In 2D both are ignored.
     """
@@ -83,8 +83,8 @@ def outline(where: Place, axis: int, at: int) -> Outline:
     return Outline(_border(where.map, axis, float(middle[axis, 0])), False)
 
 
-def cut_lines(where: Place, axis: int, at: int) -> list[np.ndarray]:
-    """Where, on slice `at` of a volume across `axis`, the view is cut across the two other axes: lines (K,2)."""
+def cut_lines(where: ViewGeometry, axis: int, at: int) -> list[np.ndarray]:
+    """The lines (K,2) on slice `at` across `axis` along which the view is cut across the two other axes."""
     steps, index = _indices(where.map, axis, at)
     outside = _depth(where.map, index) < 0
     return [
@@ -96,13 +96,13 @@ def cut_lines(where: Place, axis: int, at: int) -> list[np.ndarray]:
 
 
 def position(map_: Warp, index: np.ndarray) -> np.ndarray:
-    """Where voxels `index` (n,K) of the view lie in the source: (n,K)."""
+    """Positions (n,K) in the source of voxels `index` (n,K) of the view."""
     found = map_.matrix @ index + map_.offset[:, None]
     return found if map_.control is None else found + _displacement(map_, index)
 
 
 def inverse(map_: Warp, points: np.ndarray) -> np.ndarray:
-    """Which voxels of the view the source's `points` (n,K) are: (n,K), also outside the view."""
+    """Voxels (n,K) of the view at `points` (n,K) of the source, also outside the view."""
     back, straight = np.linalg.inv(map_.matrix), points - map_.offset[:, None]
     index = back @ straight
     for _ in range(0 if map_.control is None else ROUNDS):
@@ -125,7 +125,7 @@ def _border(map_: Warp, axis: int, at: float) -> list[np.ndarray]:
 def _indices(map_: Warp, axis: int, at: float) -> tuple[list[np.ndarray], np.ndarray]:
     """Rows and columns around the view on a slice of the source, and the voxels of the view there: (n,rows,columns)."""
     size = np.asarray(map_.size)
-    reach = 1.03 * np.abs(map_.matrix) @ size / 2  # a little beyond, so that outlines close
+    reach = 1.03 * np.abs(map_.matrix) @ size / 2  # slightly larger, so that outlines close
     if map_.control is not None:
         reach = reach + np.abs(map_.control).reshape(len(size), -1).max(1)
     middle = map_.matrix @ ((size - 1) / 2) + map_.offset
@@ -137,13 +137,13 @@ def _indices(map_: Warp, axis: int, at: float) -> tuple[list[np.ndarray], np.nda
 
 
 def _depth(map_: Warp, index: np.ndarray) -> np.ndarray:
-    """How many voxels inside the view's faces `index` (n,...) is: (...), negative outside."""
+    """How many voxels `index` (n,...) lies inside the faces of the view: (...), negative outside."""
     size = np.reshape(map_.size, (-1, *[1] * (index.ndim - 1)))
     return np.minimum(index + 0.5, size - 0.5 - index).min(0)
 
 
 def _level(steps: list[np.ndarray], field: np.ndarray) -> list[np.ndarray]:
-    """Lines (K,2) on which the field is 0, in rows and columns of the source."""
+    """The lines (K,2) where the field is 0, in rows and columns of the source."""
     from skimage.measure import find_contours
 
     numbers = np.arange(POINTS)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import medssl
+from medssl.files import writable
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def claim(options: Options) -> Path:
     out = path(options)
     if options.resume and options.overwrite:
         raise InputError("resume=true and overwrite=true contradict each other: set one of them")
-    try:
+    with writable(f"out={out}", advice="choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
         used = any(out.iterdir())
         if used and not (options.resume or options.overwrite):
@@ -54,8 +55,6 @@ def claim(options: Options) -> Path:
         probe = out / ".probe"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise InputError(f"out={out} cannot be written to ({error.strerror}): choose another folder") from error
     return out
 
 

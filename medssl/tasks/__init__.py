@@ -1,1 +1,1 @@
-"""Downstream tasks: one file a task, each with a keyword-only build()."""
+"""Downstream tasks: one file per task, each with a `build()` that takes keywords only."""

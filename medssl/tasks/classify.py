@@ -1,6 +1,6 @@
 """Classification of whole images: global average pooling and one linear layer on an encoder.
 
-Multi-class (one class a case, softmax and cross-entropy) or multi-label (`a;b`, sigmoids and binary cross-entropy).
+Multi-class (one class per case, softmax and cross-entropy) or multi-label (`a;b`, sigmoids and binary cross-entropy).
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ class Classify:
         self.positive = positive or (self.classes[-1] if len(self.classes) == 2 and not multilabel else None)
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
-        """A `Classifier`; a decoder has no part in it."""
+        """A `Classifier`; the decoder is not used."""
         channels = cast("Sequence[int]", encoder.channels)
         return Classifier(encoder, ClassificationHead(channels, len(self.classes), self.levels))
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
-        """The classes of a case as zeros and ones (K,) float32; raises `InputError` where a name is unknown."""
+        """The classes of a case as zeros and ones (K,), float32. Raises `InputError` for an unknown class."""
         unknown = sorted(set(names) - set(self.classes))
         if unknown:
             raise InputError(
-                f"case {case} has the class {', '.join(unknown)}, which is none of {', '.join(self.classes)} (those of "
-                "the training cases): list all in task.classes, or leave the case out of the split"
+                f"case {case} has class {', '.join(unknown)}, which is not among {', '.join(self.classes)} (those of "
+                "the training cases): list all classes in task.classes, or remove the case from the split"
             )
         if not self.multilabel and len(names) != 1:
             given, advice = (";".join(names), "set task.multilabel=true, or ") if names else ("no class", "")
             raise InputError(
                 f"case {case} has {given}, but each case needs exactly one of {', '.join(self.classes)}: "
-                f"{advice}leave it out of the split"
+                f"{advice}remove it from the split"
             )
         return np.array([name in names for name in self.classes], dtype=np.float32)
 
     def loss(self, output: Tensor, label: Tensor) -> Losses:
-        """Cross-entropy of logits (B,K) and zeros and ones (B,K)."""
+        """Cross-entropy of logits (B,K) and targets (B,K) of zeros and ones."""
         if self.multilabel:
             loss = functional.binary_cross_entropy_with_logits(output.float(), label)
         else:
@@ -83,7 +83,7 @@ class Classify:
         return logits.sigmoid() if self.multilabel else logits.softmax(1)
 
     def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
-        """Probability and truth of each class of one case."""
+        """Predicted probability and true value (0 or 1) of each class, for one case."""
         probability = prediction.cpu().tolist()
         return {f"probability.{k}": p for k, p in zip(self.classes, probability, strict=True)} | {
             f"truth.{k}": int(t) for k, t in zip(self.classes, target, strict=True)
@@ -92,7 +92,7 @@ class Classify:
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
         """AUC and average precision (of the positive class, or the mean over classes), balanced accuracy, calibration.
 
-        Which classes a mean is over is told by the truth of all rows: see `classification.countable`.
+        `classification.countable` says which classes are averaged, given the truth of all rows.
         """
         probability, truth = (self._table(rows, kind) for kind in ("probability", "truth"))
         aucs = dict(zip(self.classes, classification.auc(probability, truth), strict=True))
@@ -104,22 +104,22 @@ class Classify:
         return scores | ({} if self.positive else {f"auc.{k}": value for k, value in aucs.items()})
 
     def resampled(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
-        """The AUC of the rows with given indices; NaN where a class that counts over all rows is missing in them."""
+        """The AUC of the rows with given indices; NaN if a class that counts over all rows does not occur in them."""
         probability, truth = (self._table(rows, kind) for kind in ("probability", "truth"))
         chosen = self._counted(truth)
         probability, truth = probability[:, chosen], truth[:, chosen]
         return lambda i: _mean(classification.auc(probability[i], truth[i]), every=True)
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> None:
-        """None: the AUC of what sees no image is 0.5."""
+        """None: without an image, the AUC is 0.5."""
         return None
 
     def _counted(self, truth_NK: np.ndarray) -> list[int]:
-        """The numbers of the classes whose scores are averaged."""
+        """The indices of the classes whose scores are averaged."""
         return [self.classes.index(self.positive)] if self.positive else classification.countable(truth_NK)
 
     def _calibration(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> dict[str, float]:
-        """Of the positive class, or the mean over labels; of many classes `ece` of the predicted one, Brier's sum."""
+        """Of the positive class, or the mean over labels; of exclusive classes, top-label ECE and the Brier sum."""
         brier = [calibration.brier(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
         if not self.multilabel and not self.positive:
             return {"ece": calibration.top_label_error(probability_NK, truth_NK.argmax(1)), "brier": sum(brier)}

@@ -1,7 +1,7 @@
-"""What a frozen encoder knows: scores of a probe on its features. The encoder is never trained.
+"""Probe a frozen encoder: train a simple classifier on its features, never the encoder itself.
 
 `of: classes` probes whole images (see `classify`), `of: labels` every voxel (see `segment`). `medssl finetune` runs it
-by `medssl.finetuning.probe`, in seconds, and puts beside it what untrained networks and the pixels alone reach.
+through `medssl.finetuning.probe` and reports beside it the scores of untrained networks and of the pixels alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOMS = {"classes": classify, "labels": segment}
 
 
 class Settings(NamedTuple):
-    """How features are probed."""
+    """Settings of a probe."""
 
     method: Literal["logistic", "neighbours"]
     pool: Literal["mean", "mean_std", "all_levels"]
@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """The encoder alone, which takes no gradient."""
+    """The encoder alone, without gradients."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class Probe:
-    """A task whose scores are those of the task `within`, and whose network is an encoder that nobody trains."""
+    """A task with the scores of the task `within`, whose network is a frozen encoder."""
 
     parts: tuple[str, ...] = ("encoder",)
 
@@ -61,7 +61,7 @@ class Probe:
         self.no_image_baseline = within.no_image_baseline
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
-        """The encoder; a decoder has no part in it."""
+        """The encoder; the decoder is not used."""
         return Encoder(encoder)
 
 
@@ -85,12 +85,14 @@ def build(
         spatial_dims: 2 or 3.
         of: probe the `classes` of images, or the `labels` of their voxels (a dense probe on all levels).
         classes: names, as `classify` or `segment` take them; null: those of the training cases.
-        multilabel: an image may have several classes. `positive` is the class whose AUC is the score, of two.
-        method: `logistic` regression or nearest `neighbours`; what the other gives stands beside it.
-        pool: which features give the score: the `mean` of a level over the image, `mean_std`, or `all_levels`.
+        multilabel: an image may have several classes.
+        positive: the class whose AUC is the score if there are two; by default the last.
+        method: `logistic` regression or nearest `neighbours`; the other is reported beside it.
+        pool: the features: `mean` of a level over the image, `mean_std` (with standard deviations), or `all_levels`.
         level: the level, 0 the finest, -1 the deepest.
-        untrained: how many untrained networks stand beside it.
-        shots: also probe with only so many training images (of each class), `draws` times: for example [1, 5, 25].
+        untrained: how many untrained networks are reported beside it.
+        shots: also probe with only so many training images per class, for example [1, 5, 25].
+        draws: how many times the images are drawn for each number in `shots`.
     """
     if untrained < 0 or draws < 1 or any(n < 1 for n in shots or []):
         raise InputError(
@@ -100,13 +102,13 @@ def build(
     if of == "labels":
         within = segment.build(spatial_dims=spatial_dims, classes=classes, floor=True)
     elif isinstance(classes, int):
-        raise InputError(f"task.classes={classes} counts label values, but task.of=classes wants names: give a list")
+        raise InputError(f"task.classes={classes} is a number, but task.of=classes needs names: give a list")
     else:
         within = classify.build(classes=classes, multilabel=multilabel, positive=positive)
     return Probe(within, Settings(method, pool, level, untrained, tuple(shots or ()), draws))
 
 
 def variant(settings: Mapping[str, Any]) -> Any:
-    """The module for `settings`: which cases can be used, and what the classes are, goes by `of`."""
+    """The module for these settings: `of` decides which cases can be used and what the classes are."""
     room = ROOMS.get(settings.get("of", "classes"), classify)
     return SimpleNamespace(__name__=__name__, build=build, names=room.names, labelled=room.labelled)

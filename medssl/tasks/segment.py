@@ -38,7 +38,7 @@ def soft_dice_loss(
 ) -> Tensor:
     """1 - mean over foreground classes of `(2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)` (Milletari 2016, eq. 3).
 
-    Inputs (B,K,*S), class 0 is background and left out; sums run over the batch too if `pooled` is "batch".
+    Inputs are (B,K,*S). Class 0, the background, is left out; sums include the batch axis if `pooled` is "batch".
     """
     axes = [0, *range(2, probability_BK.ndim)] if pooled == "batch" else list(range(2, probability_BK.ndim))
     probability, truth = probability_BK[:, 1:], truth_BK[:, 1:]
@@ -69,22 +69,22 @@ class Segment:
         self.with_floor = floor
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
-        """A `Segmenter`; raises `InputError` without a decoder."""
+        """A `Segmenter`. Raises `InputError` without a decoder."""
         if decoder is None:
             raise InputError("task segment needs a decoder, but decoder is null: set decoder.kind=unet")
         width = cast("int", decoder.out_channels)
         return Segmenter(encoder, decoder, SegmentationHead(self.spatial_dims, width, len(self.classes) + 1))
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
-        """The label volume (*S) as int64; raises `InputError` where it is missing or holds an unknown value."""
+        """The label volume (*S) as int64. Raises `InputError` if it is missing or has an unknown value."""
         if label is None:
-            raise InputError(f"case {case} has no label volume: leave it out of the split, or scan it with --labels")
+            raise InputError(f"case {case} has no label volume: remove it from the split, or scan again with --labels")
         low, high = int(label.min()), int(label.max())
         if low < 0 or high > len(self.classes):
             known = f"0..{len(self.classes)} ({', '.join(self.classes)})"
             raise InputError(
-                f"the label of case {case} holds values from {low} to {high}, but the task knows {known}: name all "
-                "classes in task.classes, or, where values are left out as in masks of 0 and 255, `medssl prepare` "
+                f"the label of case {case} has values from {low} to {high}, but the task has {known}: name all "
+                "classes in task.classes, or, if there are gaps as in masks of 0 and 255, run `medssl prepare` "
                 f"with --label-map {high}=1"
             )
         return np.asarray(label[0], dtype=np.int64)
@@ -97,7 +97,7 @@ class Segment:
         return Losses({"cross_entropy": functional.cross_entropy(output.float(), label), "dice": dice}, {})
 
     def predict(self, model: nn.Module, volume_BC: Tensor, window: Sequence[int]) -> Tensor:
-        """Probabilities (B,K,*S): Gaussian-weighted windows; a smaller volume is padded with 0, as in training."""
+        """Probabilities (B,K,*S), by Gaussian-weighted windows; a smaller volume is padded with 0, as in training."""
         logits = sliding_window_inference(
             volume_BC, tuple(window), sw_batch_size=2, predictor=model, overlap=self.overlap, mode="gaussian"
         )
@@ -107,7 +107,7 @@ class Segment:
     def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
         """Dice of each class (and HD95, surface Dice if a tolerance is set) of probabilities (K,*S).
 
-        A class that the case does not have has NaN there, and what was predicted of it in `fp_ml` (in 2D `fp_mm2`) and
+        A class that the case does not have gets NaN; what was predicted of it is in `fp_ml` (in 2D `fp_mm2`) and
         `fp_components`.
         """
         mask = prediction.argmax(0).cpu().numpy()
@@ -115,9 +115,9 @@ class Segment:
         return row if self.tolerance is None else row | self._surface(mask, target, spacing, self.tolerance)
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Means over cases; a class that a case does not have (NaN) is left out of that class's mean.
+        """Means over cases; cases that do not have a class (NaN) do not count for that class.
 
-        `fp_cases`: of the cases without a class, those in which it was predicted; `fp_ml` is a mean over the former.
+        `fp_cases` counts the cases without a class in which it was predicted; `fp_ml` is the mean over all without it.
         """
         names = dict.fromkeys(name for row in rows for name in row)
         table = {name: np.array([row[name] for row in rows if name in row], dtype=float) for name in names}
@@ -131,7 +131,7 @@ class Segment:
         return lambda i: float(np.nanmean(values[i])) if not np.isnan(values[i]).all() else float("nan")
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
-        """The Dice of the mean label map of the training cases, if the recipe asks for it."""
+        """The Dice of the mean label map of the training cases, if `floor` asks for it."""
         if not self.with_floor:
             return None
         fitted = prior.fit(training, len(self.classes))
@@ -169,14 +169,23 @@ def build(
     tolerance: float | None = None,
     floor: bool = False,
 ) -> Segment:
-    """Segment label values 1..K over background 0.
+    """Segment label values 1..K; 0 is background.
 
-    `classes`: names of the values 1..K, or the number of values with background; in a recipe null counts them in the
-    training labels. `tolerance` in mm asks for surface distances as well. `floor` asks for the Dice of the mean
-    training label, which means something where all volumes frame the same organ alike. Raises `InputError`.
+    Args:
+        spatial_dims: 2 or 3.
+        classes: names of the values 1..K, or the number of values including background; in a recipe, null counts them
+            in the training labels.
+        pooled: whether the sums of the Dice loss run over the "batch", or over each "sample".
+        smooth: the constant that is added to numerator and denominator of the Dice loss.
+        overlap: share of a window that the next one covers, at inference.
+        tolerance: in mm; if given, surface distances are reported too.
+        floor: also report the Dice of the mean training label, which is meaningful if all volumes frame the same
+            organ alike.
+
+    Raises `InputError`.
     """
     if not 0 <= overlap < 1:
-        raise InputError(f"task.overlap={overlap} is the share of a window that the next one covers: give 0 to below 1")
+        raise InputError(f"task.overlap={overlap}, by which sliding windows overlap, must be at least 0 and below 1")
     for key, value in (("smooth", smooth), ("tolerance", tolerance)):
         if value is not None and value < 0:
             raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
@@ -197,7 +206,7 @@ def labelled(case: Case) -> bool:
 
 
 def names(given: list[str] | int | None, cases: Sequence[Case], read: Callable[[str], Any]) -> list[str]:
-    """Names of the label values 1..K: as given, or "1".."K" where K is given or the largest value in the labels."""
+    """Names of the label values 1..K: as given, or "1".."K" if K is given or is the largest value in the labels."""
     return _named(given if given is not None else 1 + max(int(np.max(read(case.id)[:])) for case in cases))
 
 
@@ -208,5 +217,5 @@ def _named(classes: list[str] | int | None) -> list[str]:
         values = 2 if classes is None else classes
         names = [str(value) for value in range(1, values)]
     if values < 2:
-        raise InputError(f"task segment needs a class beside the background, but there is {values} label value only")
+        raise InputError(f"task segment needs a class besides the background, but there is {values} label value only")
     return names

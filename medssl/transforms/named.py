@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from medssl.kinds import kinds, resolve
+from medssl.messages import suggest
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +66,4 @@ def known(group: str, name: Any, names: Collection[str]) -> str:
     """Return `name` if it is one of `names`, or say what was probably meant. Raises InputError."""
     if isinstance(name, str) and name in names:
         return name
-    close = get_close_matches(str(name), names, 1)
-    meant = f"did you mean {close[0]}?" if close else f"give one of {', '.join(sorted(names))}"
-    raise InputError(f"{group}: {name} is not known, {meant}")
+    raise InputError(f"{group}: {name} is not known{suggest(str(name), names)}")

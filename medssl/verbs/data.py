@@ -1,4 +1,4 @@
-"""`medssl scan`, `prepare` and `convert`: their words, what these are as values, and their closing lines."""
+"""`medssl scan`, `prepare` and `convert`: their options, and what they print at the end."""
 
 from __future__ import annotations
 
@@ -20,27 +20,46 @@ Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
 
 
 def scan(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of DICOM, NIfTI, PNG, JPEG, TIFF.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR", help="Folders of DICOM, NIfTI, PNG, JPEG or TIFF files.")
+    ],
     out: Out = Path("manifest.csv"),
-    labels: Annotated[Path | None, typer.Option(help="Folder of label files with the stems of the images.")] = None,
-    pair: Annotated[list[str] | None, typer.Option(help="'IMAGE=LABEL', e.g. '*_image.nii.gz=*_mask.nii.gz'.")] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV with one row per image.")] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file stem or path.")] = "id",
-    columns: Annotated[str | None, typer.Option(help="Names in the table: class=finding,patient=subject.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label files that have the same names as the images.")
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help="Which label belongs to which image, e.g. '*_image.nii.gz=*_mask.nii.gz'."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV file with one row per image.")] = None,
+    id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")] = "id",
+    columns: Annotated[
+        str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")
+    ] = None,
     patient_from: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="Modality of images whose files do not tell it, e.g. MR or CT.")
+        str | None, typer.Option(help="Modality of images whose files do not state it, e.g. MR or CT.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Shares of train,val,test, e.g. 0.7,0.1,0.2 (by patient).")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Divide the patients into train,val,test, e.g. 0.7,0.1,0.2.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     largest_block: Annotated[
-        bool, typer.Option(help="Keep the longest run of even slices of a DICOM stack that has gaps.")
+        bool,
+        typer.Option(
+            "--largest-block", help="Of a DICOM stack with gaps, keep the longest block of evenly spaced slices."
+        ),
     ] = False,
-    key: Annotated[Path | None, typer.Option(help="Key file for the hashes, so that two scans agree.")] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Secret key that turns patient names into ids. Reuse the key of an earlier scan to get the same ids."
+        ),
+    ] = None,
 ) -> None:
-    """Find images: one row a volume in the manifest, a reason for each file left out in rejected.csv."""
+    """Find the images in DIR. Writes manifest.csv (one row per image) and rejected.csv (why files were skipped)."""
     given: dict[str, Any] = {
         "labels": labels,
         "pair": pair or [],
@@ -49,16 +68,16 @@ def scan(
         "columns": _pairs(columns),
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
-    given |= {"largest_block": largest_block}
+    given |= {"largest_block": largest_block, "key": key}
     _tell(api.scan(folders, out, seed=seed, **given), out)
 
 
 def _tell(found: ScanResult, out: Path) -> None:
-    """Print what was found, and why files were left out."""
+    """Print what was found, and why files were skipped."""
     kinds = Counter(row.modality for row in found.rows)
     print(f"{len(found.rows)} images ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}) -> {out}")
     for reason, number in Counter(left.reason for left in found.rejected).most_common():
-        print(f"  left out: {number} x {reason}")
+        print(f"  skipped: {number} x {reason}")
     for notice in found.notices:
         print(f"  note: {notice}")
 
@@ -66,45 +85,53 @@ def _tell(found: ScanResult, out: Path) -> None:
 def prepare(
     manifest: Manifest,
     out: Out,
-    preset: Annotated[Modality, typer.Option(help="What kind of image this is.")],
-    spacing: Annotated[str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; default: as stored.")] = None,
-    channels: Annotated[str | None, typer.Option(help="Series that become channels, e.g. FLAIR,T1.")] = None,
-    label_map: Annotated[str | None, typer.Option(help="Class numbers of stored label values, e.g. 255=1.")] = None,
-    keep_small: Annotated[bool, typer.Option(help="Keep a voxel of label parts that resampling would lose.")] = False,
+    preset: Annotated[Modality, typer.Option(help="The kind of image.")],
+    spacing: Annotated[
+        str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X, or isotropic; default: as stored.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Co-registered series that become channels, e.g. FLAIR,T1.")
+    ] = None,
+    label_map: Annotated[
+        str | None, typer.Option(help="Which class number stored label values get, e.g. 255=1.")
+    ] = None,
+    keep_small: Annotated[
+        bool, typer.Option("--keep-small", help="Keep one voxel of label parts that resampling would lose.")
+    ] = False,
     rescale: Annotated[
-        str | None, typer.Option(help="SLOPE,INTERCEPT for values in another unit, e.g. 1,-1024 for raw CT.")
+        str | None, typer.Option(help="SLOPE,INTERCEPT to convert values of another unit, e.g. 1,-1024 for raw CT.")
     ] = None,
     modality: Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")] = None,
-    min_slices: Annotated[int | None, typer.Option(min=1, help="Only volumes of at least so many slices.")] = None,
+    min_slices: Annotated[int | None, typer.Option(min=1, help="Only volumes with at least this many slices.")] = None,
     description: Annotated[
         str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="JSON file, subset -> file names, to be written into the cache with ids.")
+        Path | None, typer.Option(help="JSON file, subset -> file names; written into the cache with ids.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(help="I/N: only the I-th of N parts, e.g. 1/4 on the first machine.")
+        str | None, typer.Option(help="I/N: prepare only the I-th of N parts, e.g. 1/4 on the first of four machines.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to use.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
 ) -> None:
-    """Orient, resample, crop to the body and store every volume for random access; resumable."""
+    """Orient, crop to the patient, resample and store every image as training reads it. Repeat to resume."""
     given: dict[str, Any] = {
-        "spacing": _numbers(spacing, "--spacing"),
+        "spacing": spacing if spacing == "isotropic" else _numbers(spacing, "--spacing"),
         "channels": channels.split(",") if channels else None,
     }
     given |= {"label_map": _whole_numbers(label_map), "keep_small": keep_small, "min_slices": min_slices}
     given |= {"rescale": _numbers(rescale, "--rescale"), "modality": modality, "description": description}
     given |= {"splits": splits, "shard": _shard(shard)}
     cache = api.prepare(manifest, out, preset=preset, workers=workers, **given)
-    print(f"{len(cache.ids)} volumes, {len(cache.patients)} patients -> {out}")
+    print(f"{len(cache.ids)} images of {len(cache.patients)} patients -> {out}")
     if cache.waiting:
-        print(f"  this part is done; {cache.waiting} images are left to other parts (--shard)")
+        print(f"  this part is done; {cache.waiting} images are still to be prepared by other parts (--shard)")
     for notice in cache.notices:
         print(f"  note: {notice}")
 
 
 def convert(manifest: Manifest, out: Out) -> None:
-    """Write each row of a manifest as NIfTI in its native grid."""
+    """Write each image of a manifest as NIfTI on its original grid."""
     written = api.convert(manifest, out)
     print(f"{len(written)} files -> {out}")
 
@@ -116,7 +143,7 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"{option} must be numbers with commas between them, such as 1,1,1, but '{text}' was given"
+            f"{option} must be numbers separated by commas, such as 1,1,1, but '{text}' was given"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`medssl demo`: phantom scans, then the very commands a user would type, each echoed before it runs."""
+"""`medssl demo`: simulated scans, then the commands that a user would type, each printed before it runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SIZE = (48, 64, 64)
 
 
 def demo(out: Path, *, short: bool = False) -> None:
-    """Make phantom files under `out`, run the chain on them, and print where the report lies.
+    """Write phantom files below `out`, run all steps on them, and print the path of the report.
 
-    Raises `InputError` if `out` is taken. If a step fails the demo ends with its exit code, and what was written stays.
+    Raises `InputError` if `out` is not empty. If a step fails, the demo ends with its exit code and leaves all files.
     """
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty: remove it, or name another folder with --out")
+        raise InputError(f"{out} is not empty: delete it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     _say("Phantom CT volumes with lesions: half as DICOM series, half as NIfTI, labels as NIfTI")
     from medssl.data.phantom.files import write_ct_dataset
@@ -30,7 +30,7 @@ def demo(out: Path, *, short: bool = False) -> None:
 
 
 def commands(out: Path, *, short: bool) -> list[list[str]]:
-    """The chain, as a user would type it."""
+    """The commands, as a user would type them."""
     scans, cache, runs = out / "scans", out / "cache", out / "runs"
     data = f"data.cache={cache}"
     pretrain, finetune = (12, 8) if short else (240, 300)

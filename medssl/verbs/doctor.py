@@ -1,4 +1,4 @@
-"""`medssl doctor`: what this machine has, what is missing, and what a recipe would need here."""
+"""`medssl doctor`: check the installation and hardware, and estimate what a recipe needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXTRAS = {
 
 
 def doctor(recipe: str | None) -> int:
-    """Print the state of this machine; the exit code is 2 if something that medssl needs is missing."""
+    """Print the state of this machine; returns exit code 2 if a required package is missing."""
     missing = _machine()
     if recipe is not None and not missing:
         _estimate(recipe)
@@ -48,14 +48,14 @@ def _machine() -> list[str]:
             print(f"  {name} is MISSING: pip install {name}")
     for module, use in EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
-        print(f"  {module} (optional) {'is there' if found else f'is not there; it serves {use}'}")
+        print(f"  {module} (optional) {'installed' if found else f'not installed; for {use}'}")
     if "torch" not in missing:
         _devices()
     return missing
 
 
 def _required() -> list[str]:
-    """The packages that medssl's own metadata asks for, extras left out."""
+    """The packages that the metadata of medssl requires, without extras."""
     try:
         lines = [line for line in requires("medssl") or [] if "extra ==" not in line]
     except PackageNotFoundError:
@@ -85,13 +85,13 @@ def _estimate(name: str) -> None:
 
     recipe, _ = load("pretrain", name, [])
     if not isinstance(recipe, PretrainRecipe):
-        raise InputError(f"{name} is not a recipe of `medssl pretrain`, which is all that doctor can estimate")
+        raise InputError(f"{name} is not a pretraining recipe: doctor can estimate no others")
     parts = pretrain_parts(recipe)
     pretext = parts.pretext
     count = sum(parameter.numel() for parameter in pretext.parameters())
     seconds, batch, memory = _one_step(recipe, pretext, parts.views)
     whole = seconds * recipe.train.batch / batch * recipe.train.steps / 3600
-    print(f"\nrecipe {name}: {count / 1e6:.2f} M parameters ({4 * count / GIB:.2f} GiB, and as much again for moments)")
+    print(f"\nrecipe {name}: {count / 1e6:.2f} M parameters ({4 * count / GIB:.2f} GiB, plus optimizer moments)")
     used = "" if memory is None else f", up to {memory / GIB:.1f} GiB of memory"
     print(f"one step of {batch} sample(s) took {seconds:.2f} s here, without data{used}")
     print(
@@ -100,16 +100,16 @@ def _estimate(name: str) -> None:
 
 
 def _one_step(recipe: PretrainRecipe, pretext: Pretext, maker: ViewMaker) -> tuple[float, int, int | None]:
-    """Seconds, batch and peak memory, if known, of a forward and backward pass on random views, warmed up."""
+    """Seconds, batch and peak memory (if known) of a forward and backward pass on random views, once warm."""
     import torch
 
     from medssl.engine.meter import peak_memory
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = min(2, recipe.train.batch)  # 2, since batch norm needs two
+    batch = min(2, recipe.train.batch)  # batch norm needs at least two
     pretext.to(device)
     wait = pretext.method.delays(batch) if pretext.method is not None else {}
-    pretext.activate(set(pretext.names()) - set(wait))  # all but the adversaries that cannot play at the first step
+    pretext.activate(set(pretext.names()) - set(wait))  # all but the adversaries that start later than the first step
     views = _views(recipe.channels, maker, batch, device)
     _timed(lambda: _pass(pretext, views), device)
     seconds = _timed(lambda: _pass(pretext, views), device)
@@ -151,5 +151,5 @@ def _cores() -> int:
 def _memory() -> float:
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, AttributeError, OSError):  # not every system tells
+    except (ValueError, AttributeError, OSError):  # not known on every system
         return float("nan")

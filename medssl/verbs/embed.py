@@ -1,4 +1,4 @@
-"""`medssl embed` on the command line: progress, and a closing line."""
+"""`medssl embed` on the command line, with what it prints at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def embed(
     size: str | None,
     device: str,
 ) -> None:
-    """Write features to `out`, and say how many and what was left out."""
+    """Write features to `out`; print how many, and which inputs were skipped."""
     found = room.embed(
         run,
         given,
@@ -40,14 +40,16 @@ def embed(
     )
     for file in found.files:
         if file.reason:
-            print(f"left out: {file.source}: {file.reason}")
+            print(f"skipped {file.source}: {file.reason}")
     left_out = sum(bool(file.reason) for file in found.files)
     kind = "maps" if dense else f"features of {len(found.names)} numbers"
-    print(f"{len(found.ids)} images as {kind}, {left_out} inputs left out -> {out}, {out.stem}.files.csv")
+    print(f"{len(found.ids)} images as {kind}, {left_out} inputs skipped -> {out}, {out.stem}.files.csv")
 
 
 def _sides(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(f"--size must be whole numbers with commas between them, not '{text}': e.g. 64,64") from error
+        raise InputError(
+            f"--size must be integers separated by commas, such as 64,64, but '{text}' was given"
+        ) from error

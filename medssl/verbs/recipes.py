@@ -1,4 +1,4 @@
-"""`medssl recipes`: list the shipped recipes, show one, or print the JSON schema of all."""
+"""`medssl recipes`: list the recipes, show one, or print their JSON schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from medssl.recipe import FRAMES, find, listed, shipped, suggest
+from medssl.messages import suggest
+from medssl.recipe import FRAMES, find, listed, shipped
 from medssl.recipe.auto import allowed
 from medssl.types import InputError
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
     from medssl.recipe import Listed
 
-COLUMN = 36  # where the sentences begin
+COLUMN = 36  # where the descriptions begin
 
 
 def recipes(action: str, name: str | None) -> None:
-    """Print the list, one recipe as it is written, or the schema of every frame."""
+    """Print the list, one recipe as it is written, or the JSON schema."""
     if action == "schema":
         print(json.dumps({verb: allowed(verb, frame.model_json_schema()) for verb, frame in FRAMES.items()}, indent=2))
     elif action == "list":
@@ -36,7 +37,7 @@ def recipes(action: str, name: str | None) -> None:
 
 
 def _named(name: str) -> list[Path]:
-    """NAME may name a recipe of several verbs: all are shown; VERB/NAME names one."""
+    """The recipes called NAME, perhaps of several verbs; VERB/NAME is a single one."""
     verb, _, stem = name.rpartition("/")
     if verb:
         if verb not in FRAMES:
@@ -45,11 +46,11 @@ def _named(name: str) -> list[Path]:
     paths = [path for path in shipped() if path.stem == stem]
     if not paths:
         names = {path.stem for path in shipped()}
-        raise InputError(f"no recipe is called '{name}'{suggest(name, names)}: `medssl recipes` lists them")
+        raise InputError(f"there is no recipe '{name}'{suggest(name, names)}")
     return paths
 
 
 def _line(recipe: Listed, width: int) -> str:
-    """One recipe of the list; on a terminal its sentence is kept in a column of its own."""
+    """One recipe of the list; on a terminal, its description stays in a column of its own."""
     name = f"{recipe.verb}/{recipe.name}"
     return textwrap.fill(f"{name:<{COLUMN - 1}} {recipe.about}", width, subsequent_indent=" " * COLUMN)

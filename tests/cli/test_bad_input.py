@@ -62,7 +62,7 @@ def strange(tmp_path_factory, chain):
 
 FOLDERS = {
     "nowhere": ("no folder", "nowhere"),
-    "empty": ("holds no file",),
+    "empty": ("contains no files",),
     "junk": ("no image found", "2 x not an image"),
     "text": ("no image found", "not a NIfTI"),
     "cut_dicom": ("no image found", "3 x pixels cannot be decoded"),
@@ -97,7 +97,7 @@ DATA = {  # verb and words; {s} is the folder of strange things, {c} the chain's
     "a spacing that is no number": ("prepare {c}/manifest.csv --out {t}/x --preset ct --spacing 1,1,nan", "3 positive"),
     "volumes as slides": ("prepare {c}/manifest.csv --out {t}/x --preset pathology", "preset"),
     "channels that are not there": ("prepare {c}/manifest.csv --out {t}/x --preset ct --channels A,B", "A, B"),
-    "converted below a file": ("convert {c}/manifest.csv --out {s}/file/x", "cannot be made"),
+    "converted below a file": ("convert {c}/manifest.csv --out {s}/file/x", "cannot be written"),
     "a preview below a file": ("preview {p} --out {s}/file/v.png", "cannot be written"),
     "a preview that is no picture": ("preview {p} --out {t}/v.xyz", ".png"),
     "a report on no run": ("report {s}/full", "not a run directory"),

@@ -60,7 +60,7 @@ def test_run_options_are_in_the_help_of_the_verbs_that_take_them(verb, medssl):
 def test_a_dry_run_checks_and_writes_nothing(verb, medssl, tmp_path):
     said = medssl(verb, "phantom_tiny", "dry_run=true", f"out={tmp_path / 'run'}")
     assert said.code == 0, said.err
-    assert "the recipe fits together" in said.out
+    assert "the recipe is valid" in said.out
     assert not (tmp_path / "run").exists()
     said = medssl(verb, "phantom_tiny", "dry_run=true", "encodr.kind=tiny")
     assert (said.code, "encodr" in said.err) == (2, True)
@@ -69,7 +69,7 @@ def test_a_dry_run_checks_and_writes_nothing(verb, medssl, tmp_path):
 def test_the_old_name_of_the_two_checks_says_the_new(medssl):
     said = medssl("finetune", "phantom_tiny", "check=true")
     assert said.code == 0
-    assert "the recipe fits together" in said.out
+    assert "the recipe is valid" in said.out
     assert "check=true is now called dry_run=true" in said.err
     said = medssl("finetune", "phantom_tiny", "overfit_check=true")
     assert said.code == 2

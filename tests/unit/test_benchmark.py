@@ -118,7 +118,7 @@ def test_without_a_primary_family_all_is_exploratory_and_few_patients_are_said()
     ]
     said = verdict(summarise(lines, "scratch"))
     assert "every difference is exploratory: pre on t +0.0500 dice" in said
-    assert "t has 2 test patients only" in said
+    assert "t has only 2 test patients" in said
     assert "Nothing was compared" in verdict(summarise(lines[::2], "scratch"))
 
 
@@ -209,7 +209,7 @@ def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):
     wider_recipe = (tmp_path / "out" / "recipe.yaml").read_text()
     assert wider_recipe != given
     changed = bench(tmp_path, tasks={"ct": {**made.tasks["ct"], "train": {"steps": 3}}})
-    with pytest.raises(InputError, match=r"ct/scratch/0.5/seed0 was run with other values of: the settings; undo"):
+    with pytest.raises(InputError, match=r"ct/scratch/0.5/seed0 was made with other values of the settings: undo"):
         benchmark(changed, options(tmp_path / "out", resume=True))
     assert (tmp_path / "out" / "recipe.yaml").read_text() == wider_recipe, "a refusal leaves the record as it is"
 
@@ -255,9 +255,9 @@ def test_cells_are_marked_by_data_and_weights_and_not_by_paths(finished, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("weights", "ct/pre/0.5/seed0 was run with other values of: the weights it starts from; .*overwrite=true"),
-        ("data", "ct/scratch/0.5/seed0 was run with other values of: the content of the cache, the cases"),
-        ("parts", "ct/pre/0.5/seed0 was run with other values of: init_parts;"),
+        ("weights", "ct/pre/0.5/seed0 was made with other values of the weights it starts from: .*overwrite=true"),
+        ("data", "ct/scratch/0.5/seed0 was made with other values of the content of the cache, the cases"),
+        ("parts", "ct/pre/0.5/seed0 was made with other values of init_parts:"),
     ],
 )
 def test_a_cell_of_other_data_or_weights_is_not_kept(finished, tmp_path, change, message):
@@ -277,7 +277,7 @@ def test_a_cell_that_was_only_begun_is_judged_as_well(finished, tmp_path):
     go()
     (tmp_path / "out" / "results.jsonl").unlink()
     (tmp_path / "Jane.pt").write_bytes(b"pretrained again")
-    with pytest.raises(InputError, match=r"ct/pre/0.5/seed0 was run with other values of: the weights"):
+    with pytest.raises(InputError, match=r"ct/pre/0.5/seed0 was made with other values of the weights"):
         go(resume=True)
     go(overwrite=True)
     assert len(ran) == 4

@@ -76,7 +76,7 @@ def test_defaults_are_filled_as_plain_values():
 def test_kinds_are_found_on_disk_and_an_unknown_one_lists_them():
     assert {"adco", "moco_v2", "simsiam", "barlow_twins"} <= set(kinds.kinds("method"))
     assert kinds.kinds("crop") == ["contrastive", "random"]
-    with pytest.raises(InputError, match=r"method.kind=adcoo does not exist; there are: adco, barlow_twins"):
+    with pytest.raises(InputError, match=r"method.kind=adcoo does not exist; did you mean 'adco'"):
         kinds.resolve("method", "adcoo")
     with pytest.raises(InputError, match="base does not exist"):  # a module, but without a build
         kinds.resolve("method", "base")
@@ -91,7 +91,7 @@ def test_a_dotted_kind_reaches_outside(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     supplied = {"spatial_dims": 3, "in_channels": 1}
     assert kinds.make("encoder", {"kind": "my_encoders.small"}, supplied) == 3
-    with pytest.raises(InputError, match=r"my_encoders.none is no module"):
+    with pytest.raises(InputError, match=r"my_encoders.none is not a module"):
         kinds.resolve("encoder", "my_encoders.none")
     with pytest.raises(InputError, match=r"needs the package package_that_is_not_there"):
         kinds.resolve("encoder", "my_encoders.needy")
@@ -164,7 +164,7 @@ HEAD = {"method": {"head_norm": "batch"}, "decoder": {"norm": "group"}}
         ({"method": {"prune": 2.0}}, "method.prune is 2.0: it is a cosine"),
         ({"method": {"prune": -1.0}}, "method.prune is -1.0: it is a cosine"),
         ({"method": {"prune": float("nan")}}, "'prune' in method .adco. should be a finite number"),
-        ({"method": {"kind": "adcoo"}}, "there are: adco"),
+        ({"method": {"kind": "adcoo"}}, "did you mean 'adco'"),
         ({"views": {"sise": 3}}, "unknown key 'sise' in views; did you mean 'size'?"),
         ({"views": {"size": [33, 32, 32]}}, "not divisible"),
         ({"views": {"size": [32, 32]}}, "3 positive sizes"),

@@ -109,9 +109,9 @@ def test_nothing_partial_stays_behind(folder):
 
 
 def test_a_missing_cache_case_or_label_is_one_sentence(folder, tmp_path, arrays):
-    with pytest.raises(InputError, match="is no cache"):
+    with pytest.raises(InputError, match="is not a cache"):
         Cache(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="has no case ct-b: it holds 1"):
+    with pytest.raises(InputError, match="has no case ct-b: its 1 cases"):
         Cache(folder).image("ct-b")
     write_case(folder, case(has_label=False), arrays[0], None, {})
     with pytest.raises(InputError, match="has no label"):

@@ -244,7 +244,7 @@ class TestRefused:
         place = {"ImagePositionPatient": [0, 0, 99], "ImageOrientationPatient": AXIAL}
         colour = write(tmp_path / "rgb", rgb, PixelSpacing=[0.5, 0.8], **place)
         capture = write(tmp_path / "sc", rgb, SOPClassUID=SC)
-        assert reasons([*paths, colour, capture]) == (1, {"colour picture", "secondary capture"})
+        assert reasons([*paths, colour, capture]) == (1, {"colour image", "secondary capture"})
 
     def test_reports_and_structures(self, tmp_path):
         assert reasons([write(tmp_path / "sr", None, SOPClassUID=SR, Modality="SR")]) == (0, {"not an image"})

@@ -157,7 +157,7 @@ def test_dense_maps_are_those_of_the_level(films, tmp_path):
     pooled = embed(films / "run", [films / "cache"], level=0, device="cpu")
     np.testing.assert_allclose(found.features.mean((2, 3)), pooled.features, atol=1e-5)
     np.testing.assert_array_equal(np.load(tmp_path / "maps.npz")["features"], found.features)
-    with pytest.raises(InputError, match="no table"):
+    with pytest.raises(InputError, match="do not fit into a table"):
         embed(films / "run", [films / "cache"], tmp_path / "maps.csv", dense=True)
 
 
@@ -210,7 +210,7 @@ def test_twins_get_ids_of_their_own(films):
 def test_bad_requests_are_refused_in_one_sentence(ct, films, tmp_path):
     with pytest.raises(InputError, match=r"must end in \.npz or \.csv"):
         embed(films / "run", [films / "cache"], tmp_path / "f.txt")
-    with pytest.raises(InputError, match="level is 2, but the encoder has the levels 0"):
+    with pytest.raises(InputError, match="level is 2, but the encoder has levels 0"):
         embed(films / "run", [films / "cache"], level=2)
     with pytest.raises(InputError, match=r"size \[16\] has 1 axes"):
         embed(films / "run", [films / "cache"], size=[16])

@@ -68,7 +68,7 @@ def test_printable_names():
 
 
 def test_sidecars_are_one_line_per_kind():
-    why = ("not an image", "no DICOM, and no name of an image format")
+    why = ("not an image", "not DICOM, and not named like an image format")
     files = [notes.SkippedFile(f"{n}/a.json", *why) for n in range(5)]
     files += [
         notes.SkippedFile("notes.txt", *why),

@@ -366,12 +366,12 @@ def test_classification_writes_predictions(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": {"kind": "localize"}}, "task.kind=localize does not exist; there are: classify"),
+        ({"task": {"kind": "localize"}}, "task.kind=localize does not exist .there are: classify"),
         ({"task": {"pooled": "all"}}, "pooled"),
         ({"task": {"smoth": 1.0}}, "did you mean 'smooth'"),
         ({"augment": {"size": [16, 16]}}, "2 axes"),
         ({"augment": {"size": [16, 16, 15]}}, "15"),
-        ({"augment": {"preset": "xrays"}}, "did you mean xray"),
+        ({"augment": {"preset": "xrays"}}, "did you mean 'xray'"),
         ({"augment": {"foreground": 1.5}}, "share of the patches"),
         ({"train": {"batch": 3, "accumulate": 2}}, "cannot be divided"),
         ({"decoder": None}, "needs a decoder"),

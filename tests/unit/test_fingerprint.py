@@ -100,7 +100,8 @@ def test_a_split_keeps_near_copies_together(tmp_path):
         parts = {row.source: row.split for row in found.rows}
         assert parts["q.png"] == parts["p3.png"]
         assert (
-            "2 images are near-copies of one another under several names: each group lies in one part" in found.notices
+            "2 images are near-copies of one another under several names: each group stays within one split"
+            in found.notices
         )
 
 
@@ -112,7 +113,7 @@ def test_many_images_that_look_alike_are_no_copies(tmp_path):
     )
     found = scan([tmp_path / "in"], tmp_path / "m.csv", split=(0.6, 0.2, 0.2))
     assert Counter(row.split for row in found.rows) == {"train": 6, "val": 2, "test": 2}
-    assert "10 images look much alike, too many to be copies: the split does not keep them together" in found.notices
+    assert "10 images look alike, but are too many to be copies: the split does not keep them together" in found.notices
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_a_label_saved_as_equal_colours_is_one_channel(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty file"), (b"hello", "not a picture"), (None, "cannot be read")]
+    ("content", "reason"), [(b"", "empty file"), (b"hello", "not a readable image"), (None, "cannot be read")]
 )
 def test_broken_files_say_why(tmp_path, content, reason):
     path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8))

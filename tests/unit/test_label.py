@@ -78,9 +78,9 @@ def test_nothing_is_lost_on_the_native_grid():
 def test_what_is_lost_is_told_by_parts_and_values():
     found = [{"label_cut": 0.0, "label_lost": {"parts": 2, "of": 5, "values": [3]}}, {"label_cut": 0.25}]
     assert lost_labels(found) == [
-        "the crop leaves out labelled voxels of 1 cases, 25.0% at most",
-        "at this spacing 2 of 5 connected parts of the labels of 1 cases vanish, and the values 3 vanish from some: "
-        "take a finer --spacing, or --keep-small, which keeps a voxel of each",
+        "the crop to the patient cuts off up to 25.0% of the label in 1 cases",
+        "at this spacing 2 of 5 connected label parts in 1 cases vanish, and some have no voxel of value 3 left: "
+        "use a finer --spacing, or --keep-small, which keeps one voxel of each",
     ]
 
 
@@ -99,7 +99,7 @@ def test_label_values_are_mapped_and_the_map_is_part_of_the_cache(tmp_path):
         (tmp_path / folder).mkdir()
         nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / folder / "a.nii.gz")
     found = scan([tmp_path / "images"], tmp_path / "m.csv", labels=tmp_path / "labels")
-    assert "labels hold the values 0, 255: `medssl prepare --label-map 255=1` makes them 0 to 1" in found.notices
+    assert "the label values are 0, 255: `medssl prepare --label-map 255=1` makes them 0 to 1" in found.notices
     cache = prepare(tmp_path / "m.csv", tmp_path / "c", preset="mr", label_map={255: 1})
     np.testing.assert_array_equal(np.unique(cache.label(cache.ids[0])[...]), [0, 1])
     with pytest.raises(InputError, match="prepared with labels"):

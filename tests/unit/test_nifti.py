@@ -92,7 +92,7 @@ def test_labels_are_whole_numbers_in_a_small_type(tmp_path):
     label = nifti.read(save(tmp_path / "a.nii.gz", np.array([[0.0, 2.0], [1.0, 300.0]], np.float32)), label=True)
     assert label.array.dtype == np.uint16
     half = save(tmp_path / "b.nii.gz", np.array([[0.5, 1.0], [1.0, 0.0]], np.float32))
-    assert reason(half, label=True) == "label is not whole numbers"
+    assert reason(half, label=True) == "label is not integers"
 
 
 class TestRejected:

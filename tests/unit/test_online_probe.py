@@ -176,7 +176,7 @@ def test_labels_of_voxels_are_probed_where_there_are_no_classes(scans, tmp_path)
 def test_bad_requests_are_refused_in_one_sentence(films, scans, tmp_path):
     with pytest.raises(InputError, match=r"3D images of 1 channel.*2D views"):
         train(recipe(films.path), options(tmp_path / "a", probe=str(scans.path)))
-    with pytest.raises(InputError, match="is no cache"):
+    with pytest.raises(InputError, match="is not a cache"):
         train(recipe(films.path), options(tmp_path / "b", probe=str(tmp_path)))
     phantom_cache(tmp_path / "cells", 3, (32, 32), 0, "pathology")
     with pytest.raises(InputError, match="3 channel"):

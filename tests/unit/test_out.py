@@ -54,7 +54,7 @@ def test_resume_and_overwrite_contradict(tmp_path):
 @pytest.mark.parametrize("where", ["file", "file/below", "/proc/medssl"])
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, where):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written to"):
+    with pytest.raises(InputError, match="cannot be written"):
         run_directory.claim(Options(out=os.path.join(tmp_path, where)))
 
 

@@ -106,7 +106,7 @@ def test_each_input_has_its_mask_a_table_says_whose_and_nothing_is_overwritten(r
             name.removesuffix(".nii.gz"): name for name in masks
         }
     before = {path: path.read_bytes() for path in (tmp_path / "masks").rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match="overwrites nothing"):
+    with pytest.raises(InputError, match="exists and is not overwritten"):
         predict(run, [tmp_path / "new"], tmp_path / "masks", device="cpu")
     assert {path: path.read_bytes() for path in (tmp_path / "masks").rglob("*") if path.is_file()} == before
 

@@ -18,7 +18,7 @@ from medssl.report import restored
 from medssl.report.captions import sample, under
 from medssl.report.figures import contact_sheet
 from medssl.report.panels import BOX, COLOURS, strongest
-from medssl.report.view_geometry import inverse, most_changed_slice, place, position
+from medssl.report.view_geometry import geometry, inverse, most_changed_slice, position
 from medssl.transforms.resampling.warp import draw_warp, warp
 from medssl.types import InputError, Maps, Window
 
@@ -86,7 +86,7 @@ def test_frames_go_around_what_the_view_shows(caches):
     case = caches["xray"].cases[found.ids[0]]
     for number, view in enumerate(found[0, 0].views):
         (outline,) = outlines(source, COLOURS[number], f"view {number + 1}")
-        index = inverse(place(view, case).map, np.stack([outline.get_ydata(), outline.get_xdata()]))
+        index = inverse(geometry(view, case).map, np.stack([outline.get_ydata(), outline.get_xdata()]))
         at_rim = np.abs(np.minimum(index + 0.5, 31.5 - index).min(0))
         assert at_rim.max() < 0.2  # voxels of the view
         assert np.abs(index).max() > 30  # all the way around
@@ -124,7 +124,7 @@ def test_slices_go_through_the_corruption_and_the_source_is_cut_with_the_first_v
         for axis in range(3):
             source, *of_view = sheet[axis * 7 : axis * 7 + 4]
             view = found[0, number].views[0]
-            cut = place(view, caches["ct"].cases[found.ids[number]]).cuts[axis]
+            cut = geometry(view, caches["ct"].cases[found.ids[number]]).cuts[axis]
             np.testing.assert_allclose(of_view[0].images[0].get_array(), view.target[0].take(cut, axis), atol=1e-6)
             share = view.mask[0].take(cut, axis).mean()
             assert share > 0
@@ -267,7 +267,7 @@ def test_the_head_gives_title_and_scale(caches):
     found = data(caches["pathology"], "pathology", [32, 32])
     said = words(contact_sheet(found, [0], title="mine", about="how"))
     assert {"mine", "how"} <= set(said)
-    assert any("0.5 of an image's range of 0..1, of the channel that changed most" in text for text in said)
+    assert any("difference of 0.5 (images: 0..1), in the channel that changed most" in text for text in said)
 
 
 # The verb
@@ -299,7 +299,7 @@ def test_with_init_it_shows_boxes(tmp_path, said):
     checkpoint.save(tmp_path / "last.pt", {"format": 1, "verb": "pretrain", "weights": weights, "state": {"step": 7}})
     recipe, options = load("pretrain", RECIPE[0], [*RECIPE[1], f"init={tmp_path / 'last.pt'}"])
     preview(recipe, options, tmp_path / "views.svg")
-    assert "box that holds" in (tmp_path / "views.svg").read_text()
+    assert "box of the crop centres" in (tmp_path / "views.svg").read_text()
     assert "pretrain, step 7" in said()
 
 

@@ -173,7 +173,7 @@ def test_benchmark_compares_probes(films, tmp_path):
 def test_bad_requests_are_refused_in_one_sentence(films, tmp_path):
     for task, said in (
         ({"of": "labels"}, "no labelled case"),
-        ({"level": 2}, "level is 2, but the encoder has the levels 0"),
+        ({"level": 2}, "level is 2, but the encoder has levels 0"),
         ({"shots": [0]}, r"task.shots=\[0\]"),
         ({"shots": [50]}, "50 training images .* there are"),
         ({"classes": 3}, "give a list"),

@@ -111,7 +111,7 @@ def test_the_likelihood_is_that_of_one_class_or_of_each_label():
 
 
 def test_nothing_to_learn_from_is_refused():
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="there are none"):
         linear.fit(np.zeros((0, 3)), np.zeros((0, 2)))
     with pytest.raises(InputError, match="1 of 2 cases are not finite"):
         neighbours.fit(np.array([[0.0], [np.nan]]), np.eye(2))
@@ -215,7 +215,7 @@ def test_images_of_other_sizes_are_batched_apart():
 def test_a_level_that_does_not_exist_is_refused():
     found = features.Pooled((np.zeros((1, 2)),) * 3, (np.zeros((1, 2)),) * 3)
     assert found.select("mean", -3).shape == (1, 2)
-    with pytest.raises(InputError, match=r"level is 3, but the encoder has the levels 0 .* to 2"):
+    with pytest.raises(InputError, match=r"level is 3, but the encoder has levels 0 .* to 2"):
         found.select("mean", 3)
 
 

@@ -109,7 +109,7 @@ def test_little_memory_gives_the_same_masks(monkeypatch):
         return (images[name] for name in names)
 
     before = dense.few_shot(read, *given)
-    monkeypatch.setattr(dense, "HELD", 1)
+    monkeypatch.setattr(dense, "MEMORY", 1)
     after = dense.few_shot(read, *given)
     for name, masks in before.items():
         for i, mask in masks.items():

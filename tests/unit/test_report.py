@@ -158,7 +158,7 @@ def test_a_benchmark_shows_its_differences_first_and_its_runs_last(tmp_path):
     assert rows[1:6] == [
         ["0.25", "2", "scratch", "0.3000", "0.0100", "0.2000 to 0.5000", "3", "3", "", "", ""],
         ["0.25", "2", "pre", "0.3500", "0.0100", "0.2500 to 0.5500", "3", "3", "+0.0500", "-", "-"],
-        ["0.25", "", "floor, no image", "0.1250", "", "", "", "", "", "", ""],
+        ["0.25", "", "no image (floor)", "0.1250", "", "", "", "", "", "", ""],
         ["1.0", "9", "scratch", "0.5000", "0.0100", "0.4000 to 0.7000", "3", "3", "", "", ""],
         ["1.0", "9", "pre", "0.5500", "0.0100", "0.4500 to 0.7500", "3", "3", "+0.0500", "-0.0100 to +0.1100", "0.250"],
     ]
@@ -185,7 +185,7 @@ def test_label_efficiency_draws_means_and_limits():
     broken = [found | {"mean": None, "mean_low": None} if found["mean"] == 0.5 else found for found in SUMMARY]
     benchmarked.draw(axes, broken)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.25\n2 cases", "1.0\n9 cases"]
-    assert axes.get_legend_handles_labels()[1] == ["floor, no image", "scratch", "pre"]
+    assert axes.get_legend_handles_labels()[1] == ["no image (floor)", "scratch", "pre"]
     scratch, pre = axes.containers
     np.testing.assert_array_equal(pre.lines[0].get_ydata(), [0.35, 0.55])
     np.testing.assert_allclose([bar[:, 1] for bar in pre.lines[2][0].get_segments()], [[0.25, 0.55], [0.45, 0.75]])
@@ -256,7 +256,7 @@ def test_finetuned_runs_stand_side_by_side(make_run, tmp_path):
     runs = [make_run("pretrained", dice=0.75, overlap="2 of 2 test patients were seen"), make_run("scratch", dice=0.5)]
     page = page_of(runs, tmp_path)
     rows = cells(page)
-    assert ["run", "test dice", "95% interval", "patients", "starts from"] in rows
+    assert ["run", "test dice", "95% interval", "patients", "initial weights"] in rows
     assert ["pretrained", "0.75", "0.1 to 0.9", "2", "init of pretrained"] in rows
     assert ["scratch", "0.5", "0.1 to 0.9", "2", "init of scratch"] in rows
     assert ["floor: dice", "0.125", ""] in rows

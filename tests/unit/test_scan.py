@@ -8,9 +8,11 @@ from dicom_writer import CR, series, write
 from PIL import Image
 
 from medssl.data import manifest
+from medssl.data.cache import Cache
 from medssl.data.read import reader
 from medssl.data.scan.scan import scan
 from medssl.types import InputError
+from medssl.verbs import data as verbs
 
 RNG = np.random.default_rng(0)
 
@@ -235,7 +237,7 @@ class TestLabels:
         mask(tmp_path / "labels/a.nii.gz", affine=np.diag([1.0, 1, 3, 1]))
         nifti(tmp_path / "labels/b.nii.gz", array=np.full((6, 7, 8), 0.5, np.float32))
         result = run(tmp_path, labels=tmp_path / "labels")
-        assert reasons(result) == {"label lies elsewhere than its image": 1, "its label: label is not whole numbers": 1}
+        assert reasons(result) == {"label lies elsewhere than its image": 1, "its label: label is not integers": 1}
 
     def test_masks_are_not_taken_for_images(self, tmp_path):
         for case in "ab":
@@ -285,7 +287,7 @@ class TestTable:
             f"{rows['u/a.png'].id},mass,1x2,5x9",
             f"{rows['u/a.png'].id},,0x0,3x3",
         ]
-        assert "3 of 4 images have a row in the table, 0 rows fit no image" in result.notices
+        assert "3 of 4 images have a row in the table; 0 rows match none" in result.notices
 
     def test_label_column(self, tmp_path):
         nifti(tmp_path / "in/a.nii.gz")
@@ -297,8 +299,8 @@ class TestTable:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
-            ("id,label\na,covid\n", "say --columns class=label"),
-            ("name\na\n", "has no column 'id'; it has name"),
+            ("id,label\na,covid\n", "give --columns class=label"),
+            ("name\na\n", r"has no column 'id' \(there are: name\)"),
             ("id\na\na\n", "two rows with id=a"),
             ("id,boxes\na,1 2 3\n", "integers"),
             ("id,boxes\na,5 5 1 9\n", "empty"),
@@ -323,14 +325,14 @@ class TestRefused:
 
     def test_empty_folder(self, tmp_path):
         (tmp_path / "in").mkdir()
-        with pytest.raises(InputError, match="holds no file"):
+        with pytest.raises(InputError, match="contains no files"):
             run(tmp_path)
 
     def test_nothing_found_tells_the_reasons(self, tmp_path):
         (tmp_path / "in").mkdir()
         for number in range(3):
             (tmp_path / f"in/{number}.txt").write_text("words")
-        with pytest.raises(InputError, match=r"3 files left out \(3 x not an image; first: 0\.txt"):
+        with pytest.raises(InputError, match=r"3 files were skipped \(3 x not an image; first: 0\.txt"):
             run(tmp_path)
         assert not list((tmp_path / "out").iterdir())
 
@@ -348,3 +350,16 @@ def test_progress_counts_to_the_end(hospital):
     for stage in ("headers", "images"):
         counts = [(done, total) for name, done, total in told if name == stage]
         assert [done for done, _ in counts] == list(range(1, counts[-1][1] + 1))
+
+
+def test_the_command_line_uses_the_key_and_takes_an_isotropic_spacing(tmp_path):
+    nifti(tmp_path / "in/p1.nii.gz", affine=np.diag([1.0, 1, 4, 1]))
+    (tmp_path / "key").write_text("a secret of the hospital")
+    ids = []
+    for name in ("a", "b"):
+        verbs.scan([tmp_path / "in"], tmp_path / name / "m.csv", key=tmp_path / "key")
+        ids.append([row.id for row in manifest.read(tmp_path / name / "m.csv").rows])
+    assert ids[0] == ids[1]
+    verbs.prepare(tmp_path / "a/m.csv", tmp_path / "cache", "mr", spacing="isotropic")
+    (case,) = Cache(tmp_path / "cache").cases.values()
+    assert len(set(case.spacing)) == 1

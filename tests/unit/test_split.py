@@ -41,7 +41,7 @@ def test_a_wanted_part_of_few_patients_is_not_empty():
 
 
 def test_a_part_that_stays_empty_is_refused():
-    with pytest.raises(InputError, match=r"split 0.6,0.2,0.2 leaves val and test empty, for there are 1 patient"):
+    with pytest.raises(InputError, match=r"split 0.6,0.2,0.2 leaves val and test empty with only 1 patient"):
         by_patient(["a"] * 10, (0.6, 0.2, 0.2), 0)
     assert by_patient(["a", "b"], (0.6, 0.0, 0.4), 0).count("val") == 0, "a share of 0 asks for nothing"
 
@@ -56,7 +56,7 @@ def test_usual_spellings_of_the_parts(text, name):
 
 def test_a_slip_is_refused_and_a_name_of_its_own_is_not():
     for slip in ("tset", "trian", "valdiation"):
-        with pytest.raises(InputError, match=f"t.csv: '{slip}' is no split; did you mean"):
+        with pytest.raises(InputError, match=f"t.csv: '{slip}' is not a split; did you mean"):
             part_name(slip, "t.csv")
     for own in ("fold3", "external", "test2"):
         assert part_name(own, "t.csv") == own
@@ -102,7 +102,7 @@ class TestSubsets:
     def test_ids_for_names(self, tmp_path):
         path = self.file(tmp_path, one=["a/b.nii.gz", "mr-2"], none=[])
         assert with_ids(path, {"mr-1": ["mr-1", "b"], "mr-2": ["mr-2", "c"]}) == {"one": ["mr-1", "mr-2"], "none": []}
-        with pytest.raises(InputError, match="1 of 2 names fit a case, a/b"):
+        with pytest.raises(InputError, match="1 of 2 names match a case, but not a/b"):
             with_ids(path, {"mr-2": ["mr-2", "c"]})
 
     def test_all_cases_of_one_stem_are_taken(self, tmp_path):
@@ -112,11 +112,11 @@ class TestSubsets:
 
     def test_unknown_names_are_counted_and_the_first_three_told(self, tmp_path):
         path = self.file(tmp_path, n=["mr-0", "w", "x", "y", "z"])
-        with pytest.raises(InputError, match=r"1 of 5 names fit a case, w, x, y and others fit none"):
+        with pytest.raises(InputError, match=r"1 of 5 names match a case, but not w, x, y and others"):
             subsets(self.cases(), path, ["n"])
 
     def test_unknown_subsets_are_told_with_those_there(self, tmp_path):
-        with pytest.raises(InputError, match="no subset 'tset'; it has test, train"):
+        with pytest.raises(InputError, match="no subset 'tset'; did you mean 'test'"):
             subsets(self.cases(), self.file(tmp_path, train=[], test=[]), ["tset"])
 
     @pytest.mark.parametrize("text", ["{", '["a"]', '{"train": "a"}'])

@@ -67,7 +67,7 @@ def test_classes_of_one_cell(tmp_path, cells, found):
 def test_how_classes_are_parted_is_said(tmp_path):
     pictures(tmp_path, "a")
     assert (
-        "classes in column 'f' of t.csv are parted at '|'"
+        "classes in column 'f' of t.csv are separated by '|'"
         in run(tmp_path, "id,f\na,x|y\n", columns={"class": "f"}).notices
     )
     assert spreadsheet.joint(["a", "b"]) == ";"
@@ -99,14 +99,14 @@ def test_splits_of_a_table_and_of_an_edited_manifest(tmp_path):
     rows = run(tmp_path, "id,split\na,Testing\nb, TRAIN\nc,extra\n")
     assert [row.split for row in rows.rows] == ["test", "train", "extra"]
     assert (
-        "1 images have the split 'extra', which is none of train, val, test: pretraining takes all but test"
+        "1 images have the split 'extra', not one of train, val, test: pretraining uses every split but test"
         in rows.notices
     )
     file = tmp_path / "out/m.csv"
     file.write_text(file.read_text().replace(",train,", ",Validation,"))
     assert [row.split for row in manifest.read(file).rows] == ["test", "val", "extra"]
     file.write_text(file.read_text().replace(",extra,", ",tets,"))
-    with pytest.raises(InputError, match="did you mean test"):
+    with pytest.raises(InputError, match="did you mean 'test'"):
         manifest.read(file)
 
 
@@ -137,9 +137,9 @@ def with_labels(tmp_path):
 def test_labels_that_fit_no_image_come_with_the_pair_that_does(tmp_path):
     images_and_labels(tmp_path, "ab", "{}_seg")
     found = with_labels(tmp_path)
-    (notice,) = (notice for notice in found.notices if "fit no image" in notice)
+    (notice,) = (notice for notice in found.notices if "match no image" in notice)
     assert notice == (
-        "2 labels fit no image, such as lab/a_seg.nii.gz: pair them with --pair 'in/*.nii.gz=lab/*_seg.nii.gz'"
+        "2 labels match no image, such as lab/a_seg.nii.gz: pair them with --pair 'in/*.nii.gz=lab/*_seg.nii.gz'"
     )
     pair = notice.split("'")[1]
     assert all(row.label for row in scan([tmp_path / "in"], tmp_path / "o/m.csv", pairs=[pair]).rows)
@@ -160,7 +160,7 @@ def test_one_label_for_images_of_several_folders_is_nobodys(tmp_path):
     (tmp_path / "lab/p2/scan.nii.gz").unlink()
     found = with_labels(tmp_path)
     assert [row.label for row in found.rows] == ["", ""]
-    assert any("p1/scan.nii.gz and p2/scan.nii.gz, fit one and the same label" in notice for notice in found.notices)
+    assert any("p1/scan.nii.gz and p2/scan.nii.gz, match the same label" in notice for notice in found.notices)
 
 
 def test_labels_in_folders_of_the_same_names_are_theirs(tmp_path):
@@ -178,7 +178,7 @@ def test_modalities_may_share_a_label(tmp_path):
 def test_empty_labels_are_said(tmp_path):
     images_and_labels(tmp_path, "abc", "{}")
     nifti(tmp_path / "lab/b.nii.gz", np.zeros((6, 7, 8), np.uint8))
-    assert "1 of 3 labels hold no voxel but background" in with_labels(tmp_path).notices
+    assert "1 of 3 labels are empty (background only)" in with_labels(tmp_path).notices
 
 
 def test_the_list_of_rejected_files_may_go(tmp_path):

@@ -114,7 +114,7 @@ def test_parameters_that_always_learn_alike_are_one_group():
         ("warmup", {"warmup": 31}, "longer than the run of 30 steps"),
         ("sawtooth", {"alone": 29, "warmup": 2}, "too long for"),
         ("sawtooth", {"decay": 0.5}, "decay"),
-        ("slow", {}, "tuning.kind=slow does not exist; there are: frozen, full, layerwise, sawtooth, warmup"),
+        ("slow", {}, "tuning.kind=slow does not exist .there are: frozen, full, layerwise, sawtooth, warmup"),
     ],
 )
 def test_what_cannot_be_is_refused(kind, settings, message):

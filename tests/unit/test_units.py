@@ -33,8 +33,8 @@ UNIT = np.clip((HU + 1000.0) / 2000, 0, 1).astype(np.float32)
         (UNIT, (2000, -1000), r"scaled to \[0, 1\].*--rescale SLOPE,INTERCEPT, e.g. 2000,-1000"),
         (2 * UNIT - 1, (1000, 0), r"scaled to \[-1, 1\].*e.g. 1000,0"),
         (np.rint(255 * UNIT).astype(np.uint8), (7.843, -1000), r"from 0 to 255.*e.g. 7.843,-1000"),
-        ((HU + 1024).astype(np.uint16), (1, -1024), r"before their rescaling.*--rescale 1,-1024"),
-        (np.where(HU > -999, HU + 1024, -2000).astype(np.int16), (1, -1024), "before their rescaling"),
+        ((HU + 1024).astype(np.uint16), (1, -1024), r"before rescaling.*--rescale 1,-1024"),
+        (np.where(HU > -999, HU + 1024, -2000).astype(np.int16), (1, -1024), "before rescaling"),
     ],
 )
 def test_what_is_no_hounsfield_unit_is_refused_and_the_option_mends_it(array, rescale, looks):
@@ -94,7 +94,7 @@ def test_odd_grids_are_refused_or_noted(tmp_path):
 @pytest.mark.parametrize(("spacing", "why"), [((60.0, 60, 60), "too coarse"), ((0.005, 0.005, 0.005), "too fine")])
 def test_a_resampling_that_cannot_be_meant_is_refused_with_the_numbers(spacing, why):
     volume = make(HU[None], np.eye(4)[[2, 1, 0, 3]], "CT")
-    with pytest.raises(Rejected, match=f"spacing {why} for it: .* voxels of 1 x 1 x 1 mm would become"):
+    with pytest.raises(Rejected, match=f"spacing {why} for this image: .* voxels of 1 x 1 x 1 mm would become"):
         to_array(volume, settings("ct", [(1, 1, 1)], spacing))
 
 
@@ -146,7 +146,7 @@ def test_one_modality_per_cache_with_the_command_for_each(mixed, tmp_path):
     assert not (tmp_path / "c").exists()
     cache = prepare(mixed.path, tmp_path / "c", preset="ct", modality="CT")
     assert [case.modality for case in cache.cases.values()] == ["CT", "CT"]
-    assert sorted(cache.rejected.values()) == ["modality MR, asked for CT", "modality OT, asked for CT"]
+    assert sorted(cache.rejected.values()) == ["modality MR, not CT", "modality OT, not CT"]
 
 
 def test_images_are_chosen_by_slices_and_description(mixed):
@@ -157,7 +157,7 @@ def test_images_are_chosen_by_slices_and_description(mixed):
     rows, _ = select(found, description="Axial (bone|soft)")
     assert sorted(row.source for row in rows.rows) == ["0", "2"]
     assert not re.search("Kowal|12|1975", mixed.path.with_suffix(".files.jsonl").read_text())
-    for wrong, told in (({"description": "("}, "no regular expression"), ({"modality": "US"}, "no image of")):
+    for wrong, told in (({"description": "("}, "not a regular expression"), ({"modality": "US"}, "no image of")):
         with pytest.raises(InputError, match=told):
             select(found, **wrong)
 
@@ -167,6 +167,6 @@ def test_the_user_tells_the_modality_of_files_that_do_not(tmp_path):
     save(tmp_path / "in/a.nii.gz")
     (guess,) = (found := scan([tmp_path / "in"], tmp_path / "m.csv")).rows
     assert (guess.modality, "modality guessed" in guess.qc) == ("CT", True)
-    assert "1 images look like CT by their values, a guess: say --modality if they are not" in found.notices
+    assert "1 images are taken for CT because of their values: give --modality if they are not" in found.notices
     (told,) = scan([tmp_path / "in"], tmp_path / "n.csv", modality="mri").rows
     assert (told.modality, "modality guessed" in told.qc) == ("MR", False)

@@ -1,4 +1,4 @@
-"""Phantoms as a ready cache, for tests and for recipes with `data.phantom`."""
+"""Phantoms as a cache, for tests and for recipes with `data.phantom`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["ct_case", "histology", "mr_case", "phantom_cache", "write_ct_dataset
 
 KINDS = {**LESIONS, "xray": ("normal", "opacity")}
 MADE_IN = {"ct": (2, 3), "mr": (2, 3), "xray": (2,), "pathology": (2,)}  # dimensions
-SLICES = 24  # of the volume that a 2D CT or MR phantom is one slice of
+SLICES = 24  # of the volume from which the slice of a 2D CT or MR phantom is taken
 
 
 class Phantom(NamedTuple):
-    """One made-up case."""
+    """One simulated case."""
 
     volume: Volume
     label: Volume | None
@@ -38,22 +38,22 @@ class Phantom(NamedTuple):
 def phantom_cache(
     folder: str | Path, cases: int, size: Sequence[int], seed: int, preset: str = "ct", spatial_dims: int | None = None
 ) -> Cache:
-    """A cache of phantoms, each a patient of its own: 70% train, 10% val, 20% test, at least one each.
+    """A cache of phantoms, one per patient: 70% train, 10% val, 20% test, at least one each.
 
-    `size` *S is that before the crop to the patient. 3D and 2D CT and MR come with a lesion label and the lesion's kind
-    as class; xray (2D) with the classes normal and opacity and boxes; pathology (2D) with a nuclei label. A folder that
-    holds the cache already is opened as it is. Raises InputError for another preset, or fewer than three cases.
+    `size` *S is the size before the crop to the patient. CT and MR (2D, 3D) come with a lesion label, and the kind of
+    lesion as class; xray (2D) with the classes normal and opacity, and boxes; pathology (2D) with a nuclei label. An
+    existing cache of the same phantoms is opened. Raises `InputError` for another preset, or fewer than three cases.
     """
     dims = spatial_dims or len(size)
     if cases < 3 or len(size) != dims or dims not in MADE_IN.get(preset, ()):
         raise InputError(
-            f"no phantom of preset {preset}, size {tuple(size)}, {dims}D, {cases} cases: "
+            f"there is no phantom of preset {preset}, size {tuple(size)}, {dims}D, {cases} cases: choose "
             "at least 3 cases of ct or mr (2D, 3D), xray or pathology (2D)"
         )
     out = Path(folder)
     preprocessing = {**settings(preset, [tuple(size)]), "spatial_dims": dims}
     made = f"phantom {cases} {tuple(size)} {seed}"
-    secret = made.encode()  # phantoms have nothing to hide: the same ones have the same fingerprints in every cache
+    secret = made.encode()  # no secret needed: the same phantoms have the same fingerprints in every cache
     head = claim(out, preprocessing, made, secret=secret)
     if head["complete"]:
         return Cache(out)
@@ -95,7 +95,7 @@ def _mr(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
 
 
 def _volume(image: np.ndarray, label: np.ndarray, size: tuple[int, ...], modality: str, name: str) -> Phantom:
-    """The volume, or in 2D the slice with most lesion, as seen: front up, the patient's right on the left."""
+    """The volume, or in 2D its slice with most lesion, in the usual orientation (front up, right side on the left)."""
     if len(size) == 3:
         place = affine(image.shape, 0.0)
         return Phantom(make(image[None], place, modality), make(label[None], place, modality), name)

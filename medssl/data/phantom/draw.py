@@ -1,4 +1,4 @@
-"""What phantoms are drawn with: coordinates from -1 to 1 along each axis, ellipsoids and smooth noise.
+"""Building blocks of phantoms: coordinates from -1 to 1 along each axis, ellipsoids and smooth noise.
 
 In 3D the axes grow toward Superior, Anterior, Right; in 2D downward and to the right.
 """
@@ -17,7 +17,7 @@ def grid(size: tuple[int, ...]) -> Grid:
 
 
 def inside(at: Grid, centre: tuple[float, ...], radius: tuple[float, ...]) -> np.ndarray:
-    """1 minus the normalised distance from an ellipsoid's centre: positive inside, 0 on its surface."""
+    """1 minus the normalised distance from the centre of an ellipsoid: positive inside, 0 on the surface."""
     squares = [((x - c) / r) ** 2 for x, c, r in zip(at, centre, radius, strict=True)]
     return 1 - np.sqrt(sum(squares[1:], squares[0]))
 
@@ -28,7 +28,7 @@ def paint(image: np.ndarray, where: np.ndarray, value: np.ndarray | float) -> No
 
 
 def texture(rng: np.random.Generator, size: tuple[int, ...], scale: float) -> np.ndarray:
-    """Smooth noise of unit deviation whose grains are `scale` of the largest side."""
+    """Smooth noise of unit standard deviation, with a grain size of `scale` times the largest side."""
     sigma = scale * max(size)
     coarse = tuple(max(2, round(n / max(1.0, sigma / 2))) for n in size)
     noise = ndimage.gaussian_filter(rng.standard_normal(coarse, dtype=np.float32), min(2.0, sigma), mode="wrap")

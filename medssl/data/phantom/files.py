@@ -1,4 +1,4 @@
-"""A folder of CT phantoms as a user would have it: DICOM series, NIfTI files, labels, and what is no image."""
+"""CT phantoms as files such as users have: DICOM series, NIfTI files, labels, and files that are not images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TO_LPS = np.diag([-1.0, -1.0, 1.0])  # DICOM counts toward Left, Posterior, Supe
 
 
 def write_ct_dataset(folder: str | Path, cases: int, size: tuple[int, ...] = (48, 64, 64), seed: int = 0) -> None:
-    """Write CT phantoms as a user would have them, with two files that are no image.
+    """Write CT phantoms as files such as users have, with two files that are not images.
 
-    Even cases are NIfTI (`images/case_000.nii.gz`), odd ones DICOM series (`images/case_001/*.dcm`, every second one
-    oblique, each a patient of its own); labels are `labels/case_NNN.nii.gz`.
+    Even cases are NIfTI (`images/case_000.nii.gz`), odd cases DICOM series (`images/case_001/*.dcm`, every second one
+    oblique, one patient each); labels are `labels/case_NNN.nii.gz`.
     """
     images, labels = Path(folder) / "images", Path(folder) / "labels"
     for made in (images, labels):
@@ -40,7 +40,7 @@ def write_ct_dataset(folder: str | Path, cases: int, size: tuple[int, ...] = (48
 
 
 def affine(size: tuple[int, ...], tilt: float, extent: float = 360.0) -> np.ndarray:
-    """Index (z,y,x) -> RAS mm of a volume centred at the origin, its largest side `extent` mm, tilted by degrees."""
+    """Index (z,y,x) -> RAS mm of a volume centred at the origin, largest side `extent` mm, tilted by `tilt` degrees."""
     mm = extent / max(size)
     angle = np.deg2rad(tilt)
     about_right = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])

@@ -16,7 +16,7 @@ Box = tuple[tuple[int, ...], tuple[int, ...]]  # start, stop in pixels, half-ope
 def xray(
     rng: np.random.Generator, size: tuple[int, ...] = (128, 128), name: str = ""
 ) -> tuple[np.ndarray, str, list[Box]]:
-    """A frontal chest film: uint8 (Y,X), its class `opacity` or `normal`, the boxes of its opacities."""
+    """A frontal chest radiograph: uint8 (Y,X), its class `opacity` or `normal`, and the boxes of its opacities."""
     at = y, x = grid(size)
     name = name or ("normal", "opacity")[rng.integers(2)]
     shift, breath = rng.uniform(-0.06, 0.06), rng.uniform(-0.08, 0.08)
@@ -46,7 +46,7 @@ def xray(
 
 
 def _opacity(rng: np.random.Generator, lungs: np.ndarray, at: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Box]:
-    """A soft cloud in the lungs (0 to 1) and the box around its visible part."""
+    """A soft cloud in the lungs (0 to 1), and the box of its visible part."""
     places = np.argwhere(lungs > 0.3)
     place = places[rng.integers(len(places))]
     centre = tuple(float(axis.ravel()[i]) for axis, i in zip(at, place, strict=True))
@@ -59,8 +59,8 @@ def _opacity(rng: np.random.Generator, lungs: np.ndarray, at: tuple[np.ndarray, 
 def histology(rng: np.random.Generator, size: tuple[int, ...] = (128, 128)) -> tuple[np.ndarray, np.ndarray]:
     """A stained section: RGB uint8 (Y,X,3) and its nuclei, 1 inside, uint8 (Y,X).
 
-    Stains mix by Beer and Lambert's law, intensity = 255 exp(-sum of amount x optical density), with the stain vectors
-    and amounts of each section a little different, as between laboratories.
+    Stains mix by the Beer-Lambert law, intensity = 255 exp(-sum of amount x optical density); the stain vectors and
+    amounts differ slightly between sections, as between laboratories.
     """
     at = grid(size)
     fibres = texture(rng, size, 0.03) + 0.8 * np.sin(9 * at[0] + 4 * at[1] + 1.5 * texture(rng, size, 0.2))
@@ -81,7 +81,7 @@ def histology(rng: np.random.Generator, size: tuple[int, ...] = (128, 128)) -> t
 
 
 def _nuclei(rng: np.random.Generator, at: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Turned ellipses of 6 to 14 pixels across, as dense as in tissue; positive inside."""
+    """Rotated ellipses of 6 to 14 pixels across, as dense as in tissue; positive inside."""
     shape = (at[0].size, at[1].size)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     found = np.full(shape, -1.0, np.float32)

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from medssl.data.phantom.draw import Grid, grid, inside, paint, texture
 
-# What a lesion measures (HU) is what bone or fat measures elsewhere, so that only its place gives it away.
+# Lesions have the HU of bone or fat elsewhere, so that only their place reveals them.
 BONE_LIKE, FAT_LIKE = 420.0, -90.0
 LESIONS = {"ct": ("dark", "bright"), "mr": ("periventricular", "subcortical")}
 

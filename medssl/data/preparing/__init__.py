@@ -1,1 +1,1 @@
-"""How images become arrays of a cache: which, in what units, on what grid, with which labels."""
+"""How images become arrays of a cache: which images, in what units, with which labels."""

@@ -1,4 +1,4 @@
-"""Filling a cache: claim its folder, add cases, finish; a claim that leads to nothing is taken back."""
+"""Filling a cache: claim its folder, add cases, finish; a folder that gets no case is freed again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from medssl.data.preparing import shards
 from medssl.data.preparing.label import label_to_array, lost_labels
 from medssl.data.preparing.settings import NO_LABEL_OPTIONS
 from medssl.data.reject import rejecting
+from medssl.files import writable, write_json
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from medssl.data.read.volume import Volume
 
-ABANDONED = 3600  # seconds without a write
-SHOWN = 3  # reasons told when nothing could be prepared
+ABANDONED = 3600  # seconds after which a partly written file counts as left behind
+SHOWN = 3  # reasons named when nothing could be prepared
 
 
 def claim(
@@ -35,16 +36,16 @@ def claim(
     labels: Mapping[str, Any] = NO_LABEL_OPTIONS,
     secret: bytes | None = None,
 ) -> dict[str, Any]:
-    """The head of the cache at `out`, new or begun before with the same settings. Raises InputError for others."""
+    """Start a cache at `out`, or continue one of the same settings; returns its cache.json. Raises `InputError`."""
     if (out / "cache.json").is_file():
         head = cache.read_settings(out)
         was = {"manifest": head["manifest"], "labels": head.get("labels", NO_LABEL_OPTIONS), **head["preprocessing"]}
         for name, value in {"manifest": source, "labels": dict(labels), **preprocessing}.items():
             if (before := was.get(name)) != value:
-                raise InputError(f"{out} was prepared with {name} {before}, now it is {value}: give another --out")
+                raise InputError(f"{out} was prepared with {name} {before}, not {value}: choose another --out")
         return head
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and no cache: give another --out")
+        raise InputError(f"{out} is not empty and not a cache: choose another --out")
     head = {
         "format": cache.FORMAT,
         "preprocessing": dict(preprocessing),
@@ -54,11 +55,9 @@ def claim(
         "fingerprint_key": keyed_hash(secret or salt.encode(), "fingerprint", "key"),
         "complete": False,
     }
-    try:
-        cache.write_json(out / "cache.json", head)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
-    return cache.read_settings(out)  # of another process, if two began at once
+    with writable(f"--out {out}", advice="choose another folder"):
+        write_json(out / "cache.json", head)
+    return cache.read_settings(out)  # that of another process, if two started at once
 
 
 def add(
@@ -69,10 +68,10 @@ def add(
     label: Volume | None,
     secret: bytes | None = None,
 ) -> None:
-    """Prepare one volume and its label into the cache; `facts` are the fields of `Case` that pixels do not tell.
+    """Prepare one volume and its label into the cache; `facts` are the fields of `Case` that do not come from pixels.
 
-    `secret` is the key of fingerprints; None takes the salt of the cache, so that they serve within it alone. Boxes in
-    `facts` lie in voxels of the source and are brought into the array. Raises `Rejected`.
+    `secret` is the key of fingerprints; with None it is the salt of the cache, so that only its own can be compared.
+    Boxes in `facts` are in voxels of the source and are converted to voxels of the array. Raises `Rejected`.
     """
     preprocessing = head["preprocessing"]
     with rejecting(""):
@@ -102,9 +101,9 @@ def finish(
     notices: Sequence[str],
     scanned: Mapping[str, int] | None = None,
 ) -> Cache:
-    """Write the counts that make the cache complete, and open it; `scanned`: what the scan left out, by reason.
+    """Write the counts that mark the cache as complete, and open it; `scanned` counts what the scan skipped, by reason.
 
-    Raises InputError if it holds no case.
+    Raises `InputError` if it contains no case.
     """
     records = [cache.read_record(file) for file in (out / "cases").glob("*.json")]
     if not records:
@@ -113,26 +112,26 @@ def finish(
     _clear(out)
     notices = [*notices, *lost_labels([record["geometry"] for record in records])]
     if rejected:
-        notices.append(f"{len(rejected)} images were left out ({_reasons(rejected)}): see rejected in cache.json")
+        notices.append(f"{len(rejected)} images were skipped ({_reasons(rejected)}): see rejected in cache.json")
     left_out = Counter(scanned or {}) + Counter(rejected.values())
     ending = {"complete": True, "cases": len(records), "rejected": dict(rejected), "notices": notices}
     ending["left_out"] = dict(left_out.most_common())
-    cache.write_json(out / "cache.json", {**head, **ending})
+    write_json(out / "cache.json", {**head, **ending})
     shards.clear(out)
     return Cache(out)
 
 
 def write_splits(out: Path, named: Mapping[str, Sequence[str]]) -> list[str]:
-    """Write splits.json with the cases that are there; what is to be said of others."""
+    """Write splits.json with the prepared cases; returns a notice about others."""
     there = {file.stem for file in (out / "cases").glob("*.json")}
     kept = {name: [case for case in cases if case in there] for name, cases in named.items()}
-    cache.write_json(out / "splits.json", kept)
+    write_json(out / "splits.json", kept)
     lost = {case for cases in named.values() for case in cases} - there
-    return [f"{len(lost)} images that the split file names were left out"] if lost else []
+    return [f"{len(lost)} images of the split file could not be used"] if lost else []
 
 
 def nothing_prepared(rejected: Mapping[str, str]) -> InputError:
-    """The error that says why none of the images could be prepared."""
+    """The error if no image could be prepared, with the reasons."""
     return InputError(
         f"none of {len(rejected)} images could be prepared ({_reasons(rejected)}): is the preset the right one?"
     )
@@ -143,14 +142,14 @@ def _reasons(rejected: Mapping[str, str]) -> str:
 
 
 def _clear(out: Path) -> None:
-    """Remove what killed processes left of files that they were writing; not what another one may be writing now."""
+    """Remove partly written files of killed processes, but not what another process may be writing now."""
     for left in [*(out / "arrays").glob(".partial.*"), *(out / "cases").glob(".partial.*")]:
         if time.time() - left.stat().st_mtime > ABANDONED:
             left.unlink(missing_ok=True)
 
 
 def _release(out: Path) -> None:
-    """Take back the claim on a cache that holds no case, so that the next try may choose other settings."""
+    """Free the folder of a cache without cases, so that the next try may use other settings."""
     (out / "cache.json").unlink(missing_ok=True)
     for folder in (out / "arrays", out / "cases", out):
         if folder.is_dir() and not any(folder.iterdir()):

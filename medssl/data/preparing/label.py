@@ -1,4 +1,4 @@
-"""Labels on the grid of their prepared image, and what of them is lost on the way."""
+"""Labels on the grid of their prepared image, and what is lost by cropping and resampling."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from medssl.types import Window
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SAME_PLACE = 0.5  # voxels: how far a label's corners may lie from its image's
+SAME_PLACE = 0.5  # voxels: largest distance between the corners of a label and its image
 
 
 def label_to_array(
     label: Volume, geometry: dict[str, Any], options: Mapping[str, Any] = NO_LABEL_OPTIONS
 ) -> np.ndarray:
-    """The label (1,*S), nearest voxel, on the grid that `geometry` gives its image.
+    """Resample a label to the grid that `geometry` gives its image (nearest voxel); returns (1,*S).
 
-    Writes into `geometry` what was lost: `label_cut`, the share of labelled voxels outside the crop, and `label_lost`,
-    the connected parts (of one value, corners touching) and the values of which resampling leaves no voxel, each with
-    how many there were. Raises `Rejected` when the label does not lie on the image's grid.
+    Adds to `geometry` what was lost: `label_cut`, the share of labelled voxels outside the crop, and `label_lost`: the
+    connected parts (voxels of one value, connected by corners too) and the values of which no voxel is left, with the
+    number of parts there were. Raises `Rejected` if the label does not lie on the image's grid.
     """
     turned, image = orient(_mapped(label, options["map"])), geometry["oriented"]
     if turned.array.shape[1:] != tuple(image["shape"]):
-        raise Rejected("label has another shape", f"image {tuple(image['shape'])}, label {turned.array.shape[1:]}")
+        shapes = f"image {tuple(image['shape'])}, label {turned.array.shape[1:]}"
+        raise Rejected("label has another shape than its image", shapes)
     away = _corner_distance(turned.affine, np.array(image["affine"]), turned.array.shape[1:])
     if len(image["shape"]) == 3 and away > SAME_PLACE * min(turned.spacing):
-        raise Rejected("label lies elsewhere", f"its corner is {away:.1f} mm from the image's")
+        raise Rejected("label lies elsewhere than its image", f"their corners are {away:.1f} mm apart")
     window = Window(tuple(geometry["crop"]["start"]), tuple(geometry["crop"]["size"]))
     inside = cut(turned, window)
     whole = int(np.count_nonzero(turned.array))
@@ -44,19 +45,19 @@ def label_to_array(
 
 
 def lost_labels(geometries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences about what the labels of prepared cases have lost."""
+    """Sentences about what the labels of the prepared cases have lost."""
     cuts = [share for geometry in geometries if (share := geometry.get("label_cut"))]
     lost = [found for geometry in geometries if (found := geometry.get("label_lost")) and found["parts"]]
     said = []
     if cuts:
-        said.append(f"the crop leaves out labelled voxels of {len(cuts)} cases, {max(cuts):.1%} at most")
+        said.append(f"the crop to the patient cuts off up to {max(cuts):.1%} of the label in {len(cuts)} cases")
     if lost:
         parts, of = sum(found["parts"] for found in lost), sum(found["of"] for found in lost)
         values = sorted({value for found in lost for value in found["values"]})
-        gone = f", and the values {', '.join(map(str, values))} vanish from some" if values else ""
+        gone = f", and some have no voxel of value {', '.join(map(str, values))} left" if values else ""
         said.append(
-            f"at this spacing {parts} of {of} connected parts of the labels of {len(lost)} cases vanish{gone}: "
-            "take a finer --spacing, or --keep-small, which keeps a voxel of each"
+            f"at this spacing {parts} of {of} connected label parts in {len(lost)} cases vanish{gone}: "
+            "use a finer --spacing, or --keep-small, which keeps one voxel of each"
         )
     return said
 
@@ -73,9 +74,9 @@ def _mapped(label: Volume, mapping: Mapping[str, int]) -> Volume:
 
 
 def _lost(inside: Volume, small: Volume, *, keep: bool) -> dict[str, Any]:
-    """How many connected parts of a label have no voxel left in `small`, of how many, and which values have none.
+    """How many connected parts of a label, out of how many, have no voxel in `small`, and which values have none.
 
-    With `keep`, the voxel of `small` that is nearest to a lost part gets its value, if nothing else is there.
+    With `keep`, the voxel of `small` nearest to a lost part gets its value, if that voxel is background.
     """
     parts, values = _parts(inside.array[0])
     there = np.unique(resample(inside._replace(array=parts[None]), small.spacing, label=True).array)
@@ -87,7 +88,7 @@ def _lost(inside: Volume, small: Volume, *, keep: bool) -> dict[str, Any]:
 
 
 def _parts(label: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The connected parts of one value, numbered from 1, and the value of each number (that of 0 is 0)."""
+    """The connected parts, numbered from 1, and the label value of each number (0 for 0)."""
     from skimage.measure import label as connected
 
     at = np.nonzero(label)
@@ -101,7 +102,7 @@ def _parts(label: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def _kept(number: int, parts: np.ndarray, inside: Volume, small: Volume, value: int) -> bool:
-    """Whether a lost part could be kept as the voxel of `small` nearest to one of its own."""
+    """Mark the voxel of `small` nearest to the middle of a lost part; False if that voxel is not background."""
     spots = np.argwhere(parts == number)
     spot = spots[np.linalg.norm(spots - spots.mean(0), axis=1).argmin()]
     place = np.linalg.inv(small.affine) @ inside.affine @ [*spot, 1]
@@ -113,6 +114,6 @@ def _kept(number: int, parts: np.ndarray, inside: Volume, small: Volume, value: 
 
 
 def _corner_distance(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
-    """The largest distance (mm) between the corners of one grid and of another of the same shape."""
+    """The largest distance (mm) between corresponding corners of two grids of the same shape."""
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(len(shape) + 1, -1)
     return float(np.linalg.norm(((one - other) @ corners)[:-1], axis=0).max())

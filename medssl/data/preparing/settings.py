@@ -1,4 +1,4 @@
-"""How a cache is made: its preprocessing, checked, as plain JSON."""
+"""The settings of a cache: its preprocessing, checked, as JSON."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def settings(
     window: Sequence[float] | None = None,
     rescale: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """The preprocessing of a cache as plain JSON; most of its images' `shapes` (*S) decide whether it is 2D or 3D."""
+    """The preprocessing of a cache as JSON; it is 2D or 3D as most of the images' `shapes` (*S) are."""
     chosen = presets.find(preset)
     dims = Counter(len(shape) for shape in shapes).most_common(1)[0][0]
     if isinstance(spacing, str) and spacing != "isotropic":
-        raise InputError(f"spacing is {spacing!r}: give {dims} numbers in mm, or isotropic")
+        raise InputError(f"spacing is {spacing!r}, but must be {dims} numbers in mm, or isotropic")
     if spacing is not None and not isinstance(spacing, str):
         spacing = [float(mm) for mm in spacing]
         if len(spacing) != dims or not all(0 < mm < math.inf for mm in spacing):
-            raise InputError(f"spacing is {spacing}: {preset} images here take {dims} positive numbers in mm")
+            raise InputError(f"spacing is {spacing}, but these {dims}D images need {dims} positive numbers in mm")
     window = window or chosen.window
     if window is not None and not window[0] < window[1]:
-        raise InputError(f"window is {tuple(window)}: the first value must be below the second")
+        raise InputError(f"window is {tuple(window)}, but the first value must be below the second")
     if rescale is not None and (len(rescale) != 2 or not rescale[0] or not all(map(math.isfinite, rescale))):
-        raise InputError(f"rescale is {tuple(rescale)}: give a slope other than 0 and an intercept, e.g. 1,-1024")
+        raise InputError(f"rescale is {tuple(rescale)}, but must be a slope (not 0) and an intercept, e.g. 1,-1024")
     return {
         "preset": preset,
         "spatial_dims": dims,
@@ -51,11 +51,11 @@ def settings(
 
 
 def label_options(mapping: Mapping[int, int] | None = None, keep_small: bool = False) -> dict[str, Any]:
-    """How labels become arrays: `mapping` (stored value -> class number), and whether no part of one may vanish.
+    """How labels become arrays: `mapping` (stored value -> class number), and whether small parts are kept.
 
-    Raises InputError for a class number below 0 or above 65535.
+    Raises `InputError` for a class number below 0 or above 65535.
     """
     wrong = {old: new for old, new in (mapping or {}).items() if not 0 <= new < 2**16}
     if wrong:
-        raise InputError(f"--label-map makes {wrong} of labels: class numbers are 0 (background), 1, 2, ...")
+        raise InputError(f"--label-map maps {wrong}, but class numbers are 0 (background), 1, 2, ... up to 65535")
     return {"map": {str(old): int(new) for old, new in (mapping or {}).items()}, "keep_small": keep_small}

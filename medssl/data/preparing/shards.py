@@ -1,7 +1,7 @@
 """Preparation in parts, by several processes or machines that share a folder.
 
-A part leaves a small file for each image that it rejects, so that the last part to end knows that all were tried; then
-the cache is complete, and these files go.
+Each part writes a small file for every image that it rejects, so that the last part knows that all were tried. Then the
+cache is complete, and these files are deleted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, TypeVar
 
-from medssl.data import atomic
+from medssl.files import write_json
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def part_of(items: Sequence[Item], shard: tuple[int, int] | None) -> list[Item]:
 
 
 def joined(out: Path, rejected: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str], int]:
-    """Leave word of what this part rejected; what all parts did, and how many of `names` no part has tried yet."""
+    """Record what this part rejected; returns what all parts rejected, and how many of `names` are not tried yet."""
     for name, reason in rejected.items():
-        atomic.write(out / FOLDER / f"{name}.json", json.dumps(reason))
+        write_json(out / FOLDER / f"{name}.json", reason)
     files = sorted((out / FOLDER).glob("*.json"))
     tried = {file.stem for file in [*files, *(out / "cases").glob("*.json")]}
     waiting = sum(name not in tried for name in names)
@@ -41,7 +41,7 @@ def joined(out: Path, rejected: Mapping[str, str], names: Iterable[str]) -> tupl
 
 
 def clear(out: Path) -> None:
-    """Remove the files of rejected images, once cache.json lists these."""
+    """Delete the files of rejected images after cache.json lists them."""
     for file in (out / FOLDER).glob("*.json"):
         file.unlink(missing_ok=True)
     if (out / FOLDER).is_dir() and not any((out / FOLDER).iterdir()):

@@ -1,1 +1,1 @@
-"""Readers: DICOM series, NIfTI and pictures to volumes with a grid, or a reason why not."""
+"""Readers of DICOM series, NIfTI and 2D image files: each gives a volume with its grid, or a reason why not."""

@@ -1,4 +1,4 @@
-"""DICOM files as volumes: grouped by series and geometry, ordered by position, each rejection with its reason."""
+"""DICOM files as volumes: grouped by series and geometry, ordered by position; rejected files with the reason."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Series(NamedTuple):
 
     slices: list[Slice]
     part: int  # number of this image within its series
-    parts: int  # images in its series
+    parts: int  # number of images in its series
 
     @property
     def files(self) -> list[Path]:
-        """The files, each once, in slice order."""
+        """The files in slice order, each once."""
         return list(dict.fromkeys(item.path for item in self.slices))
 
     @property
     def frames(self) -> list[tuple[int, int]] | None:
-        """(file number, frame number) of each slice, or None where each file is one slice."""
+        """(file number, frame number) of each slice, or None if each file is one slice."""
         if all(item.frames == 1 for item in self.slices):
             return None
         number = {path: place for place, path in enumerate(self.files)}
@@ -52,9 +52,9 @@ def group(
     progress: Callable[[str, int, int], None] | None = None,
     largest_block: bool = False,
 ) -> tuple[list[Series], list[Refused]]:
-    """Part files into images. Returns the images, and for each file that is in none the reason and its detail.
+    """Group files into images. Returns the images, and (file, reason, detail) for each file that belongs to none.
 
-    With `largest_block` a stack with gaps, or of uneven slices, counts by its longest run of even ones.
+    With `largest_block`, only the longest block of evenly spaced slices of a stack with gaps is kept.
     """
     rejected: list[Refused] = []
     copies: dict[tuple, list[tuple[Path, list[Slice]]]] = {}
@@ -79,9 +79,9 @@ def group(
 
 
 def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None) -> Volume:
-    """The one image in `files` (or in the given frames of them) as (1,Z,Y,X), (1,Y,X) or (3,Y,X). Raises `Rejected`."""
+    """The image in `files` (or in the given frames of them) as (1,Z,Y,X), (1,Y,X) or (3,Y,X). Raises `Rejected`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns about each odd value of each file
+        warnings.simplefilter("ignore")  # pydicom warns about every odd value in every file
         sources = [dicom_pixels.dataset(path) for path in files]
         headers = [slices(source, path) for source, path in zip(sources, files, strict=True)]
         pairs = frames if frames is not None else [(f, n) for f, items in enumerate(headers) for n in range(len(items))]
@@ -94,7 +94,7 @@ def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None)
 
 
 def broken(path: Path) -> Refused | None:
-    """What is wrong with the pixels of one file, or None."""
+    """Why the pixels of one file cannot be read, or None."""
     try:
         with rejecting(path):
             dicom_pixels.frames(dicom_pixels.dataset(path), path)
@@ -112,7 +112,7 @@ def _slices(path: Path) -> list[Slice] | Rejected:
 
 
 def _one_of(same: list[tuple[Path, list[Slice]]], rejected: list[Refused]) -> tuple[Path, list[Slice]]:
-    """Of copies of one instance the first that can be decoded; the others are refused."""
+    """Of several copies of one instance keep the first that can be decoded; the others are skipped."""
     if len(same) == 1:
         return same[0]
     problems = {path: broken(path) for path, _ in same}
@@ -125,7 +125,7 @@ def _one_of(same: list[tuple[Path, list[Slice]]], rejected: list[Refused]) -> tu
 
 
 def _identity(item: Slice) -> tuple:
-    """Equal for copies of one instance only: careless anonymisers give many instances one UID."""
+    """What only copies of one instance share: not the UID alone, as some anonymisers give many instances one UID."""
     return (item.series, item.instance, item.position, item.number, item.marks)
 
 
@@ -138,7 +138,7 @@ def _images(members: list[Slice], largest_block: bool) -> tuple[list[Series], li
             stacks.append(_checked(part, refused, largest_block))
         except Rejected as verdict:
             refused += [(path, verdict.reason, verdict.detail) for path in dict.fromkeys(item.path for item in part)]
-        except Exception as error:  # numbers in headers may be anything: they cost their files, never the scan
+        except Exception as error:  # numbers in headers may be anything: only their files are lost, not the scan
             refused += [(path, "broken geometry", brief(error)) for path in dict.fromkeys(item.path for item in part)]
     whole = pictures + stacks
     used = {item.path for part in whole for item in part}
@@ -147,7 +147,7 @@ def _images(members: list[Slice], largest_block: bool) -> tuple[list[Series], li
 
 
 def _checked(part: list[Slice], refused: list[Refused], largest_block: bool) -> list[Slice]:
-    """The slices of one volume in order, without strays. Raises `Rejected`."""
+    """The slices of one volume in order, without strays (slices far from the others). Raises `Rejected`."""
     if part[0].mosaic:
         return part
     ordered, strays = dicom_stack.without_strays(part)

@@ -1,4 +1,4 @@
-"""What a DICOM file says about its slices, without pixels (DICOM PS3.3: C.7.6.2 image plane, C.7.6.16 multi-frame)."""
+"""What a DICOM header says about its slices (DICOM PS3.3: C.7.6.2 image plane, C.7.6.16 multi-frame)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 BARE = (b"\x08\x00", b"\x02\x00")  # first group of a DICOM file written without preamble
-STACKED = ("CT", "MR", "PT")  # modalities whose values and positions make volumes; all others are pictures
+STACKED = ("CT", "MR", "PT")  # modalities that make volumes; all others are 2D images
 NO_PIXELS = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "SR", "PR", "KO", "REG", "DOC", "AU", "ECG", "PLAN")
 PICTURES = ("CR", "DX", "MG", "US", "XA", "RF", "ES", "GM", "XC", "OP", "IO", "PX", "SM", "NM", "OPT", "IVUS")
-UIH_COUNT, UIH_FRAMES = (0x0065, 0x1050), (0x0065, 0x1051)  # private: tiles of a grid, one item each
-FARTHEST = 1e6  # mm: no position in a scanner is farther from its centre
+UIH_COUNT, UIH_FRAMES = (0x0065, 0x1050), (0x0065, 0x1051)  # private tags: number of tiles in a grid, one item per tile
+FARTHEST = 1e6  # mm: no position in a scanner is farther from the origin
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -41,15 +41,15 @@ class Slice(NamedTuple):
     position: tuple[float, ...]  # centre of the first pixel
     reference: str  # frame of reference UID
     number: int  # instance number
-    kinds: tuple[str, ...]  # kernel, stack, series number: a volume has one of each
-    marks: tuple[str, ...]  # what may tell volumes of one series apart, most telling first
+    kinds: tuple[str, ...]  # kernel, stack, series number: the same in all slices of a volume
+    marks: tuple[str, ...]  # what may distinguish volumes of one series, most specific first
     description: str  # of the series
     mosaic: bool
     burned_in: bool
 
 
 def read_header(path: Path) -> Dataset:
-    """The header of a DICOM file. Raises `Rejected` where the file is none, or holds no image."""
+    """The header of a DICOM file. Raises `Rejected` if the file is not DICOM, or contains no image."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
@@ -70,7 +70,7 @@ def read_header(path: Path) -> Dataset:
 
 
 def slices(header: Dataset, path: Path) -> list[Slice]:
-    """The slices that a file holds, in stored order. Raises `Rejected` if they can be no part of an image."""
+    """The slices in a file, in stored order. Raises `Rejected` if they cannot be part of an image."""
     _check(header, path)
     count = int(header.get("NumberOfFrames") or 1)
     if count < 1:
@@ -84,7 +84,7 @@ def slices(header: Dataset, path: Path) -> list[Slice]:
 
 
 def uih_tiles(source: Dataset) -> int | None:
-    """How many tiles a UIH grid holds, or None where it is none, or does not say where they lie."""
+    """The number of tiles of a UIH grid; None if the file is not such a grid, or has no tile positions."""
     kind = [str(word).upper() for word in source.get("ImageType") or []]
     if "VFRAME" not in kind or UIH_COUNT not in source or UIH_FRAMES not in source:
         return None
@@ -96,7 +96,7 @@ def uih_tiles(source: Dataset) -> int | None:
 
 
 def frame_item(header: Dataset, frame: int, sequence: str) -> Any:
-    """The item of a functional group of one frame (its own, else the shared one), else the header itself."""
+    """The item of a functional group for one frame (its own, else the shared one), else the header itself."""
     for place in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         items = header.get(place) or []
         item = items[frame if place.startswith("Per") else 0] if len(items) else None
@@ -116,9 +116,9 @@ def _check(header: Dataset, path: Path) -> None:
     if storage.startswith(SECONDARY_CAPTURE) and modality not in PICTURES:
         raise Rejected("secondary capture", f"modality {modality}, image type {'/'.join(kind)}", path)
     if modality in STACKED and int(header.get("SamplesPerPixel") or 1) > 1:
-        raise Rejected("colour picture", f"modality {modality}, {header.get('PhotometricInterpretation')}", path)
+        raise Rejected("colour image", f"modality {modality}, {header.get('PhotometricInterpretation')}", path)
     if "VFRAME" in kind and "ImagePositionPatient" not in header and uih_tiles(header) is None:
-        raise Rejected("vendor mosaic", "UIH grid image: export it as one file a slice", path)
+        raise Rejected("vendor mosaic", "UIH grid image: export it as one file per slice", path)
 
 
 def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
@@ -173,7 +173,7 @@ def _kinds(header: Dataset, frame: int) -> tuple[str, ...]:
 
 
 def _marks(header: Dataset, frame: int) -> tuple[str, ...]:
-    """Echo, image type, diffusion, time: in the order in which they are tried to part slices at one position."""
+    """Echo, image type, diffusion, time: in this order they are tried to separate slices at one position."""
     echo, content = frame_item(header, frame, "MREchoSequence"), frame_item(header, frame, "FrameContentSequence")
     diffusion = frame_item(header, frame, "MRDiffusionSequence")
     kind = frame_item(header, frame, "MRImageFrameTypeSequence")

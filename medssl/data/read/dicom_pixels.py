@@ -1,4 +1,4 @@
-"""Pixels of DICOM files in the units the header gives them."""
+"""Pixels of DICOM files, in the units that the header defines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def dataset(path: Path) -> Dataset:
-    """A whole DICOM file. Raises `Rejected` if it ends early."""
+    """Read a whole DICOM file. Raises `Rejected` if it is truncated."""
     from pydicom import dcmread
 
     try:
@@ -36,7 +36,7 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
         array = np.asarray(source.pixel_array)
         if source.get("PhotometricInterpretation") == "PALETTE COLOR":
             array = apply_color_lut(array, source)
-    except Exception as error:  # decoders are other people's C libraries and raise whatever they like
+    except Exception as error:  # decoders are C libraries that may raise anything
         raise Rejected("pixels cannot be decoded", brief(error), path) from None
     colour = array.ndim > 2 and array.shape[-1] == 3 and int(source.get("SamplesPerPixel") or 1) + array.ndim > 3
     many = array.ndim - colour == 3
@@ -44,7 +44,7 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
 
 
 def _check_size(source: Dataset, path: Path) -> None:
-    """Refuse a header that promises far more pixels than its file can hold, before memory is taken for them."""
+    """Refuse a header that claims far more pixels than its file can contain, before memory is allocated for them."""
     sides = [int(source.get(name) or 1) for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
     wanted, held = math.prod(sides) * int(source.get("BitsAllocated") or 16) // 8, path.stat().st_size
     if wanted > LARGEST or (wanted > UNPACKED and wanted > RATIO * held):
@@ -52,7 +52,7 @@ def _check_size(source: Dataset, path: Path) -> None:
 
 
 def rescale(array: np.ndarray, source: Dataset, frame: int) -> np.ndarray:
-    """Stored values (Y,X) times the slope plus the intercept of their frame; whole numbers stay whole numbers."""
+    """Stored values (Y,X) times slope plus intercept of their frame; integers stay integers where possible."""
     from pydicom.pixels.processing import apply_modality_lut
 
     if "ModalityLUTSequence" in source:
@@ -72,11 +72,11 @@ def _number(value: Any, usual: float) -> float:
     try:
         return usual if value is None or value == "" else float(value)
     except (TypeError, ValueError):
-        raise Rejected("broken rescaling", f"{str(value)[:40]} is no number") from None
+        raise Rejected("broken rescaling", f"{str(value)[:40]} is not a number") from None
 
 
 def upright(array: np.ndarray, source: Dataset) -> np.ndarray:
-    """Turn MONOCHROME1 pictures (low is bright) over; in CT, MR and PET the values mean something and stay."""
+    """Invert MONOCHROME1 images (low is bright), except in CT, MR and PET, where values have a meaning."""
     if source.get("PhotometricInterpretation") != "MONOCHROME1" or source.get("Modality") in STACKED:
         return array
     bits = int(source.get("BitsStored") or 16)
@@ -85,7 +85,7 @@ def upright(array: np.ndarray, source: Dataset) -> np.ndarray:
 
 
 def narrow(array: np.ndarray) -> np.ndarray:
-    """Whole numbers in the smallest of uint8 (if stored so), int16, uint16, int32; others as float32."""
+    """Convert integers to the smallest of uint8 (if stored so), int16, uint16, int32, and all else to float32."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     if array.dtype == np.uint8:

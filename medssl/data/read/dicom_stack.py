@@ -1,4 +1,4 @@
-"""Which slices make one volume, and where they lie: even, uneven or sheared by a tilted gantry."""
+"""Which slices make one volume, and where they lie: evenly spaced, unevenly, or sheared by a tilted gantry."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from medssl.data.read.dicom_header import Slice
 
-TILT_DEGREES = 0.5  # shear of the stack up to which its axes count as orthogonal
-UNEVEN = 0.01  # share of the slice distance, or
-ROUNDING = 0.1  # mm, by which a gap may differ from the others: positions are often stored with one decimal
-WHOLE = 0.1  # how far a gap may be from a whole multiple of the slice distance to mean missing slices
-FAR = 5.0  # slice distances after which slices are strays,
-FEW = 0.2  # if they are at most this share of all
-SAME_SPACING = 1e-4  # relative: scanners write the same spacing with different last digits
+TILT_DEGREES = 0.5  # up to this shear, the axes of a stack count as orthogonal
+UNEVEN = 0.01  # of the slice distance, or
+ROUNDING = 0.1  # mm: by this much gaps may differ, as positions are often stored with one decimal
+WHOLE = 0.1  # tolerance for a gap that is a whole multiple of the slice distance: slices are missing
+FAR = 5.0  # in slice distances: slices farther off are strays,
+FEW = 0.2  # if they are at most this share of all slices
+SAME_SPACING = 1e-4  # relative: scanners round the same spacing differently
 SAME_DIRECTION = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 def volumes(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Part the slices of one series into lists with one slice a position each; a mosaic is a volume by itself.
+    """Divide the slices of one series into volumes, with one slice per position; a mosaic is a volume by itself.
 
-    Parted first by what a volume never mixes (size, pixel spacing, frame of reference, direction), then, where several
-    slices share a position, by the first mark that tells them apart (echo, image type, diffusion, time).
+    First by what is the same throughout a volume (size, pixel spacing, frame of reference, direction), then, if several
+    slices share a position, by the first property that separates them (echo, image type, diffusion, time).
     """
     mosaics = [[item] for item in slices if item.mosaic]
     plain = _by_direction([item for item in slices if not item.mosaic])
@@ -41,18 +41,18 @@ def order(slices: Sequence[Slice]) -> list[Slice]:
 
 
 class Stack(NamedTuple):
-    """Where ordered slices lie. Distances are in mm, from the first slice."""
+    """Positions of ordered slices. Distances are in mm, from the first slice."""
 
     affine: np.ndarray  # (4,4), index (z,y,x) -> RAS mm, of slices as they are or as `dicom_straight` makes them
-    heights: np.ndarray  # along the normal, one a slice
-    shifts: np.ndarray  # (slices,2) along columns and rows, where they are to be undone
+    heights: np.ndarray  # along the normal, one per slice
+    shifts: np.ndarray  # (slices,2) along columns and rows, where they must be undone
     spacing: tuple[float, float]  # of pixels
-    even: int  # slices of the even stack to interpolate, 0: they are even
+    even: int  # number of evenly spaced slices to interpolate; 0: they are even already
     notes: tuple[str, ...]
 
 
 def place(slices: Sequence[Slice]) -> Stack:
-    """Where ordered slices lie. Raises `Rejected` if they are no volume: a single slice, gaps, several at one place."""
+    """Positions of ordered slices. Raises `Rejected` for a single slice, missing slices, or several at one position."""
     first = slices[0]
     if first.spacing is None:
         raise Rejected("no pixel spacing", f"{len(slices)} slices", first.path)
@@ -76,7 +76,7 @@ def place(slices: Sequence[Slice]) -> Stack:
 
 
 def without_strays(slices: Sequence[Slice]) -> tuple[list[Slice], list[tuple[Slice, float]]]:
-    """The slices that lie together, and a few far from them with their distance: a scout among the series."""
+    """The slices that lie together, and a few far from them with their distance, such as a scout in the series."""
     ordered = order(slices)
     heights = _heights(ordered)
     gaps = np.diff(heights)
@@ -119,7 +119,7 @@ def _by_direction(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 
 def _alike(one: Slice, other: Slice) -> bool:
-    """Whether two slices may be of one volume; what one of them does not say keeps them not apart."""
+    """Whether two slices may belong to one volume; what one of them does not state does not separate them."""
     directions = np.abs(np.subtract((*one.row, *one.column), (*other.row, *other.column))).max()
     if one.size != other.size or directions >= SAME_DIRECTION or (one.spacing is None) != (other.spacing is None):
         return False
@@ -142,14 +142,14 @@ def _one_a_position(slices: list[Slice]) -> list[list[Slice]]:
 
 
 def _parts_well(slices: list[Slice], parts: list[list[Slice]]) -> bool:
-    """Fewer slices a position than before, and no part that covers only some of the positions."""
+    """Whether there are fewer slices per position than before, and every part covers all positions."""
     least = min(len(set(_places(part))) for part in parts)
     fewer = max(map(_most_at_one_position, parts)) < _most_at_one_position(slices)
     return fewer and 2 * least > len(set(_places(slices)))
 
 
 def _by_turn(slices: list[Slice]) -> list[list[Slice]]:
-    """Time series without any time in their headers: the n-th slice at each position belongs to volume n."""
+    """For time series without times in their headers: the n-th slice at each position belongs to volume n."""
     turns: dict[int, list[Slice]] = {}
     seen: dict[int, int] = {}
     for item, place in sorted(
@@ -178,14 +178,16 @@ def _normal(item: Slice) -> np.ndarray:
     normal = np.cross(item.row, item.column)
     length = float(np.linalg.norm(normal))
     if abs(length - 1) > 0.01:
-        raise Rejected("broken geometry", f"row {item.row} and column {item.column} are no right angle", item.path)
+        raise Rejected(
+            "broken geometry", f"row {item.row} and column {item.column} are not at a right angle", item.path
+        )
     return normal / length
 
 
 def _evenness(heights: np.ndarray, first: Slice) -> tuple[int, list[str]]:
-    """How many slices an even stack in their place has (0: they are even), and what to note of it.
+    """How many slices an even stack in their place would have (0: they are even already), and a note about it.
 
-    As many as the smallest gap wants, but at most twice as many as there are. Raises `Rejected`.
+    As many as the smallest gap requires, but at most twice as many as there are. Raises `Rejected`.
     """
     gaps = np.diff(heights)
     if gaps.min() < 0.005:
@@ -199,16 +201,16 @@ def _evenness(heights: np.ndarray, first: Slice) -> tuple[int, list[str]]:
     if off.any() and (np.abs(multiples - np.round(multiples)) < WHOLE).all() and multiples.min() > 1.5:
         missing = int(np.round(multiples).sum() - len(multiples))
         whole = len(heights) + missing
-        told = f"{missing} of {whole}, {usual:.4g} mm apart; scan --largest-block keeps the longest even run"
+        told = f"{missing} of {whole}, {usual:.4g} mm apart; scan --largest-block keeps the longest even block"
         raise Rejected("missing slices", told, first.path)
     count = min(2 * len(heights), 1 + round(heights[-1] / gaps.min()))
     return count, [f"uneven, gaps of {gaps.min():.3g} to {gaps.max():.3g} mm"]
 
 
 def _shifts(slices: Sequence[Slice], heights: np.ndarray) -> tuple[np.ndarray, float]:
-    """How far slices lie beside the normal through the first, along columns and rows, and the tilt in degrees.
+    """The shift of slices from the normal through the first, along columns and rows, and the tilt in degrees.
 
-    A tilt too small to matter is 0. Raises `Rejected` where slices lie on no straight line.
+    A negligible tilt counts as 0. Raises `Rejected` if slices do not lie on a straight line.
     """
     first = slices[0]
     away = np.array([item.position for item in slices]) - first.position

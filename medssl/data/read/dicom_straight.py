@@ -1,4 +1,4 @@
-"""Tilted and uneven stacks made straight and even: slices are shifted in their plane, then interpolated between."""
+"""Make tilted and uneven stacks straight and even: shift slices in their plane, then interpolate between them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def straighten(planes: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
-    """Slices (Z,Y,X) on a straight and even grid, linearly interpolated, and its affine; whole numbers stay whole.
+    """Slices (Z,Y,X) interpolated linearly to a straight and even grid, and its affine; integers stay integers.
 
-    The grid holds all slices, so that it is larger in the plane where a gantry was tilted; what no slice covers gets
+    The grid contains all slices, so it is larger in plane if the gantry was tilted; what no slice covers gets
     the lowest value.
     """
     whole, fill = planes.dtype.kind in "iu", planes.min()
@@ -28,7 +28,7 @@ def straighten(planes: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray
 
 
 def _shifted(planes: np.ndarray, shifts: np.ndarray, fill: float) -> tuple[np.ndarray, np.ndarray]:
-    """Slices moved by `shifts` (pixels along y and x) to where they belong, and the place of the new first pixel."""
+    """Slices moved by `shifts` (pixels along y and x) to where they belong, and the position of the new first pixel."""
     from scipy import ndimage
 
     start = shifts.min(0)

@@ -1,6 +1,6 @@
-"""UIH grids: all slices of a volume as tiles of one picture, their positions in a private sequence.
+"""UIH (United Imaging) grids: all slices of a volume as tiles of one image, positions in a private sequence.
 
-Tags as in dcm2niix (Li et al. 2016): (0065,1050) the number of tiles, (0065,1051) one item a tile with its position.
+Tags as in dcm2niix (Li et al. 2016): (0065,1050) the number of tiles, (0065,1051) one item per tile, with its position.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def grid(source: Dataset, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The tiles as (Z,Y,X) in their units, and the affine index (z,y,x) -> RAS mm. Raises `Rejected`."""
+    """The tiles as (Z,Y,X) in physical units, and the affine, index (z,y,x) -> RAS mm. Raises `Rejected`."""
     count = uih_tiles(source) or 0
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -35,7 +35,7 @@ def grid(source: Dataset, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise Rejected("vendor mosaic", f"UIH grid: {brief(error)}", path) from None
     picture: Any = dicom_pixels.rescale(dicom_pixels.frames(source, path)[0], source, 0)
     if picture.shape[0] % rows or picture.shape[1] % columns:
-        raise Rejected("vendor mosaic", f"{count} tiles do not part {picture.shape}", path)
+        raise Rejected("vendor mosaic", f"{picture.shape} cannot be divided into {count} tiles", path)
     if np.abs(positions - positions[0] - np.outer(np.arange(count), step)).max() > np.linalg.norm(step) / 10:
         raise Rejected("uneven slice spacing", "tiles of a UIH grid", path)
     height, width = picture.shape[0] // rows, picture.shape[1] // columns

@@ -19,10 +19,10 @@ MM_PER_INCH = 25.4
 
 
 def read(path: Path, *, label: bool = False) -> Volume:
-    """Read a picture as (1,Y,X) gray or (3,Y,X) RGB, 8 or 16 bit, upright; alpha is dropped, palettes looked up.
+    """Read an image file as (1,Y,X) gray or (3,Y,X) RGB, 8 or 16 bit, upright, without alpha; palettes are resolved.
 
-    A label keeps its stored numbers (a palette image its indices) and must have one channel. Pixel size is 1 mm and
-    not `spacing_known`, for these formats do not hold it reliably. Raises `Rejected`.
+    A label keeps its stored numbers (of a palette image the indices) and must have one channel. The pixel size is 1 mm
+    and not `spacing_known`, as these formats do not store it reliably. Raises `Rejected`.
     """
     with _open(path) as picture:
         try:
@@ -35,7 +35,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
 
 
 def header(path: Path) -> Header:
-    """Shape (Y,X) of a picture, without its pixels. Raises `Rejected`."""
+    """Shape (Y,X) of an image file, without reading its pixels. Raises `Rejected`."""
     with _open(path) as picture:
         integer = picture.mode in ("1", "L", "P", "I", "I;16", "I;16B")
         return Header((picture.height, picture.width), np.eye(3), integer)
@@ -49,22 +49,22 @@ def _open(path: Path) -> Any:
     try:
         picture: Any = Image.open(path)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Rejected("not a picture", f"{type(error).__name__}", path) from None
+        raise Rejected("not a readable image", f"{type(error).__name__}", path) from None
     if getattr(picture, "n_frames", 1) > 1:
         picture.close()
-        raise Rejected("more than one page", f"{picture.n_frames} pages; save them as separate files", path)
+        raise Rejected("more than one page", f"{picture.n_frames} pages: save them as separate files", path)
     return picture
 
 
 def _upright(picture: Any) -> Any:
-    """The picture turned as its EXIF tag says that it is to be looked at."""
+    """The image, rotated as its EXIF tag says."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(picture)
 
 
 def _is_deep_colour(picture: Any) -> bool:
-    """Whether a picture has colours of 16 bits, of which Pillow would keep 8."""
+    """Whether an image has 16 bits per colour, of which Pillow would keep 8."""
     if picture.format == "PNG":
         return "16B" in str(picture.tile[0][3] if picture.tile else "")[-3:] and picture.mode in ("RGB", "RGBA")
     bits = getattr(picture, "tag_v2", {}).get(258, ())
@@ -91,7 +91,7 @@ def _array(picture: Any, label: bool) -> np.ndarray:
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:
-    """Pillow opens some 16-bit files as int32: give them back their 16 bits."""
+    """Convert back to 16 bits what Pillow opened as int32."""
     array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == np.int32 and array.min() >= 0 and array.max() < 2**16:
         return array.astype(np.uint16)
@@ -100,5 +100,5 @@ def _narrow(array: np.ndarray) -> np.ndarray:
 
 def _one_channel(array: np.ndarray, path: Path) -> np.ndarray:
     if not (array == array[:1]).all():
-        raise Rejected("label is a colour picture", "its channels differ; save class numbers in one channel", path)
+        raise Rejected("label is a colour image", "its channels differ: save class numbers in one channel", path)
     return array[:1]

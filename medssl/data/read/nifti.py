@@ -15,13 +15,13 @@ from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".hdr.gz")
-BROKEN = (OSError, EOFError, ValueError, zlib.error)  # what nibabel and gzip raise on files cut short or overwritten
+BROKEN = (OSError, EOFError, ValueError, zlib.error)  # what nibabel and gzip raise on truncated or overwritten files
 SHEAR_DEGREES = 1.0
 TRANSPOSE = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # index (z,y,x) -> (x,y,z)
 
 
 class Header(NamedTuple):
-    """What can be known of an image without its voxels."""
+    """What is known of an image without reading its voxels."""
 
     shape: tuple[int, ...]  # (Z,Y,X) or (Y,X)
     affine: np.ndarray  # as in Volume
@@ -29,10 +29,10 @@ class Header(NamedTuple):
 
 
 def read(path: Path, *, label: bool = False) -> Volume:
-    """Read one NIfTI as (1,Z,Y,X); the modality is not in the file and comes out as OT. Raises `Rejected`.
+    """Read a NIfTI file as (1,Z,Y,X). Its modality is OT, as the format does not store one. Raises `Rejected`.
 
-    An image of a single slice, along whichever axis, is read as 2D: (1,Y,X), in stored order. Integers without scaling
-    keep their dtype, all else becomes float32; a label must hold whole numbers.
+    An image of a single slice, along any axis, is read as 2D: (1,Y,X), in stored order. Integers without scaling keep
+    their dtype, all else becomes float32; a label must contain integers.
     """
     image, shape, affine = _open(path)
     _check_size(image, path)
@@ -49,7 +49,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
 
 
 def header(path: Path) -> Header:
-    """Shape, affine and kind of a NIfTI, without reading its voxels. Raises `Rejected`."""
+    """Shape, affine and number type of a NIfTI file, without reading its voxels. Raises `Rejected`."""
     image, shape, affine = _open(path)
     slope, inter = image.header.get_slope_inter() if hasattr(image.header, "get_slope_inter") else (None, None)
     plain = slope in (None, 1) and inter in (None, 0)
@@ -93,22 +93,22 @@ def storable(array: np.ndarray) -> np.ndarray:
 
 
 def integers(array: np.ndarray, path: object) -> np.ndarray:
-    """The label array as whole numbers in the smallest unsigned (or signed) type. Raises `Rejected`."""
+    """The label array as integers of the smallest unsigned (or signed) type. Raises `Rejected`."""
     whole = np.rint(array)
     if not np.allclose(array, whole, atol=1e-4):
-        raise Rejected("label is not whole numbers", f"it holds {array[~np.isclose(array, whole)].flat[0]:.4g}", path)
+        raise Rejected("label is not integers", f"it contains {array[~np.isclose(array, whole)].flat[0]:.4g}", path)
     low, high = (int(whole.min()), int(whole.max())) if whole.size else (0, 0)
     return whole.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
 
 
 def _rows_to_world(flat: np.ndarray) -> np.ndarray:
-    """Index (z,y,x) -> RAS mm of a 2D picture as a frontal view: x to the Left, y downward to Inferior."""
+    """Index (z,y,x) -> RAS mm of a 2D image as a frontal view: x to the Left, y downward to Inferior."""
     turn = np.array([[0, 0, -1, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
     return turn @ flat
 
 
 def _slice(volume: Volume) -> Volume:
-    """A volume of one slice as a picture."""
+    """A volume of one slice as a 2D image."""
     axes = [axis for axis, size in enumerate(volume.array.shape[1:]) if size > 1]
     rows, columns = (volume.spacing[axis] for axis in axes)
     return plane(volume.array.squeeze()[None], (rows, columns), volume.modality)
@@ -127,7 +127,7 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, *BROKEN) as error:
         raise Rejected("not a NIfTI", brief(error), path) from None
     if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.get_data_dtype().kind not in "iuf":
-        raise Rejected("not a scalar image", f"it holds {type(image).__name__} of {image.get_data_dtype()}", path)
+        raise Rejected("not a scalar image", f"it is a {type(image).__name__} of {image.get_data_dtype()}", path)
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-18:
         raise Rejected("broken affine", f"{affine[:3].round(3).tolist()}", path)
@@ -137,7 +137,7 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
 
 
 def _unit(image: Any) -> float:
-    """Millimetres of the unit that the header names; most name none, and mean millimetres."""
+    """The unit of the header in mm; without one, mm is meant."""
     units = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "unknown"
     return {"meter": 1000.0, "micron": 0.001}.get(units, 1.0)
 
@@ -150,7 +150,7 @@ def _check_angles(affine: np.ndarray, path: Path) -> None:
 
 
 def _notes(image: Any, affine: np.ndarray) -> tuple[str, ...]:
-    """What the header says twice and differently, or in another unit than most."""
+    """Notes about a unit other than mm, and about sform and qform that differ."""
     header = image.header
     notes = [f"unit {header.get_xyzt_units()[0]}"] if _unit(image) != 1 else []
     if hasattr(header, "get_sform"):
@@ -176,24 +176,24 @@ def _shape(stored: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     if sum(size > 1 for size in shape) < 2:
         raise Rejected("fewer than 2 dimensions", f"shape {stored}", path)
     if any(size > 1 for size in shape[3:]):
-        raise Rejected("more than 3 dimensions", f"shape {stored}; split it into one file a volume", path)
+        raise Rejected("more than 3 dimensions", f"shape {stored}; split it into one file per volume", path)
     return shape[2], shape[1], shape[0]
 
 
 def _check_size(image: Any, path: Path) -> None:
-    """Refuse what the file cannot hold, before any memory is taken for it."""
+    """Refuse a shape that the file cannot contain, before memory is allocated for it."""
     wanted = math.prod(image.shape) * image.get_data_dtype().itemsize
     voxels = Path(image.file_map["image"].filename)
     held = voxels.stat().st_size if voxels.is_file() else wanted
     packed = voxels.name.lower().endswith(".gz")
     if not packed and held < wanted:
-        raise Rejected("cannot be read", f"{held} bytes, its shape {image.shape} needs {wanted}", path)
+        raise Rejected("cannot be read", f"it has {held} bytes, but its shape {image.shape} needs {wanted}", path)
     if wanted > LARGEST or (packed and wanted > UNPACKED and wanted > held * RATIO):
         raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
 
 
 def _voxels(image: Any, path: Path) -> np.ndarray:
-    """The voxels in their units; a gzip file is read to its end, where its checksum is."""
+    """The scaled voxels; a gzip file is read to its end, where its checksum is."""
     voxels = Path(image.file_map["image"].filename)
     if not path.name.lower().endswith(".nii.gz"):
         if voxels.name.lower().endswith(".gz"):

@@ -1,4 +1,4 @@
-"""Any image file as a volume, by what the file is."""
+"""Read any image file as a volume, whatever its format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def kind(path: Path) -> str:
-    """What a file is: `dicom` by its preamble whatever its name, else `nifti` or `image` by its name, else `dicom`."""
+    """The format of a file: `dicom` by its preamble, else `nifti` or `image` by its name, else `dicom`."""
     with path.open("rb") as stream:
         if stream.read(132)[128:] == b"DICM":
             return "dicom"
@@ -23,7 +23,7 @@ def kind(path: Path) -> str:
 
 
 def by_name(path: Path) -> str:
-    """What the name of a file says it is: `nifti`, `image`, or `dicom` for every other name, as DICOM needs none."""
+    """The format by the file name: `nifti`, `image`, or `dicom` for any other name."""
     name = path.name.lower()
     if name.endswith(nifti.SUFFIXES):
         return "nifti"
@@ -31,7 +31,7 @@ def by_name(path: Path) -> str:
 
 
 def load(manifest: Manifest, row: Row) -> Volume:
-    """The image of a manifest row, as it is stored, with the row's modality. Raises `Rejected`."""
+    """The image of a manifest row, as stored, with the row's modality. Raises `Rejected`."""
     files = manifest.files(row.id)
     missing = [path for path in files if not path.is_file()]
     if missing:
@@ -42,13 +42,13 @@ def load(manifest: Manifest, row: Row) -> Volume:
 
 
 def load_label(manifest: Manifest, row: Row) -> Volume | None:
-    """The label of a manifest row as whole numbers, or None. Raises `Rejected`."""
+    """The label of a manifest row as integers, or None. Raises `Rejected`."""
     path = manifest.label_path(row)
     return None if path is None else read(path, label=True)
 
 
 def read(path: Path, *, label: bool = False) -> Volume:
-    """One file as a volume (a label as whole numbers). Raises `Rejected`."""
+    """Read one file as a volume (a label as integers). Raises `Rejected`."""
     if not path.is_file():
         raise Rejected("file is gone", "", path)
     with rejecting(path):

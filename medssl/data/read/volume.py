@@ -1,4 +1,4 @@
-"""A volume in memory: array, where its voxels lie, and how to turn and resample it without moving them."""
+"""A volume in memory: its array and where its voxels lie; reorienting and resampling keep the anatomy in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNSMOOTHED_REDUCTION = 2.0  # linear interpolation reads 2 voxels: coarser steps skip voxels and alias
+UNSMOOTHED_REDUCTION = 2.0  # linear interpolation uses 2 voxels: a coarser step skips voxels and causes aliasing
 
 
 class Volume(NamedTuple):
@@ -19,8 +19,8 @@ class Volume(NamedTuple):
     affine: np.ndarray  # (4,4): index (z,y,x) -> (R,A,S) mm; (3,3) in 2D: index (y,x) -> mm in the plane
     spacing: tuple[float, ...]  # mm, in index order
     modality: str  # CT, MR, PT, CR, DX, US, SM, OT, ...
-    spacing_known: bool = True  # as read; False: the file does not say, and 1 mm stands in for it
-    notes: tuple[str, ...] = ()  # as read: what is odd about it, or was mended
+    spacing_known: bool = True  # False: the file does not say, and 1 mm is assumed
+    notes: tuple[str, ...] = ()  # what was odd about the file, or was corrected
 
 
 def make(array: np.ndarray, affine: np.ndarray, modality: str) -> Volume:
@@ -36,9 +36,9 @@ def plane(array: np.ndarray, spacing: tuple[float, float], modality: str) -> Vol
 
 
 def orient(volume: Volume) -> Volume:
-    """Turn a 3D volume so that indices grow toward Superior, Anterior, Right; 2D is returned as it is.
+    """Reorient a 3D volume so that indices grow toward Superior, Anterior, Right; 2D is returned unchanged.
 
-    Axes are only permuted and flipped: an oblique volume gets its nearest axes and keeps its exact directions.
+    Axes are only permuted and flipped: an oblique volume gets the nearest axes and keeps its exact directions.
     """
     if volume.array.ndim == 3:
         return volume
@@ -51,10 +51,10 @@ def orient(volume: Volume) -> Volume:
 
 
 def resample(volume: Volume, spacing: tuple[float, ...], *, label: bool = False) -> Volume:
-    """Resample onto `spacing` (mm, index order) over the same field of view, centre on centre.
+    """Resample to `spacing` (mm, index order) over the same field of view, with the same centre.
 
-    Images are interpolated linearly (float32), after a Gaussian of half the excess width where the step is more than
-    doubled; labels take the nearest voxel and keep their dtype. The affine says where each new voxel centre lies.
+    Images are interpolated linearly (float32), after Gaussian smoothing where the step is more than doubled (sigma
+    (step - 1) / 2 source voxels); labels take the nearest voxel and keep their dtype.
     """
     step = np.asarray(spacing, np.float64) / volume.spacing  # source voxels per new voxel
     if np.allclose(step, 1, atol=1e-4):
@@ -66,7 +66,7 @@ def resample(volume: Volume, spacing: tuple[float, ...], *, label: bool = False)
 
 
 def resampled_size(volume: Volume, spacing: Sequence[float]) -> tuple[int, ...]:
-    """How many voxels of `spacing` (mm, index order) hold the field of view of a volume, at least one an axis."""
+    """How many voxels of `spacing` (mm, index order) cover the field of view of a volume, at least one per axis."""
     with np.errstate(over="ignore"):
         ratios = np.asarray(volume.spacing) * volume.array.shape[1:] / np.asarray(spacing, np.float64)
     return tuple(int(max(1, round(min(ratio, 1e18)))) for ratio in ratios)
@@ -92,7 +92,7 @@ def _sample(channel: np.ndarray, step: np.ndarray, start: np.ndarray, size: np.n
 
 
 def _nearest(channel: np.ndarray, step: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Axis by axis, since the grids are parallel; halfway between two voxels the upper one counts."""
+    """Axis by axis, as the grids are parallel; halfway between two voxels, the upper one is taken."""
     for axis, n in enumerate(size):
         place = np.floor(start[axis] + step[axis] * np.arange(n) + 0.5).astype(int)
         channel = channel.take(np.clip(place, 0, channel.shape[axis] - 1), axis=axis)

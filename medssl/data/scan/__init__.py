@@ -1,1 +1,1 @@
-"""From folders to the rows of a manifest: files found, judged, paired with labels, named by keyed hashes."""
+"""From folders to the rows of a manifest: find files, read them, pair them with labels, hash their identities."""

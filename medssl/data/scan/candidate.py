@@ -1,4 +1,4 @@
-"""Files that may be an image, each image read once from end to end before it counts as one."""
+"""Files that may be images. Every image is read from end to end before it is listed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THREADS = 4  # volumes in memory at once
 
 
 class Candidate(NamedTuple):
-    """The files of one image; the identities are those of the DICOM header, empty for other files."""
+    """The files of one possible image; patient, study and series come from DICOM headers and are empty otherwise."""
 
     files: list[Path]
     source: Path  # the file, or the folder of a series
@@ -35,7 +35,7 @@ class Candidate(NamedTuple):
 
 
 class ReadResult(NamedTuple):
-    """A candidate after reading: what it shows, or why it is left out; and files that were left out of it."""
+    """A candidate after reading: facts about the image, or None; and the files that were skipped, with the reason."""
 
     candidate: Candidate
     look: ImageInfo | None
@@ -45,7 +45,7 @@ class ReadResult(NamedTuple):
 def candidates(
     files: Sequence[Path], progress: Callable[[str, int, int], None] | None, largest_block: bool = False
 ) -> tuple[list[Candidate], list[Refused]]:
-    """Part files into candidates; files that cannot be any are refused."""
+    """Group files into candidates; files that cannot be an image are refused."""
     kinds = {path: _kind(path) for path in files}
     found, paired = [], _pairs(kinds)
     refused = [(path, "cannot be read", "no permission, or a broken link") for path in files if not kinds[path]]
@@ -57,7 +57,7 @@ def candidates(
 
 
 def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] | None) -> Iterator[ReadResult]:
-    """Read every candidate, in order; a broken file costs itself, and the image if that cannot do without it."""
+    """Read every candidate, in order; a broken file is left out, and its image too if incomplete without it."""
     with ThreadPoolExecutor(THREADS) as pool:
         for number, seen in enumerate(pool.map(_look, found)):
             if progress:
@@ -66,7 +66,7 @@ def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] |
 
 
 def read(candidate: Candidate) -> qc.ImageInfo:
-    """Read and check one candidate. Raises `Rejected`, whatever goes wrong: a bad file costs itself, never the scan."""
+    """Read and check one candidate. Raises `Rejected` whatever goes wrong, so that a bad file never stops the scan."""
     first = candidate.files[0]
     with rejecting(first):
         dicoms = reader.kind(first) == "dicom"
@@ -81,7 +81,7 @@ def _kind(path: Path) -> str:
 
 
 def _pairs(kinds: dict[Path, str]) -> dict[Path, Path]:
-    """Header -> voxels of Analyze and NIfTI pairs."""
+    """Header file -> voxel file of Analyze and NIfTI pairs."""
     headers = [path for path, kind in kinds.items() if kind == "nifti" and path.name.lower().endswith(".hdr")]
     both = {path: path.with_suffix(end) for path in headers for end in (".img.gz", ".IMG", ".img")}
     return {header: voxels for header, voxels in both.items() if kinds.get(voxels) == "nifti"}

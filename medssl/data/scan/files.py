@@ -1,4 +1,4 @@
-"""The files below folders, each once, in a fixed order; and those that cannot be images, with the reason."""
+"""The files below folders, each once, in a fixed order; and those that cannot be read, with the reason."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-JUNK = ("Thumbs.db", "desktop.ini", ".DS_Store")  # what operating systems leave in folders
+JUNK = ("Thumbs.db", "desktop.ini", ".DS_Store")  # files that operating systems add to folders
 JUNK_FOLDER = "__MACOSX"
 Refused = tuple[Path, str, str]  # file, reason, detail
 
 
 def walk(folders: Sequence[Path], skip: Collection[Path]) -> tuple[list[Path], list[Refused]]:
-    """All files below `folders` but those in `skip`, sorted; and what is no readable file, with the reason.
+    """All files below `folders` except `skip`, sorted; and what is not a readable file, with the reason.
 
-    Pipes, sockets and devices are never opened. Links are followed where they stay below `folders`, each folder once.
+    Pipes, sockets and devices are never opened. Links are followed if they stay below `folders`, each folder once.
     Raises `InputError` if a folder is missing or all are empty.
     """
     refused: list[Refused] = []
@@ -28,7 +28,7 @@ def walk(folders: Sequence[Path], skip: Collection[Path]) -> tuple[list[Path], l
     roots = [os.path.realpath(folder) for folder in folders]
     for folder in folders:
         if not folder.exists():
-            raise InputError(f"there is no folder {folder}; give the folder that holds the images")
+            raise InputError(f"there is no folder {folder}: give the folder that contains the images")
         found.update([folder] if folder.is_file() else _below(folder, roots, refused))
     files = []
     for path in sorted(found - set(skip)):
@@ -38,17 +38,17 @@ def walk(folders: Sequence[Path], skip: Collection[Path]) -> tuple[list[Path], l
         else:
             refused.append((path, *problem))
     if not files and not refused:
-        raise InputError(f"{', '.join(map(str, folders))} holds no file; give the folder that holds the images")
+        raise InputError(f"{', '.join(map(str, folders))} contains no files: give the folder that contains the images")
     return files, refused
 
 
 def is_junk(path: Path) -> bool:
-    """Whether an operating system put a file there (AppleDouble `._*`, `__MACOSX`, thumbnails)."""
+    """Whether the operating system made a file (AppleDouble `._*`, `__MACOSX`, thumbnails)."""
     return path.name.startswith("._") or path.name in JUNK or JUNK_FOLDER in path.parts
 
 
 def root_of(folders: Sequence[Path]) -> Path:
-    """The deepest folder that holds all `folders`."""
+    """The deepest folder that contains all `folders`."""
     return Path(os.path.commonpath([folder if folder.is_dir() else folder.parent for folder in folders]))
 
 
@@ -58,12 +58,12 @@ def relative(path: Path, root: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """A file name as UTF-8 text, with escapes for the bytes that are none."""
+    """A file name as UTF-8 text, with escapes for bytes that are not UTF-8."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _problem(path: Path, roots: Sequence[str]) -> tuple[str, str] | None:
-    """Why a path is not to be opened, or None."""
+    """Why a path must not be opened, or None."""
     if path.as_posix() != printable(path.as_posix()):
         return "name is not UTF-8", "rename the file or its folder"
     if is_junk(path):
@@ -89,7 +89,7 @@ def _below(folder: Path, roots: Sequence[str], refused: list[Refused]) -> Iterat
             refused.append((Path(place), "link out of the folder", "scan the folder that it points to"))
             folders.clear()
             continue
-        if real in seen:  # a link back up, or a second way to the same folder
+        if real in seen:  # a link upward, or a second link to the same folder
             folders.clear()
             continue
         seen.add(real)

@@ -1,4 +1,4 @@
-"""Manifest rows: who is who, by keyed hashes."""
+"""The rows of a manifest, with keyed hashes in place of identities."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from medssl.data.scan.patients import Patients
 
 BIDS_MODALITY = {"T1w": "MR", "T2w": "MR", "FLAIR": "MR", "bold": "MR", "dwi": "MR", "pet": "PT", "ct": "CT"}
-DICOM_NAMES = {"PET": "PT", "XRAY": "DX"}  # as people write them in tables
+DICOM_NAMES = {"PET": "PT", "XRAY": "DX"}  # as tables often spell them
 MR_WORD = re.compile(r"MRI|T1.*|T2.*|FLAIR|DWI|ADC|PD")
 
 
 class Identity:
-    """Makes rows whose ids, patients, studies and series are hashes under one key; no two rows get one id."""
+    """Makes rows whose ids, patients, studies and series are hashes under one key; every row gets an id of its own."""
 
     def __init__(self, key: bytes, root: Path, modality: str | None = None) -> None:
         self.key, self.root, self.modality = key, root, modality
         self.ids: set[str] = set()
 
     def rows(self, images: Sequence[Image], patients: Patients, splits: Sequence[str]) -> list[Row]:
-        """One row per image, in order; copies of an earlier image, and guessed patients, are flagged."""
+        """One row per image, in order; `qc` marks copies of an earlier image and guessed patients."""
         known = zip(images, patients.names, patients.guessed, splits, strict=True)
         rows = [self._row(*facts) for facts in known]
         copies = qc.twins([image.look.digest for image in images])
@@ -80,7 +80,7 @@ class Identity:
 
 
 def _modality(image: Image, otherwise: str | None) -> tuple[str, bool]:
-    """The modality, and whether it was guessed: table, DICOM, BIDS, what the user says, else the values."""
+    """The modality, and whether it was guessed: from table, DICOM header, BIDS name or option, else from the values."""
     told = image.record.modality if image.record else ""
     if told:
         return _dicom_name(told), False

@@ -20,7 +20,7 @@ CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net names images case_0000, case_0001, .
 
 
 class Pattern(NamedTuple):
-    """One `--pair`: the stars of both sides stand for the same texts."""
+    """One `--pair`: the n-th * on both sides stands for the same text."""
 
     image: re.Pattern[str]
     label: re.Pattern[str]
@@ -29,13 +29,13 @@ class Pattern(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """One `--labels`: a folder of label files, by stem."""
+    """One `--labels`: the label files of a folder, by name without ending."""
 
     path: Path
     files: dict[str, list[Path]]
 
     def find(self, source: Path, name: str) -> Path | None:
-        """The one label of that stem; of several, the one whose folders end like the image's."""
+        """The label of that name; of several, the one whose folders have the same names as the image's."""
         found = self.files.get(name) or self.files.get(CHANNEL.sub("", name)) or []
         if len(found) < 2:
             return found[0] if found else None
@@ -44,14 +44,14 @@ class Folder(NamedTuple):
 
 
 def folder(path: Path) -> Folder:
-    """The NIfTI files and pictures in a folder. Raises `InputError` if it has none."""
+    """The NIfTI and image files in a folder. Raises `InputError` if there are none."""
     files: dict[str, list[Path]] = defaultdict(list)
     path = Path(os.path.abspath(path))
     for file in walk([path], ())[0]:
         if reader.by_name(file) != "dicom":
             files[stem_of(file.name)].append(file)
     if not files:
-        raise InputError(f"{path} holds no label (NIfTI, PNG, TIFF); --labels names the folder of the label files")
+        raise InputError(f"{path} contains no labels (NIfTI, PNG, TIFF): --labels is the folder of the label files")
     return Folder(path, dict(files))
 
 
@@ -60,13 +60,13 @@ def pattern(text: str) -> Pattern:
     image, sign, label = text.partition("=")
     if not (image and sign and label) or image.count("*") != label.count("*"):
         raise InputError(
-            f"--pair '{text}' must be 'IMAGE=LABEL' with as many * on both sides, e.g. '*_image.nii.gz=*_mask.nii.gz'"
+            f"--pair '{text}' must be 'IMAGE=LABEL' with as many * on each side, e.g. '*_image.nii.gz=*_mask.nii.gz'"
         )
     return Pattern(_compile(image), _compile(label), label, text)
 
 
 def find(source: Path, names: Sequence[str], folders: Iterable[Folder], patterns: Iterable[Pattern]) -> Path | None:
-    """The label of the image at `source` (a file, or the folder of a series) that may be called any of `names`."""
+    """The label of the image at `source` (a file, or the folder of a series) that may have any of `names`."""
     for place in folders:
         for name in names:
             if (label := place.find(source, name)) is not None:
@@ -94,7 +94,7 @@ def _partner(source: Path, pair: Pattern) -> Path | None:
 
 
 def _compile(glob: str) -> re.Pattern[str]:
-    """A glob that may match any tail of a path, from a folder boundary on; group 1 is what comes before it."""
+    """A glob that may match the end of a path, starting at a folder; group 1 is what precedes it."""
     stars = {"**": "(.*)", "*": "([^/]*)", "?": "[^/]"}
     parts = re.split(r"(\*\*|\*|\?)", glob)
     return re.compile("(.*/)?" + "".join(stars.get(part) or re.escape(part) for part in parts))

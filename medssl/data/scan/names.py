@@ -1,4 +1,4 @@
-"""What the names of files and folders suggest about patients, where neither a table nor a header says who is who."""
+"""Guess patients from the names of files and folders, if neither a table nor a header names them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ OTHER_WORDS = (
 NUMBERED = "slice sl frame z tile patch aug b phase echo run ses session visit tp week month day acq series study scan"
 SEQUENCE = re.compile("|".join(SEQUENCES.split()), re.IGNORECASE)
 WORD = re.compile(f"{'|'.join((SEQUENCES + ' ' + OTHER_WORDS).split())}|(?:{'|'.join(NUMBERED.split())})-?\\d+", re.I)
-COUNTER = re.compile("|".join(NUMBERED.split()), re.IGNORECASE)  # in `p1_slice_12` the number belongs to the word
+COUNTER = re.compile("|".join(NUMBERED.split()), re.IGNORECASE)  # in `p1_slice_12` the 12 belongs to the word slice
 CHANNEL = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000, case_0001, ...
 MOST_CHANNELS = 8
 NO_PATIENTS = re.compile("fold|site|batch|class|cent(er|re)|set|part|split|grade|stage|group|level|chunk|shard", re.I)
 
 
 class Guess(NamedTuple):
-    """The patient of an image as its path suggests."""
+    """The patient of an image, guessed from its path."""
 
     name: str
     rule: str  # folder | name | file
 
 
 def guess(sources: Sequence[str]) -> list[Guess]:
-    """The patients of images, given their paths relative to one root (a file, or the folder of a DICOM series).
+    """Guess the patients of images from their paths relative to one root (a file, or the folder of a DICOM series).
 
-    Words for sequences, views and visits, slice numbers and nnU-Net's channel numbers are taken off a file's name. A
-    folder is a patient where it and the folders beside it are numbered alike or hold the same few names, or where its
-    name, with a number in it, begins those of its files; else the rest of the name tells, with the folders above it.
+    Words for sequences, views and visits, slice numbers and nnU-Net's channel numbers are removed from the file name. A
+    folder is a patient if it and the folders beside it are numbered alike or contain the same few names, or if its
+    name contains a number and starts the names of its files. Otherwise the rest of the file name, with the folders
+    above it, is the patient.
     """
     channels = _channels(sources)
     parts = [_parts(source, source in channels) for source in sources]
@@ -49,12 +50,12 @@ def guess(sources: Sequence[str]) -> list[Guess]:
 
 
 def folder_of(source: str) -> str:
-    """The folders of a DICOM series that may name a patient: without words that name none."""
+    """The folders of a DICOM series, without words that cannot name a patient."""
     return "/".join(_folders(PurePosixPath(source).parts))
 
 
 def _parts(source: str, channel: bool) -> tuple[tuple[str, ...], str]:
-    """Folders, and what is left of the name of the file."""
+    """The folders, and what is left of the file name."""
     path = PurePosixPath(source)
     stem = stem_of(path.name)
     return _folders(path.parts[:-1]), _stripped(CHANNEL.sub("", stem) if channel else stem)
@@ -75,7 +76,7 @@ def _folders(parts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _stripped(stem: str) -> str:
-    """A name without the words at its end, and a sequence at its start, that do not tell patients apart."""
+    """A name without words at its end, or a sequence at its start, that do not distinguish patients."""
     tokens = [token for token in re.split(r"[_.\s]+|-(?=\D)|(?<=\D)-", stem) if token]
     rest = list(tokens)
     while rest:
@@ -93,7 +94,7 @@ def _stripped(stem: str) -> str:
 
 
 def _channels(sources: Sequence[str]) -> set[str]:
-    """The sources whose last four digits number a channel: from 0000 on, a few per case."""
+    """The sources whose last four digits number a channel: starting at 0000, a few per case."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
     for source in sources:
         stem = stem_of(source)
@@ -109,7 +110,7 @@ def _channels(sources: Sequence[str]) -> set[str]:
 
 
 def _patient_folders(parts: Sequence[tuple[tuple[str, ...], str]]) -> set[tuple[str, ...]]:
-    """The folders that are a patient each."""
+    """The folders that each are one patient."""
     beside: dict[tuple[str, ...], set[str]] = defaultdict(set)
     stems: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for folders, stem in parts:

@@ -1,4 +1,4 @@
-"""What a scan has to say beside its rows: what was left out, and what looks odd."""
+"""What a scan reports besides its rows: skipped files, and what looks odd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SkippedFile(NamedTuple):
-    """A file that belongs to no image of the manifest, or all sidecars of one kind (`*.json`)."""
+    """A file that belongs to no image of the manifest, or all files of one other type (`*.json`)."""
 
     source: str
     reason: str
@@ -28,7 +28,7 @@ class SkippedFile(NamedTuple):
 
 
 def rejected(files: Sequence[SkippedFile]) -> list[SkippedFile]:
-    """The files left out, those that are no images by their name on one line per kind."""
+    """The skipped files; those whose type is not an image format take one line per type."""
     kinds: dict[str, list[SkippedFile]] = defaultdict(list)
     for file in files:
         suffix = PurePosixPath(file.source).suffix
@@ -43,15 +43,15 @@ def rejected(files: Sequence[SkippedFile]) -> list[SkippedFile]:
 
 
 def about(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -> list[str]:
-    """What there is to say about labels and tables."""
+    """Notices about labels and tables."""
     masks = sum(reason == "looks like a mask" for _, reason, _ in refused)
     labelled = [image for image in images if image.label is not None]
     joined = sum(image.record is not None for image in images)
     records = sum(len(same) for same in given.table.records.values()) if given.table else 0
     notices = {
-        f"{masks} files look like masks and were left out: pair them with --labels, --pair or --table": masks,
+        f"{masks} files look like masks and were skipped: if they are labels, give --labels, --pair or --table": masks,
         f"{len(labelled)} of {len(images)} images have a label": given.give_labels,
-        f"{joined} of {len(images)} images have a row in the table, {records - joined} rows fit no image": given.table,
+        f"{joined} of {len(images)} images have a row in the table; {records - joined} rows match none": given.table,
     }
     said = [text for text, applies in notices.items() if applies]
     said += list(given.table.notices) if given.table else []
@@ -59,13 +59,19 @@ def about(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -
 
 
 def of_modality(rows: Sequence[Row]) -> list[str]:
-    """What was guessed of modalities, and what is not known."""
+    """Notices about guessed and unknown modalities."""
     guessed = sum(MODALITY_GUESSED in row.qc for row in rows)
     unknown = sum(row.modality == "OT" for row in rows)
     said = (
-        [f"{guessed} images look like CT by their values, a guess: say --modality if they are not"] if guessed else []
+        [f"{guessed} images are taken for CT because of their values: give --modality if they are not"]
+        if guessed
+        else []
     )
-    return said + ([f"{unknown} images do not tell their modality: say --modality, or give a table"] if unknown else [])
+    return said + (
+        [f"the modality of {unknown} images is unknown: give --modality, or a table with a column `modality`"]
+        if unknown
+        else []
+    )
 
 
 def of_geometry(rows: Sequence[Row]) -> list[str]:
@@ -82,7 +88,7 @@ def of_geometry(rows: Sequence[Row]) -> list[str]:
 
 
 def of_parts(rows: Sequence[Row]) -> list[str]:
-    """Classes that a part has no case of, and splits that have a name of their own."""
+    """Notices about classes missing from a split, and about splits with other names."""
     held: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         held[row.split].update(row.classes)
@@ -95,7 +101,7 @@ def of_parts(rows: Sequence[Row]) -> list[str]:
     ]
     own = Counter(row.split for row in rows if row.split not in (*NAMES, ""))
     return said + [
-        f"{count} images have the split '{name}', which is none of {', '.join(NAMES)}: pretraining takes all but test"
+        f"{count} images have the split '{name}', not one of {', '.join(NAMES)}: pretraining uses every split but test"
         for name, count in own.items()
     ]
 
@@ -111,7 +117,7 @@ def _unused_labels(images: Sequence[Image], refused: Sequence[Refused]) -> list[
         if stem and stem in label and image.label is None:
             advice = f"pair them with --pair '{_glob(source, stem)}={_glob(example, stem)}'"
             break
-    return [f"{len(unused)} labels fit no image, such as {example.parent.name}/{example.name}: {advice}"]
+    return [f"{len(unused)} labels match no image, such as {example.parent.name}/{example.name}: {advice}"]
 
 
 def _glob(path: Path, stem: str) -> str:
@@ -124,21 +130,21 @@ def _ambiguous(images: Sequence[Image]) -> list[str]:
         return []
     shown = " and ".join(f"{path.parent.name}/{path.name}" for path in lost[:2])
     return [
-        f"{len(lost)} images of one name in several folders, such as {shown}, fit one and the same label, so that they "
-        "got none: put the labels in folders of the same names, or say which is whose with --pair or --table"
+        f"{len(lost)} images of one name in several folders, such as {shown}, match the same label, so none of them "
+        "got it: put the labels in folders of the same names, or pair them with --pair or --table"
     ]
 
 
 def _values(labelled: Sequence[Image]) -> list[str]:
-    """Labels without any voxel, and label values that leave gaps."""
+    """Notices about empty labels, and about label values with gaps."""
     known = [image.values for image in labelled if image.values]
     empty = sum(values == (0,) for values in known)
-    said = [f"{empty} of {len(labelled)} labels hold no voxel but background"] if empty else []
+    said = [f"{empty} of {len(labelled)} labels are empty (background only)"] if empty else []
     values = sorted({value for values in known for value in values} | {0})
     if known and len(known) == len(labelled) and len(values) > 1 and values != list(range(len(values))):
         mapping = ",".join(f"{value}={place}" for place, value in enumerate(values) if value != place)
         listed = ", ".join(map(str, values))
         said.append(
-            f"labels hold the values {listed}: `medssl prepare --label-map {mapping}` makes them 0 to {len(values) - 1}"
+            f"the label values are {listed}: `medssl prepare --label-map {mapping}` makes them 0 to {len(values) - 1}"
         )
     return said

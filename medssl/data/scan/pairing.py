@@ -1,4 +1,4 @@
-"""Images with what is known about them: label, table record."""
+"""Give each image its label and its row of the table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Sources(NamedTuple):
-    """Where labels and facts come from."""
+    """The sources of labels and of facts about images."""
 
     folders: list[labels.Folder]
     patterns: list[labels.Pattern]
@@ -34,11 +34,11 @@ class Sources(NamedTuple):
 
     @property
     def give_labels(self) -> bool:
-        """Whether the user said which files are labels."""
+        """Whether an option says which files are labels."""
         return bool(self.patterns or self.named)
 
     def is_label(self, path: Path) -> bool:
-        """Whether a file is named as a label, and so never an image."""
+        """Whether a file is a label, and so never an image."""
         return path.resolve() in self.named or labels.is_label(path, self.patterns)
 
 
@@ -49,8 +49,8 @@ class Image(NamedTuple):
     look: ImageInfo
     label: Path | None
     record: Record | None
-    values: tuple[int, ...] = ()  # that the label holds, a few at most
-    lost: bool = False  # a label would fit, but others of the same name too
+    values: tuple[int, ...] = ()  # the label's values, if they are few
+    lost: bool = False  # a label matches, but it matches others of the same name too
 
 
 def sources(
@@ -60,7 +60,7 @@ def sources(
     id_column: str | None,
     columns: Mapping[str, str] | None,
 ) -> Sources:
-    """The sources behind --labels, --pair and --table. Raises `InputError` where one is wrong."""
+    """Read --labels, --pair and --table. Raises `InputError`."""
     folders = [labels.folder(Path(folder))] if folder else []
     facts = table.read(Path(csv), id_column or "id", columns) if csv else None
     records = [record for same in facts.records.values() for record in same] if facts else []
@@ -70,9 +70,9 @@ def sources(
 
 
 def pair(seen: Sequence[ReadResult], given: Sources) -> tuple[list[Image], list[Refused], set[Path]]:
-    """Give each image its label and record; refuse images whose label does not fit, and files that look like masks.
+    """Give each image its label and record; refuse images with a wrong label, and files that look like masks.
 
-    Returns the images, what is refused, and the label files that fit an image, though perhaps one that is refused.
+    Returns the images, what was refused, and the label files that match an image (perhaps a refused one).
     """
     images = [_known(one, given, names) for one, names in zip(seen, _names(seen), strict=True)]
     images = _without_ambiguous(images)
@@ -90,7 +90,7 @@ def pair(seen: Sequence[ReadResult], given: Sources) -> tuple[list[Image], list[
 
 
 def _without_ambiguous(images: Sequence[Image]) -> list[Image]:
-    """Where one label fits images of several places by its name, it is nobody's: which one it is of cannot be told."""
+    """If one label matches images in several folders, none of them gets it, as the right one cannot be known."""
     places: dict[Path, set[str]] = defaultdict(set)
     for image in images:
         if image.label is not None and not (image.record and image.record.label):
@@ -102,7 +102,7 @@ def _without_ambiguous(images: Sequence[Image]) -> list[Image]:
 
 
 def _names(seen: Sequence[ReadResult]) -> list[list[str]]:
-    """What each image may be called: its stem; a series also its UID, and folders above without other images."""
+    """The names of each image: its file name; of a series also its UID, and folders above that hold no other images."""
     under = Counter(folder for one in seen for folder in {one.candidate.source, *one.candidate.source.parents})
     return [
         [
@@ -123,7 +123,7 @@ def _known(one: ReadResult, given: Sources, names: list[str]) -> Image:
 
 
 def _checked(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Image | Rejected:
-    """The image with what its label holds; or what is wrong with the label, or with an image that may be one itself."""
+    """The image with the values of its label; or why the label is wrong, or why the image looks like a mask itself."""
     if image.label is None:
         told = image.record is not None or not image.look.mask_like
         return image if told else (_mask(image, pictures) or image)
@@ -136,12 +136,12 @@ def _checked(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Imag
     if grid[0] != image.look.grid[0]:
         return Rejected(f"label shape {shape} differs from image {image.look.shape}", image.label.name)
     if len(shape) == 3 and not qc.same_grid(image.look.grid, grid):
-        return Rejected("label lies elsewhere than its image", f"{image.label.name}: same shape, other affine")
+        return Rejected("label lies elsewhere than its image", f"{image.label.name}: same shape, different affine")
     return image._replace(values=qc.few_values(found.array))
 
 
 def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:
-    """The images that are no masks, by shape and: whole name, each first part of it, folder (3D)."""
+    """The images that are not masks, by shape and by whole name, by each first part of the name, and by folder (3D)."""
     found: dict[Hashable, list[Image]] = {}
     for image in images:
         if not image.look.mask_like:
@@ -153,7 +153,7 @@ def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:
 
 
 def _mask(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
-    """A mask has a twin on its grid: a picture whose name begins its own or is begun by it, or (3D) in its folder."""
+    """A mask has a twin: an image on the same grid, one of whose names starts the other, or (3D) in the same folder."""
     *parts, whole = _first_parts(image)
     keys: list[tuple[str, object]] = [("name", part) for part in [*parts, whole]]
     keys += [("part", whole), *([("folder", _folder(image))] if len(image.look.shape) == 3 else [])]
@@ -161,7 +161,10 @@ def _mask(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejecte
         for other in pictures.get((image.look.grid[0], *key), ()):
             if qc.same_grid(image.look.grid, other.look.grid):
                 twin = other.candidate.source.name
-                return Rejected("looks like a mask", f"few whole numbers on the grid of {twin}; pair them if it is one")
+                return Rejected(
+                    "looks like a mask",
+                    f"few integer values on the grid of {twin}: if it is its label, give --labels or --pair",
+                )
     return None
 
 

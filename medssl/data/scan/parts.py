@@ -1,4 +1,4 @@
-"""Which images train, validate and test: as folders and tables say, and the rest by shares of the patients."""
+"""The split of each image: from folder names and tables, else by shares of the patients."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from medssl.data.scan.pairing import Image
 
-FEW, MOST = 3, 0.2  # patients in a group of near-copies: at most so many, or this share of all
-FOLDERS = {  # folders whose name is a split
+FEW, MOST = 3, 0.2  # largest number of patients in a group of near-copies: this many, or this share of all
+FOLDERS = {  # folder names that mean a split
     **dict.fromkeys(("imagests", "test", "testing"), "test"),
     **dict.fromkeys(("imagesval", "val", "valid", "validation"), "val"),
     **dict.fromkeys(("train", "training"), "train"),
@@ -30,20 +30,20 @@ def divide(
     shares: Sequence[float] | None,
     seed: int,
 ) -> tuple[list[str], list[str]]:
-    """The split of each image, and what there is to say of it; `patients` by name, so that another key splits alike.
+    """The split of each image, and notices. `patients` are names, not hashes, so that another key gives the same split.
 
-    A folder called test, imagesTs, val or train gives its images that split, unless the table gives one. With `shares`
-    the test images of such a folder stay, and all other patients are divided by the shares.
+    Images in a folder called test, imagesTs, val or train get that split, unless the table gives one. With `shares`,
+    images in a test folder stay in the test, and all other patients are divided by the shares.
     """
     told = [image.record.split if image.record else "" for image in images]
     folders = ["" if name else _of_folder(source) for name, source in zip(told, sources, strict=True)]
     notices = []
     if count := sum(map(bool, folders)):
-        notices.append(f"{count} images have the split that their folder is named after (test, imagesTs, val, train)")
+        notices.append(f"{count} images get their split from the name of their folder (test, imagesTs, val, train)")
     if shares is None:
         return [name or folder for name, folder in zip(told, folders, strict=True)], notices
     if any(told):
-        notices.append("--split was given, so the table's split column was not used")
+        notices.append("the split column of the table was ignored because --split was given")
     together, said = _kept_together(patients, images)
     notices += said
     tested = {patient for patient, folder in zip(together, folders, strict=True) if folder == "test"}
@@ -58,9 +58,9 @@ def _of_folder(source: str) -> str:
 
 
 def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> tuple[list[str], list[str]]:
-    """The patient of each image, where patients who share an image, pixel for pixel or nearly, count as one.
+    """The patient of each image; patients who share an image or a near-copy of it count as one.
 
-    Images of very many patients that look alike are no copies, but taken alike: these stay apart, which is said.
+    Similar images of very many patients are not copies but one kind of scan: they are not merged, and a notice says so.
     """
     same = {patient: patient for patient in patients}
 
@@ -84,7 +84,7 @@ def _kept_together(patients: Sequence[str], images: Sequence[Image]) -> tuple[li
     for copy, original in qc.twins([image.look.digest for image in images]).items():
         same[first(patients[copy])] = first(patients[original])
     said = {
-        f"{near} images are near-copies of one another under several names: each group lies in one part": near,
-        f"{alike} images look much alike, too many to be copies: the split does not keep them together": alike,
+        f"{near} images are near-copies of one another under several names: each group stays within one split": near,
+        f"{alike} images look alike, but are too many to be copies: the split does not keep them together": alike,
     }
     return [first(patient) for patient in patients], [text for text, applies in said.items() if applies]

@@ -1,4 +1,4 @@
-"""Who is a patient: what a table, the header or the user says, else what labels and names suggest."""
+"""Which images belong to which patient: from a table, headers or --patient-from, else guessed from labels and names."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PLACEHOLDER = re.compile(
     r"de-?identified|pseudonym\w*|x+|0+|\W*",
     re.IGNORECASE,
 )
-FEW_STUDIES = 3  # from which one PatientID in all of a scan is no patient, but what an anonymiser left
+FEW_STUDIES = 3  # from this many studies on, a PatientID shared by all of them is a placeholder of an anonymiser
 TOLD = ("table", "DICOM header", "BIDS subject", "--patient-from")
 SHOWN = 3
 
 
 class Patients(NamedTuple):
-    """The patient of each image, by name, and the rule that told."""
+    """The patient of each image, by name, and the rule that named it."""
 
     names: list[str]
     rules: list[str]
 
     @property
     def guessed(self) -> list[bool]:
-        """Whether each was guessed."""
+        """Whether each one was guessed."""
         return [rule not in TOLD for rule in self.rules]
 
 
@@ -44,21 +44,21 @@ def pattern(text: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(text)
     except re.error as error:
-        raise InputError(f"--patient-from '{text}' is no regular expression: {error}") from None
+        raise InputError(f"--patient-from '{text}' is not a regular expression: {error}") from None
 
 
 def assign(images: Sequence[Image], sources: Sequence[str], wanted: re.Pattern[str] | None = None) -> Patients:
-    """The patients of `images`, which lie at `sources` (paths relative to the root).
+    """Find the patients of `images`, whose paths relative to the root are `sources`.
 
-    In this order: the table's column, the PatientID of DICOM (unless it is a placeholder), the BIDS subject, what
-    `wanted` finds in the path (its first group if it has one), the study, a label that images share, and what names of
-    files and folders suggest; an image beside the DICOM series of one patient is of that patient. Raises `InputError`
-    where `wanted` fits no path.
+    The first of these that applies: the table's column, the DICOM PatientID (unless it is a placeholder), the BIDS
+    subject, what `wanted` finds in the path (its first group if it has one), the study, a label that images share, and
+    a guess from the names of files and folders. An image beside DICOM series of one patient belongs to that patient.
+    Raises `InputError` if `wanted` matches no path.
     """
     constant = _constant(images)
     told = [_told(image, source, wanted, constant) for image, source in zip(images, sources, strict=True)]
     if wanted is not None and not any(wanted.search(source) for source in sources):
-        raise InputError(f"--patient-from '{wanted.pattern}' fits no path, such as {sources[0]}: give one that does")
+        raise InputError(f"--patient-from '{wanted.pattern}' matches no path (one is {sources[0]}): correct it")
     guesses = dict(zip(_untold(told, sources), names.guess(_untold(told, sources)), strict=True))
     beside = _dicom_folders(images, sources, told)
     found = [
@@ -69,32 +69,32 @@ def assign(images: Sequence[Image], sources: Sequence[str], wanted: re.Pattern[s
 
 
 def sentences(found: Patients, sources: Sequence[str], images: Sequence[Image]) -> list[str]:
-    """How patients were told apart, on one line, with examples of what was guessed."""
+    """Notices about how patients were identified, with examples of guesses."""
     lines = []
     if _constant(images):
         lines.append(
-            "all studies carry one PatientID, which therefore counts as a placeholder: each study is a patient; if "
-            "they are one patient, or to tell them apart otherwise, give --patient-from or a table"
+            "all studies have the same PatientID, taken for a placeholder, so each study counts as a patient: if "
+            "that is wrong, give --patient-from 'REGEX' or a table with a column `patient`"
         )
     guessed = [place for place, guess in enumerate(found.guessed) if guess]
     if guessed:
         shown = "; ".join(f"{sources[place]} -> {found.names[place]}" for place in _different(guessed, found.names))
         count = len({found.names[place] for place in guessed})
         lines.append(
-            f"{len(guessed)} images name no patient: {count} patients were guessed from labels and names ({shown}); "
+            f"{len(guessed)} images name no patient: {count} patients were guessed from labels and names ({shown}): "
             "if that is wrong, give --patient-from 'REGEX' or a table with a column `patient`"
         )
     return lines
 
 
 def _different(guessed: Sequence[int], found: Sequence[str]) -> list[int]:
-    """Places of a few images, of different patients if there are any."""
+    """Indices of a few images, of different patients if there are any."""
     first = {found[place]: place for place in reversed(guessed)}
     return sorted(first.values())[:SHOWN]
 
 
 def _told(image: Image, source: str, wanted: re.Pattern[str] | None, constant: str | None) -> tuple[str, str] | None:
-    """The patient that somebody named, and by which rule."""
+    """The patient that a table, header, path or study names, and the rule."""
     header = image.candidate.patient
     if image.record and image.record.patient:
         return image.record.patient, "table"
@@ -113,7 +113,7 @@ def _untold(told: Sequence[tuple[str, str] | None], sources: Sequence[str]) -> l
 
 
 def _constant(images: Sequence[Image]) -> str | None:
-    """A PatientID that all DICOM images of several studies share."""
+    """The PatientID that all DICOM images share although they belong to several studies."""
     headers = [image.candidate for image in images if image.candidate.study]
     ids = {candidate.patient for candidate in headers}
     several = len({candidate.study for candidate in headers}) >= FEW_STUDIES
@@ -123,7 +123,7 @@ def _constant(images: Sequence[Image]) -> str | None:
 def _dicom_folders(
     images: Sequence[Image], sources: Sequence[str], told: Sequence[tuple[str, str] | None]
 ) -> dict[str, tuple[str, str]]:
-    """The folders of DICOM series of one patient only -> that patient."""
+    """Folders with DICOM series of a single patient -> that patient."""
     found: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for image, source, known in zip(images, sources, told, strict=True):
         if image.candidate.series and known and (folder := names.folder_of(source)):
@@ -140,7 +140,7 @@ def _beside(name: str, folders: dict[str, tuple[str, str]]) -> tuple[str, str] |
 
 
 def _sharing_labels(images: Sequence[Image], found: Sequence[tuple[str, str]]) -> Patients:
-    """Images of one label file are one patient, unless somebody named another."""
+    """Images that share a label file belong to one patient, unless they are named otherwise."""
     users = Counter(image.label for image in images if image.label)
     first: dict[object, str] = {}
     merged: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What is odd about an image, found while it is read once from end to end."""
+"""Checks of an image while it is read."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FEW_SLICES = 8
-ODD = (0.01, 25.0)  # mm a voxel: what lies outside is rarely meant
-THICK = 5.0  # largest over smallest spacing from which a volume is called anisotropic
+ODD = (0.01, 25.0)  # mm: a voxel size outside this range is rarely intended
+THICK = 5.0  # from this ratio of largest to smallest spacing on, a volume is called anisotropic
 MOST_VALUE = 2**16
-FEW_VALUES = 32  # a mask has at most so many values, or
-SAMPLE = 100_000  # voxels to look at before all of them
-FLAT = 0.9  # at least this share of voxels equal to their neighbour (instance labels)
+FEW_VALUES = 32  # a mask has at most this many values, or
+SAMPLE = 100_000  # voxels to check before all of them
+FLAT = 0.9  # at least this share of voxels that equal their neighbour (instance labels)
 
 
 class ImageInfo(NamedTuple):
-    """What one reading of an image showed."""
+    """Facts about an image, found by reading it."""
 
     shape: tuple[int, ...]  # as stored, (Z,Y,X) or (Y,X)
     spacing: tuple[float, ...]
     grid: tuple[tuple[int, ...], np.ndarray]  # shape and affine with axes toward S, A, R
     modality: str
-    digest: str  # of the voxels: equal for copies, whatever file they lie in
+    digest: str  # of the voxels: the same for copies, whatever their file
     notes: tuple[str, ...]
     mask_like: bool
     ct_like: bool = False  # its values look like Hounsfield units
@@ -39,7 +39,7 @@ class ImageInfo(NamedTuple):
 
 
 def look(volume: Volume) -> ImageInfo:
-    """Check and describe a volume. Raises `Rejected` if it holds no picture."""
+    """Check and describe a volume. Raises `Rejected` if it shows nothing."""
     array = volume.array
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise Rejected("non-finite voxels", f"{int((~np.isfinite(array)).sum())} of {array.size} are NaN or infinite")
@@ -59,7 +59,7 @@ def look(volume: Volume) -> ImageInfo:
 
 
 def oriented_grid(shape: tuple[int, ...], affine: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine after turning the axes toward S, A, R (2D: as they are); needs no voxels."""
+    """Shape and affine with axes reoriented toward S, A, R (2D: unchanged); needs no voxels."""
     empty = np.broadcast_to(np.zeros(1, np.uint8), (1, *shape))
     turned = orient(Volume(empty, affine, (1.0,) * len(shape), ""))
     return turned.array.shape[1:], turned.affine
@@ -85,7 +85,7 @@ def digest(array: np.ndarray) -> str:
 
 
 def mask_like(array: np.ndarray) -> bool:
-    """Whole numbers from 0, and few of them or in flat patches."""
+    """Whether values are integers from 0 on, and few or in flat patches."""
     if array.shape[0] > 1 or array.min() != 0 or (array.dtype.kind == "f" and (array != np.rint(array)).any()):
         return False
     few = all(len(np.unique(array.ravel()[::step])) <= FEW_VALUES for step in (1 + array.size // SAMPLE, 1))
@@ -93,7 +93,7 @@ def mask_like(array: np.ndarray) -> bool:
 
 
 def few_values(array: np.ndarray) -> tuple[int, ...]:
-    """The whole numbers that a label holds, sorted; none where they are many, as with instances."""
+    """The sorted values of a label; none if they are many, as in instance labels."""
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > MOST_VALUE:
         found = np.unique(array)
@@ -103,7 +103,7 @@ def few_values(array: np.ndarray) -> tuple[int, ...]:
 
 
 def twins(digests: Sequence[str]) -> dict[int, int]:
-    """The number of each item whose digest came before -> the number of the first with that digest."""
+    """Index of each item whose digest occurred before -> index of the first with that digest."""
     first: dict[str, int] = {}
     pairs = {number: first.setdefault(value, number) for number, value in enumerate(digests)}
     return {number: earlier for number, earlier in pairs.items() if earlier != number}

@@ -1,7 +1,8 @@
-"""Find the images in folders: one manifest row an image, one reason for every file left out."""
+"""Find the images in folders: one row of the manifest per image, and a reason for every other file."""
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections import Counter
@@ -13,6 +14,7 @@ from medssl.data import manifest
 from medssl.data.scan import candidate, files, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
+from medssl.files import writable, write_csv
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -54,19 +56,16 @@ def scan(
     key: Path | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
-    """Scan `folders` and write the manifest `out` and its companions; every image is read once from end to end.
+    """Scan `folders` and write the manifest `out` and the files beside it; every image is read from end to end.
 
-    Labels come from a folder (`labels`), from `pairs` ('IMAGE_GLOB=LABEL_GLOB') or from a `table` joined on
-    `id_column`, whose `columns` (our name -> its name) also give class, patient, split, boxes, modality, sex, age and
-    view. `patient_from` is a regular expression that finds the patient in a path (see `patients.assign`), `modality`
-    that of images whose files do not tell. `split` gives the patients' shares of train, val (and test); test images of
-    a folder so named stay test. Raises `InputError` if there is nothing to scan, no image is found or `out` cannot be
-    written; then nothing has been written.
+    `medssl.api_data.ScanOptions` explains the options (`pairs` is `pair` there, and `id_column` is `id`).
+
+    Raises `InputError`, with nothing written, if no image is found or `out` cannot be written.
     """
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom and Pillow warn about each odd value of each file
+        warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
         images, refused = _find(folders, out, given, progress, largest_block)
     if not images:
         raise InputError(_nothing(folders, refused))
@@ -81,8 +80,7 @@ def scan(
     left = [SkippedFile(files.printable(identity.relative(path)), *why) for path, *why in sorted(refused)]
     rejected = notes.rejected(left)
     about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
-    if key is not None:
-        about["key"] = os.path.relpath(key, out.parent)
+    about |= {} if key is None else {"key": os.path.relpath(key, out.parent)}
     return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, about))
 
 
@@ -126,28 +124,28 @@ def _write(
 
 
 def _write_table(out: Path, rows: Sequence[Row], images: Sequence[Image], further: Sequence[str]) -> None:
-    """Further columns of the table, and its boxes, by id."""
+    """Write further columns of the table, and its boxes, by id."""
     known = [(row.id, image.record) for row, image in zip(rows, images, strict=True) if image.record is not None]
     lines = [[case, *(record.further[name] for name in further)] for case, record in known]
-    manifest.write_table(out.with_suffix(".table.csv"), ["id", *further], lines)
+    write_csv(out.with_suffix(".table.csv"), ["id", *further], lines)
     boxes = [
         [case, box.label, "x".join(map(str, box.start)), "x".join(map(str, box.stop))]
         for case, record in known
         for box in record.boxes
     ]
     if boxes:
-        manifest.write_table(out.with_name("boxes.csv"), ["id", "class", "start", "stop"], boxes)
+        write_csv(out.with_name("boxes.csv"), ["id", "class", "start", "stop"], boxes)
 
 
 def _checked_out(out: Path) -> Path:
     if out.suffix != ".csv":
-        raise InputError(f"--out {out} must end in .csv; the other files of the manifest are named after it")
-    try:
+        raise InputError(f"--out {out} must end in .csv: the other files of the manifest are named after it")
+    with writable(f"--out {out}", advice="choose a file in a folder that you may write to"):
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder of --out {out} cannot be made ({error.strerror}); choose another") from None
-    if out.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"--out {out} cannot be written; choose a file in a folder that you may write to")
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(out.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     manifest.refuse_foreign(out)
     return Path(os.path.abspath(out))
 
@@ -160,4 +158,4 @@ def _nothing(folders: Sequence[Path], refused: Sequence[Refused]) -> str:
     reasons = Counter(reason for _, reason, _ in refused).most_common(SHOWN)
     told = ", ".join(f"{count} x {reason}" for reason, count in reasons)
     first = "".join(f"; first: {files.printable(path.name)}: {why} ({more})" for path, why, more in sorted(refused)[:1])
-    return f"no image found in {', '.join(map(str, folders))}: {len(refused)} files left out ({told}{first})"
+    return f"no image found in {', '.join(map(str, folders))}: {len(refused)} files were skipped ({told}{first})"

@@ -1,4 +1,4 @@
-"""Tables as spreadsheets save them: encodings, separators, several classes in one cell."""
+"""Read tables as spreadsheets save them: encodings, separators, several classes in one cell."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def rows(path: Path, id_column: str) -> tuple[csv.DictReader, list[str]]:
-    """The rows of a table, and how it was read where that is not plain. Raises `InputError` for what is no text."""
+    """The rows of a table, and a notice if its separator is not a comma. Raises `InputError` if it is not text."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8") from None
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}): save it as CSV UTF-8") from None
     heads = {sign: next(csv.reader(io.StringIO(text, newline=""), delimiter=sign), []) for sign in SEPARATORS}
     sign = max(SEPARATORS, key=lambda sign: (id_column in heads[sign], len(heads[sign])))
     if len(set(heads[sign])) < len(heads[sign]):
@@ -35,7 +35,7 @@ def rows(path: Path, id_column: str) -> tuple[csv.DictReader, list[str]]:
 
 
 def joint(cells: Sequence[str]) -> str:
-    """What parts the classes of one cell: `;`, else `|`, else a comma if its parts stand alone in other cells."""
+    """What separates classes in a cell: `;`, else `|`, else a comma if its parts occur alone in other cells."""
     for sign in ";|":
         if any(sign in cell for cell in cells):
             return sign

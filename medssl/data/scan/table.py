@@ -1,4 +1,4 @@
-"""A researcher's CSV with one row per image: labels, classes, patients and what else is known."""
+"""The user's CSV with one row per image: labels, classes, patients and more."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl.data.scan import spreadsheet
 from medssl.data.split import part_name, stem_of
+from medssl.messages import suggest
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FIELDS = ("label", "class", "patient", "split", "boxes", "modality")
-KEPT = ("sex", "age", "view")  # further columns that go beside the manifest if the table has them
+KEPT = ("sex", "age", "view")  # further columns that are written beside the manifest if the table has them
 
 
 class Box(NamedTuple):
-    """A box of the image as stored: voxels in index order, half-open."""
+    """A box in voxels of the stored image, in index order, half-open."""
 
     label: str
     start: tuple[int, ...]
@@ -26,7 +27,7 @@ class Box(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a table says about one image."""
+    """What the table says about one image."""
 
     id: str
     label: Path | None
@@ -39,18 +40,18 @@ class Record(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table, its records by stem."""
+    """A table, with its records by file name."""
 
     path: Path
     records: dict[str, list[Record]]
     further: tuple[str, ...]  # names of the further columns
-    notices: tuple[str, ...] = ()  # how it was read, where that is not plain
+    notices: tuple[str, ...] = ()  # how it was read, if not in the usual form
 
     def find(self, names: Sequence[str]) -> Record | None:
-        """The record whose id is one of `names`, or the tail of one that is a path; endings do not matter.
+        """The record whose id is one of `names`, or the end of one that is a path; file endings do not matter.
 
-        Else one whose path is that of another computer, with the same name at its end; else, for names that are
-        numbers, one whose number is the same without leading zeros, which spreadsheets drop.
+        Else one with a path of another computer that has the same name at its end; else, for names that are numbers,
+        one with the same number without leading zeros, which spreadsheets drop.
         """
         for name in names:
             same = self.records.get(stem_of(name), [])
@@ -70,13 +71,13 @@ class Table(NamedTuple):
 
 
 def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -> Table:
-    """Read a table, with commas, semicolons or tabs; `columns` says which of them holds what (our name -> its name).
+    """Read a table with commas, semicolons or tabs; `columns` says which column holds what (our name -> its name).
 
-    Raises `InputError` if the file or a column is missing, an id comes twice, or a label is no file.
+    Raises `InputError` if the file or a column is missing, an id occurs twice, or a label is not a file.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no table at {path}; --table names a CSV file")
+        raise InputError(f"there is no table at {path}: --table is a CSV file")
     reader, notices = spreadsheet.rows(path, id_column)
     use = _columns(path, list(reader.fieldnames or []), id_column, dict(columns or {}))
     lines = [
@@ -84,13 +85,13 @@ def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -
     ]
     joint = spreadsheet.joint([line.get(use["class"]) or "" for line in lines]) if "class" in use else ";"
     if joint != ";":
-        notices.append(f"classes in column '{use['class']}' of {path.name} are parted at '{joint}'")
+        notices.append(f"classes in column '{use['class']}' of {path.name} are separated by '{joint}'")
     records: dict[str, list[Record]] = {}
     for line in lines:
         record = _record(path, line, id_column, use, joint)
         same = records.setdefault(stem_of(record.id), [])
         if any(other.id == record.id for other in same):
-            raise InputError(f"{path} has two rows with {id_column}={record.id}; it must have one row per image")
+            raise InputError(f"{path} has two rows with {id_column}={record.id}: it must have one row per image")
         same.append(record)
     return Table(path, records, tuple(name for name in use if name not in FIELDS), tuple(notices))
 
@@ -98,7 +99,7 @@ def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -
 def _columns(path: Path, has: list[str], id_column: str, asked: dict[str, str]) -> dict[str, str]:
     missing = [column for column in (id_column, *asked.values()) if column not in has]
     if missing:
-        raise InputError(f"{path} has no column '{missing[0]}'; it has {', '.join(has)}")
+        raise InputError(f"{path} has no column '{missing[0]}'{suggest(missing[0], has)}")
     lower = {column.lower(): column for column in has}
     free = {name: lower[name] for name in (*FIELDS, *KEPT) if name in lower and lower[name] not in asked.values()}
     return {**free, **asked}
@@ -125,14 +126,14 @@ def _label(path: Path, text: str, column: str) -> Path | None:
     label = path.parent / text.replace("\\", "/")
     if not label.is_file():
         raise InputError(
-            f"column '{column}' of {path} must hold label files, but '{text}' is no file in {path.parent}; "
-            f"if it holds classes, say --columns class={column}"
+            f"column '{column}' of {path} must contain label files, but '{text}' is not a file in {path.parent}; "
+            f"if it contains classes, give --columns class={column}"
         )
     return label.resolve()
 
 
 def _box(path: Path, name: str, text: str) -> Box:
-    """`nodule: 10 20 30 14 28 38`: start, then stop, in index order; the class before the colon may be left out."""
+    """`nodule: 10 20 30 14 28 38`: start, then stop, in index order; the class is optional."""
     label, _, numbers = text.rpartition(":")
     values = [part for part in re.split(r"[\s,]+", numbers.strip()) if part]
     if len(values) not in (4, 6) or not all(re.fullmatch(r"-?\d+", value) for value in values):
@@ -142,7 +143,7 @@ def _box(path: Path, name: str, text: str) -> Box:
     half = len(values) // 2
     start, stop = tuple(map(int, values[:half])), tuple(map(int, values[half:]))
     if any(low >= high for low, high in zip(start, stop, strict=True)):
-        raise InputError(f"{path}: box '{text.strip()}' of {name} is empty; stop must be above start on every axis")
+        raise InputError(f"{path}: box '{text.strip()}' of {name} is empty: stop must be above start on every axis")
     return Box(label.strip(), start, stop)
 
 
@@ -156,6 +157,6 @@ def _is_absolute(name: str) -> bool:
 
 
 def _common_tail(one: str, other: str) -> int:
-    """How many folders at the end two paths share."""
+    """How many folders two paths share at their end."""
     pairs = zip(reversed(PurePosixPath(one).parts[:-1]), reversed(PurePosixPath(other).parts[:-1]), strict=False)
     return next((count for count, (a, b) in enumerate(pairs) if a != b), len(PurePosixPath(one).parts))

@@ -1,7 +1,7 @@
-"""How sure one may be of a mean, a difference or a rank when both runs (seeds) and patients were drawn at random.
+"""Uncertainty of a mean, a difference or a rank when both runs (seeds) and patients are random samples.
 
 Shape letters: S seeds (the readers of a reader study), P patients, N cases, I inits, T tasks, B resamples, L amounts of
-labels. Nothing here knows of networks or files: arrays in, numbers out.
+labels. Networks and files are unknown here: arrays in, numbers out.
 """
 
 from medssl.metrics.statistics.bootstrap import (

@@ -1,9 +1,9 @@
 """Bootstrap intervals over patients, for one network on one test set.
 
-The plain percentile interval is too narrow for few patients: it lacks the factor sqrt(n / (n-1)) and takes the normal
-for the t distribution. The expanded percentile interval (Hesterberg 2015, The American Statistician 69(4), section 4.3)
-reads the percentiles at Phi(-sqrt(n / (n-1)) t(n-1)) instead. Under about 30 patients even that covers too seldom where
-values are skewed (Dice with missed lesions).
+The simple percentile interval is too narrow for few patients: it lacks the factor sqrt(n / (n-1)) and uses the normal
+instead of the t distribution. The expanded percentile interval (Hesterberg 2015, The American Statistician 69(4),
+section 4.3) uses the percentiles at Phi(-sqrt(n / (n-1)) t(n-1)). With fewer than about 30 patients, even its coverage
+is too low for skewed values (Dice with missed lesions).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def grouped_interval(
     Args:
         statistic: the score of the cases with the given indices, which may repeat.
         groups: the patient of each of the N cases.
-        rng: the only source of chance.
-        level: of the interval.
+        rng: the only source of randomness.
+        level: confidence level of the interval.
         resamples: number of bootstrap samples; each draws as many patients as there are.
 
-    NaN resamples (an AUC without both classes) are left out; both limits are NaN when fewer than two patients exist.
+    NaN resamples (an AUC without both classes) are left out; both limits are NaN with fewer than two patients.
     """
     cases = members(groups)
     estimate = float(statistic(np.arange(len(groups))))
@@ -66,7 +66,7 @@ def expanded_interval(values_B: np.ndarray, patients: int, level: float = 0.95) 
 def patient_weights(patients: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each patient occurs in each bootstrap sample, (B,P) float: each row sums to P.
 
-    A score that is a ratio of sums over patients (sensitivity, FROC) needs no more than these.
+    This is all that a score needs that is a ratio of sums over patients (sensitivity, FROC).
     """
     return rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples).astype(float)
 

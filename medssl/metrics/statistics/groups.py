@@ -1,4 +1,4 @@
-"""Cases by patient: what is drawn at random is the patient, and all cases of a patient come with it."""
+"""Cases by patient: patients are the random samples, and each brings all of its cases."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How many labels pretraining saves: the amount of labels at which training from scratch scores as well.
+"""How many labels pretraining saves: the number of labels with which training from scratch scores as well.
 
-The scratch curve runs over log2(labels) and is made monotone by the running maximum of its means; beyond the amounts
-that were measured nothing is said but the bound.
+The scratch curve is over log2(labels) and made monotone by the running maximum of its means; beyond the measured
+numbers of labels, only a bound is reported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class LabelsSaved(NamedTuple):
-    """What scratch needs to score as well as the pretrained network does with `labels`."""
+    """The labels scratch needs to score as well as the pretrained network with `labels`."""
 
-    labels: float  # n: the pretrained network had so many
-    reached: float  # N: scratch needs so many; a bound where `bound` is not empty
+    labels: float  # n: labels of the pretrained network
+    reached: float  # N: labels that scratch needs; a bound if `bound` is not empty
     bound: str  # "", "<=" (scratch is as good with the fewest) or ">" (not even with the most)
 
     @property
@@ -41,21 +41,21 @@ class LabelsSaved(NamedTuple):
 
 
 def labels_reaching(labels_L: Sequence[float], scores_L: np.ndarray, target: float) -> float:
-    """N(target) on the scratch curve: -inf where the fewest labels reach it already, inf where the most do not.
+    """N(target) on the scratch curve: -inf if the fewest labels are enough, inf if the most are not.
 
     Args:
-        labels_L: amounts of labels, rising.
-        scores_L: mean score of scratch at each.
+        labels_L: numbers of labels, in ascending order.
+        scores_L: mean score of scratch with each.
         target: the score to reach.
     """
     amounts, curve = np.log2(np.asarray(labels_L, dtype=float)), np.maximum.accumulate(np.asarray(scores_L, float))
     if len(amounts) != len(curve) or (np.diff(amounts) <= 0).any():
-        raise ValueError(f"a score for each of rising amounts of labels is needed, not {labels_L} and {scores_L}")
+        raise ValueError(f"each of ascending numbers of labels needs a score, not {labels_L} and {scores_L}")
     if target <= curve[0]:
         return float("-inf")
     if target > curve[-1]:
         return float("inf")
-    right = int(np.searchsorted(curve, target))  # the first amount that reaches it
+    right = int(np.searchsorted(curve, target))  # the first number that reaches it
     share = (target - curve[right - 1]) / (curve[right] - curve[right - 1])
     return float(2 ** (amounts[right - 1] + share * (amounts[right] - amounts[right - 1])))
 
@@ -68,9 +68,9 @@ def labels_saved(labels_L: Sequence[float], scores_L: np.ndarray, target: float,
 def labels_saved_interval(
     labels_L: Sequence[float], scores_BL: np.ndarray, target_B: np.ndarray, labels: float, level: float = 0.95
 ) -> tuple[LabelsSaved, LabelsSaved]:
-    """Both limits from resamples of the scratch curve (B,L) and the pretrained score (B,), drawn together.
+    """Both limits, from resamples of the scratch curve (B,L) and the pretrained score (B,), drawn together.
 
-    A limit is a bound where more than (1 - level) / 2 of the resamples lie beyond the measured amounts.
+    A limit is a bound if more than (1 - level) / 2 of the resamples lie beyond the measured numbers.
     """
     found = [labels_reaching(labels_L, scores, y) for scores, y in zip(scores_BL, target_B, strict=True)]
     tails = np.quantile(found, [0.5 * (1 - level), 0.5 * (1 + level)], method="inverted_cdf")

@@ -1,8 +1,8 @@
 """Multi-reader multi-case analysis with training runs (seeds) as readers: interval and p of a mean difference.
 
 Dorfman, Berbaum and Metz 1992 (Investigative Radiology 27) with the degrees of freedom of Hillis 2007 (Statistics in
-Medicine 26, eq. 9), the analysis that reader studies in radiology use. Both factors are random, so the answer speaks of
-other seeds and other patients, not of these networks or this test set alone.
+Medicine 26, eq. 9), as used in reader studies in radiology. Both factors are random, so the result generalises to
+other seeds and other patients, not only these networks and this test set.
 
 With d (S,P), the paired difference of seed s in patient p:
     MS_s = P var(seed means),  MS_p = S var(patient means),  MS_e = residual mean square
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 
 class MRMC(NamedTuple):
-    """A mean over seeds and patients; limits and p are NaN where they cannot be known."""
+    """A mean over seeds and patients; limits and p are NaN if they cannot be computed."""
 
     estimate: float
     low: float
     high: float
     p: float  # two-sided, of mean 0
     standard_error: float
-    df: float  # infinite where the seeds do not differ
+    df: float  # infinite if the seeds do not differ
     seeds: int
     patients: int
 
 
 def mrmc(values_SP: np.ndarray, level: float = 0.95) -> MRMC:
-    """Mean of `values_SP` (S seeds, P patients) with interval and p, seeds and patients both random.
+    """Mean of `values_SP` (S seeds, P patients) with interval and p, with both seeds and patients random.
 
     Args:
-        values_SP: paired differences of two arms, or the scores of one arm (p then says nothing). For a mean these are
+        values_SP: paired differences of two arms, or the scores of one arm (then ignore p). For a mean these are
             the means of a patient's cases (`patient_means`), for AUC, CPM or AP the pseudo-values (`jackknife`). A
             patient that is NaN for every seed (the class is absent) is left out.
         level: of the interval.
 
     Raises:
-        ValueError: where a patient has a value for some seeds only: then the arms would speak of different patients.
+        ValueError: a patient has a value for some seeds only, so that seeds would differ in their patients.
 
     Example:
         >>> found = mrmc(np.array([[1.0, 2, 3], [2, 4, 3]]))
@@ -55,10 +55,10 @@ def mrmc(values_SP: np.ndarray, level: float = 0.95) -> MRMC:
     """
     values = np.asarray(values_SP, dtype=float)
     if values.ndim != 2:
-        raise ValueError(f"mrmc wants an array (seeds, patients), but its shape is {values.shape}")
+        raise ValueError(f"mrmc needs an array (seeds, patients), but the shape is {values.shape}")
     values = values[:, ~np.isnan(values).all(0)]
     if np.isnan(values).any():
-        raise ValueError("a patient has a value for some seeds and none for others: leave it out of all, or score it")
+        raise ValueError("a patient has a value for some seeds only: leave the patient out, or score all seeds")
     seeds, patients = values.shape
     nan = float("nan")
     estimate = float(values.mean()) if values.size else nan
@@ -82,15 +82,15 @@ def _error(values: np.ndarray) -> tuple[float, float]:
 
 
 def _p(estimate: float, error: float, df: float) -> float:
-    if error == 0:  # nothing varies: no difference at all, or one whose chance nothing tells of
+    if error == 0:  # nothing varies: there is no difference, or its chance is unknown
         return 1.0 if estimate == 0 else float("nan")
     return float(2 * stats.t.sf(abs(estimate) / error, df))
 
 
 def patient_means(values_SN: np.ndarray, groups: Sequence[Any]) -> np.ndarray:
-    """Mean over the known cases of each patient: (S,N) with the patient of each of the N cases -> (S,P).
+    """Mean over the cases of each patient that are not NaN: (S,N), given the patient of each of the N cases -> (S,P).
 
-    Patients are in the order in which they first occur; one whose cases are all NaN is NaN.
+    Patients are in the order of first occurrence; one whose cases are all NaN is NaN.
     """
     values = np.asarray(values_SN, dtype=float)
     columns = []
@@ -113,11 +113,11 @@ def jackknife(statistic: Callable[[np.ndarray], float], groups: Sequence[Any]) -
 
 
 def pseudo_values(full: float, without_P: np.ndarray) -> np.ndarray:
-    """What each patient adds to a score: (P,) from the score of all and the scores without each patient.
+    """What each patient contributes to a score (P,), from the score of all and the scores without each patient.
 
     P θ - (P-1) θ(without p), shifted so that their mean is θ itself (normalised pseudo-values: Hillis et al. 2005,
-    Statistics in Medicine 24). All NaN where the score does not exist without some patient, such as the only positive
-    one: that patient cannot be weighed.
+    Statistics in Medicine 24). All NaN if the score cannot be computed without some patient, such as the only positive
+    one.
     """
     patients = len(without_P)
     pseudo = patients * full - (patients - 1) * np.asarray(without_P, dtype=float)

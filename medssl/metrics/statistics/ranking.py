@@ -1,4 +1,4 @@
-"""Mean rank of inits over tasks, with the chance of runs and patients in it."""
+"""Mean rank of inits over tasks, with limits for random runs and patients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Ranking(NamedTuple):
-    """Of each init, as arrays (I,): mean rank over tasks (1 is best), its limits, and how often it comes first."""
+    """For each init, as arrays (I,): mean rank over tasks (1 is best), its limits, and how often it comes first."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -23,23 +23,23 @@ class Ranking(NamedTuple):
 
 
 def mean_ranks(scores_IT: np.ndarray) -> np.ndarray:
-    """Mean over tasks of the rank of each init: (...,I,T) -> (...,I). The highest score is rank 1, ties share."""
+    """Mean over tasks of the rank of each init: (...,I,T) -> (...,I). The highest score is rank 1; ties share."""
     return rankdata(-np.asarray(scores_IT, dtype=float), axis=-2).mean(-1)
 
 
 def ranking(
     tasks: Sequence[np.ndarray], rng: np.random.Generator, *, level: float = 0.95, resamples: int = 10_000
 ) -> Ranking:
-    """Mean ranks with percentile limits: in every task, seeds and patients are drawn anew, the same for all inits.
+    """Mean ranks with percentile limits: in every task, seeds and patients are resampled, the same for all inits.
 
     Args:
         tasks: for each of T tasks the scores (I,S,P); S and P may differ between tasks. For AUC and the like these are
             pseudo-values (`jackknife`). Patients that are NaN throughout are left out.
-        rng: chance of the resamples.
-        level: of the limits.
-        resamples: number of them.
+        rng: source of randomness.
+        level: confidence level of the limits.
+        resamples: number of resamples.
 
-    The tasks themselves are not resampled: nothing is said of tasks that were not run.
+    The tasks are not resampled: the result does not generalise to other tasks.
     """
     arrays = [_known(np.asarray(task, dtype=float)) for task in tasks]
     if len({array.shape[0] for array in arrays}) != 1:

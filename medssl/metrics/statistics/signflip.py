@@ -1,4 +1,4 @@
-"""Sign-flip tests of paired differences, Holm's correction of a family of them, and how many seeds were won."""
+"""Sign-flip tests of paired differences, Holm's correction for several of them, and the share of seeds won."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXACT = 20  # up to so many differences, all flips are tried (a million)
-CHUNK = 2**14  # flips at a time, which bounds the memory
+EXACT = 20  # up to this many differences, all flips are tried (a million)
+CHUNK = 2**14  # flips at a time, to limit memory
 
 
 class SignFlip(NamedTuple):
-    """A two-sided p with the least value that so many differences could have given."""
+    """A two-sided p, and the smallest p that this many differences can give."""
 
     p: float
     least: float
-    exact: bool  # all flips were tried
+    exact: bool  # whether all flips were tried
 
 
 def sign_flip(
@@ -27,13 +27,13 @@ def sign_flip(
     """Test of mean difference 0: the share of sign flips whose mean is at least as far from 0 as the observed one.
 
     Args:
-        difference_N: paired differences, one per seed (p speaks of other seeds) or one per patient (p speaks of other
+        difference_N: paired differences, one per seed (p is about other seeds) or one per patient (p is about other
             patients, for these trained networks). NaN are left out.
-        rng: chance of the flips where there are too many to try all; a generator of seed 0 if None.
-        flips: how many random flips; p = (reached + 1) / (flips + 1), never 0 (Phipson and Smyth 2010).
-        exact: up to so many differences all 2^N flips are tried.
+        rng: source of random flips if there are too many to try all; None: a generator with seed 0.
+        flips: number of random flips; p = (reached + 1) / (flips + 1), never 0 (Phipson and Smyth 2010).
+        exact: up to this many differences, all 2^N flips are tried.
 
-    With N differences no p under 2 / 2^N is possible: five seeds cannot reach .05, and Holm over four needs eight.
+    With N differences, p cannot be below 2 / 2^N: five seeds cannot reach .05, and Holm over four needs eight.
     """
     difference = np.asarray(difference_N, dtype=float)
     difference = difference[~np.isnan(difference)]
@@ -58,15 +58,15 @@ def _signs(first: int, last: int, n: int) -> np.ndarray:
 
 def _reached(signs: np.ndarray, difference: np.ndarray) -> int:
     observed = abs(difference.sum())
-    margin = 1e-12 * np.abs(difference).sum()  # a sum in another order is the same sum
+    margin = 1e-12 * np.abs(difference).sum()  # sums in another order count as equal
     return int((np.abs(signs @ difference) >= observed - margin).sum())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p values for the size of their family (Holm 1979).
 
-    A NaN stays NaN and counts as a member: the family is what was planned, not what could be computed. The
-    chance of any false claim stays under alpha.
+    NaN stays NaN and counts as a member: the family is what was planned, not what could be computed. The
+    probability of any false positive stays below alpha.
     """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")
