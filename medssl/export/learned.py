@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PARTS = ("encoder", "decoder", "head")  # what is useful elsewhere; method, bank and discriminator are not exported
 PATENT = (
-    "The restorative and adversarial branches follow DiRA, for which a patent is pending: see the README of medssl."
+    "The restorative and adversarial branches follow DiRA, for which a patent is pending: see the README."
 )
 
 
