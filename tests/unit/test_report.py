@@ -170,7 +170,7 @@ def test_a_benchmark_shows_its_differences_first_and_its_runs_last(tmp_path):
             "Label efficiency: ct",
             "<img",
             "Scores: ct",
-            "draw of labels",
+            "sets of labelled cases",
             "Every run",
         )
     ]
@@ -259,7 +259,7 @@ def test_finetuned_runs_stand_side_by_side(make_run, tmp_path):
     assert ["run", "test dice", "95% interval", "patients", "initial weights"] in rows
     assert ["pretrained", "0.75", "0.1 to 0.9", "2", "init of pretrained"] in rows
     assert ["scratch", "0.5", "0.1 to 0.9", "2", "init of scratch"] in rows
-    assert ["floor: dice", "0.125", ""] in rows
+    assert ["no image (floor): dice", "0.125", ""] in rows
     assert "2 of 2 test patients were seen" in page
     assert "side by side" not in page_of(runs[:1], tmp_path)
 
