@@ -87,7 +87,7 @@ def read(path: Path) -> Manifest:
     try:
         root = json.loads(about.read_text(encoding="utf-8"))["root"]
         entries = {entry.pop("id"): entry for entry in files.read_lines(lines)}
-    except (ValueError, KeyError, TypeError) as error:
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{about.name} or {lines.name} beside {path} is damaged ({error}): scan again") from None
     lost = [row.id for row in rows if row.id not in entries]
     if lost:

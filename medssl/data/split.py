@@ -30,7 +30,7 @@ SHOWN = 3
 
 
 class Named(Protocol):
-    """A case that split files can name: by its id or, with the key, by its file name, of which it has the keyed hash."""
+    """A case that split files can name: by its id or, with the key, by its file name (it has the keyed hash)."""
 
     @property
     def id(self) -> str: ...  # noqa: D102

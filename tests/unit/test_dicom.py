@@ -72,7 +72,7 @@ class TestStack:
         paths = series(tmp_path, CUBE)
         kept = [paths[0], paths[1], paths[2], paths[5]]
         assert reasons(kept) == (0, {"missing slices"})
-        assert detail(kept) == "2 of 6, 2.5 mm apart; scan --largest-block keeps the longest even run"
+        assert detail(kept) == "2 of 6, 2.5 mm apart; scan --largest-block keeps the longest even block"
         (image,), rejected = dicom.group(kept, largest_block=True)
         assert image.files == kept[:3]
         assert rejected == [(kept[3], "outside the largest even block", "of 3 slices")]
