@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.benchmarking import labels, readers
-from medssl.files import plain
+from medssl.data.files import plain
 from medssl.metrics.statistics import holm, ranking, share_won, sign_flip
 
 if TYPE_CHECKING:

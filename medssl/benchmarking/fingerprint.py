@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from medssl.files import write_json
+from medssl.data.files import write_json
 from medssl.runtime import init_weights
 from medssl.runtime.init_weights import SCRATCH
 from medssl.types import InputError

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from medssl import files, report
+from medssl import report
 from medssl.benchmarking import fingerprint, grid, text
 from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.build import finetune_setup
+from medssl.data import files
 from medssl.finetuning.loop import tune
 from medssl.messages import say
 from medssl.report.verdict import verdict

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import blosc2
 import numpy as np
 
-from medssl.files import writing
+from medssl.data.files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ import blosc2
 import numpy as np
 
 from medssl.data.arrays import file_digest, image_file, label_file, write_array
-from medssl.files import write_json
+from medssl.data.files import write_json
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl import files
-from medssl.data import manifest
+from medssl.data import files, manifest
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.types import InputError

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl import files
+from medssl.data import files
 from medssl.data.split import part_name
 from medssl.types import InputError
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medssl.files import writable, writing
+from medssl.data.files import writable, writing
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from medssl import files
+from medssl.data import files
 from medssl.messages import say
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from torch import nn
 
 from medssl import __version__
 from medssl.build import parts as build_parts
+from medssl.data.files import writable
 from medssl.engine import checkpoint
-from medssl.files import writable
 from medssl.models import weights
 from medssl.recipe import FRAMES, FinetuneRecipe, PretrainRecipe, validate
 from medssl.types import InputError

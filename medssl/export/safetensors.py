@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl import __version__
+from medssl.data.files import write, write_json
 from medssl.export import learned
-from medssl.files import write, write_json
 from medssl.kinds import resolve
 from medssl.models import gray, weights
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from medssl import ranks
-from medssl.files import write_csv
+from medssl.data.files import write_csv
 from medssl.metrics.statistics import grouped_interval
 from medssl.models.mode import evaluating
 from medssl.patches import network_input

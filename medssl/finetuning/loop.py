@@ -9,11 +9,11 @@ import torch
 
 from medssl import patches, ranks, report
 from medssl.build import finetune_setup
+from medssl.data.files import plain, write_json
 from medssl.engine import checkpoint, loader, phases
 from medssl.engine.log import MetricsLog
 from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
-from medssl.files import plain, write_json
 from medssl.finetuning import evaluate, start
 from medssl.finetuning.probe import probe
 from medssl.finetuning.state import BEST, LAST, begin, save

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from medssl import files
 from medssl.build import finetune_setup, kinds
-from medssl.data import grid
+from medssl.data import files, grid
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.engine import checkpoint

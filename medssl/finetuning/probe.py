@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from medssl.build import finetune_setup
+from medssl.data.files import plain, write_json
 from medssl.engine.log import TrainLog
 from medssl.engine.signals import stops_at_once
-from medssl.files import plain, write_json
 from medssl.finetuning import evaluate, probe_answers
 from medssl.finetuning.probe_run import Probing
 from medssl.probing import compare, features

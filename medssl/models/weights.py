@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from medssl import __version__
-from medssl.files import writing
+from medssl.data.files import writing
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.files import write_csv, writing
+from medssl.data.files import write_csv, writing
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl import __version__
-from medssl.files import writable, write
+from medssl.data.files import writable, write
 from medssl.types import InputError
 
 if TYPE_CHECKING:

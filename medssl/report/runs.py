@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from medssl.files import read_lines
+from medssl.data.files import read_lines
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import medssl
-from medssl.files import writable
+from medssl.data.files import writable
 from medssl.types import InputError
 
 if TYPE_CHECKING:

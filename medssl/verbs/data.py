@@ -17,47 +17,73 @@ if TYPE_CHECKING:
 Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
 Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
+# options of scan
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of DICOM, NIfTI, PNG, JPEG or TIFF files.")]
+Labels = Annotated[Path | None, typer.Option(help="Folder of label files that have the same names as the images.")]
+Pair = Annotated[
+    list[str] | None,
+    typer.Option(help="Which label belongs to which image, e.g. '*_image.nii.gz=*_mask.nii.gz'."),
+]
+Table = Annotated[Path | None, typer.Option(help="CSV file with one row per image.")]
+IdColumn = Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")]
+Columns = Annotated[str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")]
+PatientFrom = Annotated[
+    str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
+]
+ScannedModality = Annotated[
+    str | None, typer.Option(help="Modality of images whose files do not state it, e.g. MR or CT.")
+]
+Split = Annotated[str | None, typer.Option(help="Divide the patients into train,val,test, e.g. 0.7,0.1,0.2.")]
+Seed = Annotated[int, typer.Option(help="Seed of the split.")]
+LargestBlock = Annotated[
+    bool,
+    typer.Option("--largest-block", help="Of a DICOM stack with gaps, keep the longest block of evenly spaced slices."),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        help="Secret key that turns patient names into ids. Reuse the key of an earlier scan to get the same ids."
+    ),
+]
+# options of prepare
+Preset = Annotated[Modality, typer.Option(help="The kind of image.")]
+Spacing = Annotated[
+    str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X, or isotropic; default: as stored.")
+]
+Channels = Annotated[str | None, typer.Option(help="Co-registered series that become channels, e.g. FLAIR,T1.")]
+LabelMap = Annotated[str | None, typer.Option(help="Which class number stored label values get, e.g. 255=1.")]
+KeepSmall = Annotated[
+    bool, typer.Option("--keep-small", help="Keep one voxel of label parts that resampling would lose.")
+]
+Rescale = Annotated[
+    str | None, typer.Option(help="SLOPE,INTERCEPT to convert values of another unit, e.g. 1,-1024 for raw CT.")
+]
+PreparedModality = Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")]
+MinSlices = Annotated[int | None, typer.Option(min=1, help="Only volumes with at least this many slices.")]
+Description = Annotated[
+    str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
+]
+Splits = Annotated[Path | None, typer.Option(help="JSON file, subset -> file names; written into the cache with ids.")]
+Shard = Annotated[
+    str | None, typer.Option(help="I/N: prepare only the I-th of N parts, e.g. 1/4 on the first of four machines.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
 
 
 def scan(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR", help="Folders of DICOM, NIfTI, PNG, JPEG or TIFF files.")
-    ],
+    folders: Folders,
     out: Out = Path("manifest.csv"),
-    labels: Annotated[
-        Path | None, typer.Option(help="Folder of label files that have the same names as the images.")
-    ] = None,
-    pair: Annotated[
-        list[str] | None,
-        typer.Option(help="Which label belongs to which image, e.g. '*_image.nii.gz=*_mask.nii.gz'."),
-    ] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV file with one row per image.")] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")] = "id",
-    columns: Annotated[
-        str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")
-    ] = None,
-    patient_from: Annotated[
-        str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="Modality of images whose files do not state it, e.g. MR or CT.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Divide the patients into train,val,test, e.g. 0.7,0.1,0.2.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
-    largest_block: Annotated[
-        bool,
-        typer.Option(
-            "--largest-block", help="Of a DICOM stack with gaps, keep the longest block of evenly spaced slices."
-        ),
-    ] = False,
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            help="Secret key that turns patient names into ids. Reuse the key of an earlier scan to get the same ids."
-        ),
-    ] = None,
+    labels: Labels = None,
+    pair: Pair = None,
+    table: Table = None,
+    id_column: IdColumn = "id",
+    columns: Columns = None,
+    patient_from: PatientFrom = None,
+    modality: ScannedModality = None,
+    split: Split = None,
+    seed: Seed = 0,
+    largest_block: LargestBlock = False,
+    key: Key = None,
 ) -> None:
     """Find the images in DIR. Writes manifest.csv (one row per image) and rejected.csv (why files were skipped)."""
     given: dict[str, Any] = {
@@ -85,34 +111,18 @@ def _tell(found: ScanResult, out: Path) -> None:
 def prepare(
     manifest: Manifest,
     out: Out,
-    preset: Annotated[Modality, typer.Option(help="The kind of image.")],
-    spacing: Annotated[
-        str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X, or isotropic; default: as stored.")
-    ] = None,
-    channels: Annotated[
-        str | None, typer.Option(help="Co-registered series that become channels, e.g. FLAIR,T1.")
-    ] = None,
-    label_map: Annotated[
-        str | None, typer.Option(help="Which class number stored label values get, e.g. 255=1.")
-    ] = None,
-    keep_small: Annotated[
-        bool, typer.Option("--keep-small", help="Keep one voxel of label parts that resampling would lose.")
-    ] = False,
-    rescale: Annotated[
-        str | None, typer.Option(help="SLOPE,INTERCEPT to convert values of another unit, e.g. 1,-1024 for raw CT.")
-    ] = None,
-    modality: Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")] = None,
-    min_slices: Annotated[int | None, typer.Option(min=1, help="Only volumes with at least this many slices.")] = None,
-    description: Annotated[
-        str | None, typer.Option(help="Only images whose series description or path fits this regular expression.")
-    ] = None,
-    splits: Annotated[
-        Path | None, typer.Option(help="JSON file, subset -> file names; written into the cache with ids.")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(help="I/N: prepare only the I-th of N parts, e.g. 1/4 on the first of four machines.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    preset: Preset,
+    spacing: Spacing = None,
+    channels: Channels = None,
+    label_map: LabelMap = None,
+    keep_small: KeepSmall = False,
+    rescale: Rescale = None,
+    modality: PreparedModality = None,
+    min_slices: MinSlices = None,
+    description: Description = None,
+    splits: Splits = None,
+    shard: Shard = None,
+    workers: Workers = 1,
 ) -> None:
     """Orient, crop to the patient, resample and store every image as training reads it. Repeat to resume."""
     given: dict[str, Any] = {

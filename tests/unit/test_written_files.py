@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medssl import files
+from medssl.data import files
 from medssl.types import InputError
 
 

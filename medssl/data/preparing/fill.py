@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache
 from medssl.data.cache import Cache, Case
+from medssl.data.files import writable, write_json
 from medssl.data.fingerprint import fingerprint
 from medssl.data.grid import box_to_array, to_array
 from medssl.data.manifest import keyed_hash
@@ -16,7 +17,6 @@ from medssl.data.preparing import shards
 from medssl.data.preparing.label import label_to_array, lost_labels
 from medssl.data.preparing.settings import NO_LABEL_OPTIONS
 from medssl.data.reject import rejecting
-from medssl.files import writable, write_json
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

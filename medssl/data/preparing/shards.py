@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, TypeVar
 
-from medssl.files import write_json
+from medssl.data.files import write_json
 from medssl.types import InputError
 
 if TYPE_CHECKING:

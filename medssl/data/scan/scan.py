@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl import __version__
 from medssl.data import manifest
+from medssl.data.files import writable, write_csv
 from medssl.data.scan import candidate, files, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
-from medssl.files import writable, write_csv
 from medssl.types import InputError
 
 if TYPE_CHECKING:
