@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import beginning
 import torch
 from data import pool_source
 from safetensors.torch import save_file
 from store import PLAN, WEIGHTS, append, rows
 
 from medssl.build import parts
+from medssl.data.cache import Cache
 from medssl.engine import checkpoint, log
 from medssl.recipe import load
+from medssl.times import steps_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +42,11 @@ def pretrain(arm: str, pool: str, seed: int, data: Path, work: Path) -> Path:
     settings = [*about.get("set", []), *_data(pool, data, work), f"seed={seed}", f"out={out}", "resume=true"]
     recipe = load("pretrain", about["recipe"], settings)[0]
     steps = math.ceil(about.get("samples", PLAN["samples"]) / recipe.train.batch)
+    if "begins_as" in about:
+        other = pretrain(about["begins_as"]["arm"], pool, seed, data, work)
+        whole = load("pretrain", about["recipe"], [*settings[:-2], f"train.steps={steps}"])[0]
+        until = steps_of(about["begins_as"]["until"], steps)
+        beginning.begin(out, other, until, whole, Cache(pool_source(pool, data, work).cache))
     command = ["pretrain", about["recipe"], *settings, f"train.steps={steps}"]
     subprocess.run([sys.executable, "-m", "medssl.cli", *command], check=True, stdout=subprocess.DEVNULL)
     if name(arm, pool, seed) not in done():

@@ -38,7 +38,9 @@ def page() -> Iterator[str]:
     yield "Made by `python benchmarks/evidence/tables.py` from `benchmarks/evidence/rows/`; do not edit. The plan, with"
     yield "what is primary, is `benchmarks/evidence/plan.yaml`. Scores are means over readers (label draw, pretraining,"
     yield "initial weights) and patients; an interval is of a difference, 95%, readers and patients both random; - was"
-    yield "not run."
+    yield "not run. **Where an arm has one pretraining, an interval says nothing about other pretrainings**: two that"
+    yield "are trained alike can differ by .02 in a probe of classes and by .05 to .1 in that of lungs. Two fifths of"
+    yield "the patients of T2 and T3 were looked at to choose the recipes (docs/learning.md), and lie in the folds."
     yield from _probes()
     yield from _differences()
     yield from _finetunings()
@@ -46,6 +48,7 @@ def page() -> Iterator[str]:
     yield from _ranks()
     yield from _pretrainings()
     yield from _missing()
+    yield from _go_on()
 
 
 def _arms() -> list[str]:
@@ -59,10 +62,19 @@ def _probes() -> Iterator[str]:
             yield from ["", f"## Frozen probe, {task}: {about['what']} ({about['score']}, {said})", ""]
             head = [f"{count} a class" if about["each"] == "class" else f"{count} images" for count in about["counts"]]
             body = [
-                [arm, *(_number(mean(Question("probe", task, c, level), arm)) for c in about["counts"])]
+                [
+                    arm,
+                    _networks(arm, task),
+                    *(_number(mean(Question("probe", task, c, level), arm)) for c in about["counts"]),
+                ]
                 for arm in _arms()
             ]
-            yield from _table(["arm", *head], body)
+            yield from _table(["arm", "networks", *head], body)
+
+
+def _networks(arm: str, task: str) -> int | str:
+    """How many of an arm were probed: pretrainings, or untrained networks."""
+    return len({row["seed"] for row in rows("probes") if (row["arm"], row["task"]) == (arm, task)}) or "-"
 
 
 def _differences() -> Iterator[str]:
@@ -129,10 +141,26 @@ def _pretrainings() -> Iterator[str]:
 
 
 def _missing() -> Iterator[str]:
-    finished = done()
-    missing = [unit.name for unit in units() if unit.name not in finished]
+    finished, planned = done(), [unit.name for unit in units()]
+    missing = [name for name in planned if name not in finished]
     yield from ["", "## Planned and not run yet", ""]
-    yield f"{len(missing)} of {len(missing) + len(finished)} units" + (": " + ", ".join(missing) if missing else "")
+    yield f"{len(missing)} of {len(planned)} units:"
+    yield ""
+    groups: dict[str, list[str]] = {}
+    for name in missing:  # tune.T1.n25.ours.s3 belongs to tune.T1.n25.ours
+        groups.setdefault(name.rpartition(".")[0] if name.startswith("tune.") else name, []).append(name)
+    yield from _table(["unit", "of them"], [[group, len(names)] for group, names in groups.items()])
+
+
+def _go_on() -> Iterator[str]:
+    yield from ["", "## How to go on", ""]
+    yield "```"
+    yield "python benchmarks/evidence/run.py --data DATA --work WORK --workers 2"
+    yield "python benchmarks/evidence/tables.py > docs/evidence.md"
+    yield "```"
+    yield ""
+    yield "does what is listed above, in that order, and nothing twice. A pretraining that has a row but whose run"
+    yield "directory is gone is computed anew where another run begins as it, or a fine-tuning starts from it."
 
 
 def _table(head: Iterable[str], body: Iterable[Iterable[Any]]) -> Iterator[str]:
