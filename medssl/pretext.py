@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from medssl.kinds import named
-from medssl.models import norm
+from medssl.models import norm, spread
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Pretext(nn.Module):
         self._answers = {
             name: loss for loss, part in played.items() for name in part
         }  # the main loss that each opposes
+        self.surveys = False  # whether the next forwards also look at the features of each level
+        self._features: Features | None = None  # of the first encoding in a forward that does
         self._trainable = self._parts()
         self._waiting = set(method.delays(1)) if method else set()
         self.activate(set(self.names()) - self._waiting)
@@ -100,6 +102,7 @@ class Pretext(nn.Module):
 
     def forward(self, views: Views) -> Losses:
         """The active losses of one batch. Each view, and the input of restoration, is encoded at most once."""
+        self._features = None
         encode = functools.cache(lambda view: self._encode(views, view))
         main: dict[str, Tensor] = {}
         adversaries: dict[str, Tensor] = {}
@@ -143,11 +146,20 @@ class Pretext(nn.Module):
 
     @property
     def diagnostics(self) -> dict[str, Tensor]:
-        """Numbers that the method reports about its last forward, scalars by name."""
-        return self.method.diagnostics if self.method is not None and "discrimination" in self._active else {}
+        """What the last forward found, scalars by name: of the method and, if it `surveys`, of the levels."""
+        found = self.method.diagnostics if self.method is not None and "discrimination" in self._active else {}
+        if self._features is None:
+            return found
+        return {**found, **spread.of_levels(self.encoder, self._features)}
 
     def _encode(self, views: Views, view: int) -> Features:
-        return self.encoder(views.x[view])
+        found: Features = self.encoder(views.x[view])
+        self._keep(found)
+        return found
+
+    def _keep(self, features: Features) -> None:
+        if self.surveys and self._features is None:
+            self._features = features
 
     def _corrupted(self, x_BC: Tensor) -> Features:
         """Features of the input of restoration; if there is a method, they do not enter batch-norm running statistics.
@@ -159,6 +171,7 @@ class Pretext(nn.Module):
         else:
             with norm.frozen_statistics(self.encoder):
                 found = self.encoder(x_BC)
+        self._keep(found)
         return found
 
     def _parts(self) -> dict[str, list[nn.Parameter]]:

@@ -5,7 +5,7 @@ B batch, V views. `medssl.views` explains what a view is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +32,15 @@ class Sample(NamedTuple):
     drafts: tuple[DeferredView, ...] = ()  # instead of views
 
 
+HELD, SMALL = 128 * 2**20, 2**20  # bytes of images that a process keeps in memory, and of the largest of them
+
+
 class ViewsDataset(Dataset[Sample]):
     """The views of the cases `ids` of a cache, indexed by (epoch, index).
 
     All random choices follow from (seed, epoch, index). If `drafted` is set, workers only read and draw, and
-    `ViewMaker.finish` makes the views on the training device.
+    `ViewMaker.finish` makes the views on the training device. Small images are read once and kept in memory: opening
+    the array of a 64 x 64 image takes as long as making a view of it.
 
     Args:
         cache: the prepared images.
@@ -50,6 +54,8 @@ class ViewsDataset(Dataset[Sample]):
 
     def __init__(self, cache: Cache, ids: Sequence[str], maker: ViewMaker, policy: CropPolicy, seed: int) -> None:
         self.cache, self.ids, self.maker, self.policy, self.seed = cache, list(ids), maker, policy, seed
+        self._held: dict[int, np.ndarray] = {}
+        self._room = HELD
         number: dict[str, int] = {}
         self.patients = [number.setdefault(cache.cases[name].patient, len(number)) for name in self.ids]
 
@@ -60,11 +66,22 @@ class ViewsDataset(Dataset[Sample]):
         """The views of sample `index` in `epoch`. Raises InputError, naming the case, if its array cannot be read."""
         epoch, index = key
         name, rng = self.ids[index], np.random.default_rng([self.seed, epoch, index])
-        source = Reading(self.cache.image(name), f"case {name} of {self.cache.path}")
-        given = source, self.cache.cases[name], index, self.policy, rng
+        given = self._source(index), self.cache.cases[name], index, self.policy, rng
         views = () if self.drafted else self.maker(*given)
         drafts = self.maker.drafts(*given) if self.drafted else ()
         return Sample(views, index, self.patients[index], drafts)
+
+    def _source(self, index: int) -> Any:
+        """The image (C,*S) of a sample in stored units, something that slices to numpy."""
+        if index in self._held:
+            return self._held[index]
+        name = self.ids[index]
+        image = self.cache.image(name)
+        source = Reading(image, f"case {name} of {self.cache.path}")
+        if image.nbytes > min(SMALL, self._room):
+            return source
+        self._room -= image.nbytes
+        return self._held.setdefault(index, source[:])
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -17,7 +17,7 @@ import torch
 from medssl.transforms.deferred import DeferredView, DeferredViews, finish, read, region
 from medssl.transforms.filters import to_unit
 from medssl.transforms.modality import preset as modality_preset
-from medssl.transforms.resampling.warp import compose, draw_warp, warp
+from medssl.transforms.resampling.warp import compose, draw_warp, sample
 from medssl.types import InputError, View, Views, Window
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample the image: as input of the intensity changes, with values beyond the window if asked for, and clipped."""
     found, inner = region(source, map_, case, fill)
-    x = scaled(warp(found, inner, fill=fill), case.intensity, cut=not keep_unclipped)
+    x = scaled(sample(found, inner, fill=fill), case.intensity, cut=not keep_unclipped)
     return x, np.clip(x, 0, 1) if keep_unclipped else x
 
 

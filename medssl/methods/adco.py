@@ -11,6 +11,7 @@ from torch.nn import functional
 from medssl import losses, ranks
 from medssl.methods import base, keys
 from medssl.models import heads
+from medssl.times import Time, plain, steps_of
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
@@ -26,10 +27,16 @@ class AdCo(base.Method):
     unnormalised and normalised when read. The adversarial loss has a gradient in W only; the main loss sees W frozen.
     Until W is filled with keys, every form of the method runs as in the first pass of the release: view 0 is the only
     query, the last view the key and the only positive, and the random bank the only negatives.
+
+    With `learn_from` W is MoCo-v2's queue for the first part of the run, and the loss is MoCo-v2's; from there on its
+    rows are learned, as published. A row then is no negative of the owner of the key that it was (`exclude`).
     """
 
     sooner = "lower method.negatives, or set method.init=gaussian, which needs no filling"
     filled: Tensor  # () rows of the bank that hold keys
+    sample: Tensor  # (K,) with learn_from: of whom each row is or was a key
+    patient: Tensor  # (K,)
+    pointer: Tensor  # () row of the oldest key
 
     def __init__(
         self,
@@ -43,9 +50,11 @@ class AdCo(base.Method):
         prune: float | None,
         symmetric: bool,
         exclude: keys.Exclude,
+        learn_from: int = 0,
     ) -> None:
         super().__init__()
         self.head, self.key_encoder = head, key_encoder
+        self.learn_from = learn_from  # steps for which the bank is a queue
         self.bank = nn.Parameter(bank_KD)
         self.keyed = keyed  # rows to fill with keys before the bank is trained
         self.temperature, self.bank_temperature = temperature, bank_temperature
@@ -53,7 +62,12 @@ class AdCo(base.Method):
         self.symmetric, self.exclude = symmetric, exclude
         # Always on a real device, also in networks without weights (the meta device), because `delays` reads it.
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device="cpu"))
-        self._fresh: list[Tensor] = []
+        if learn_from:
+            self.sooner = "or lower method.learn_from"
+            self.register_buffer("sample", torch.full((len(bank_KD),), -1))
+            self.register_buffer("patient", torch.full((len(bank_KD),), -1))
+            self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self._fresh: list[keys.Keys] = []
 
     def project(self, features: Features) -> Tensor:
         """Pooled deepest features through the head, as unit vectors."""
@@ -68,23 +82,27 @@ class AdCo(base.Method):
         return {"bank": [self.bank]}
 
     def delays(self, batch: int) -> dict[str, int]:
-        """The bank is delayed by ceil(rows still to fill / batch) steps; if it was loaded full, by none."""
+        """The bank is delayed by `learn_from`, or ceil(rows still to fill / batch) steps; if loaded full, by none."""
+        if self.learn_from:
+            return {"bank": self.learn_from}
         return {"bank": -(-max(0, self.keyed - int(self.filled)) // batch)} if self.keyed else {}
 
     def forward(self, views: Views, encode: Callable[[int], Features]) -> Losses:
         """InfoNCE summed over the pairs of views, and minus InfoNCE for the bank if it is trained; see `keys.pairs`."""
         filling, playing = self._filling(), self.bank.requires_grad
+        queued = self.learn_from > 0 and not playing
         count = len(views.x)
         pairs = [keys.Pair(0, count - 1, 1.0)] if filling else keys.pairs(count, self.symmetric)
         k = {v: self.key_encoder(views.x[v], views) for v in sorted({p.key for p in pairs})}
-        w_KD = functional.normalize(losses.at_least_float32(self.bank), dim=1)
+        # Keys are unit vectors already: normalised once more they would differ from MoCo-v2's in the last bit.
+        w_KD = self.bank if queued else functional.normalize(losses.at_least_float32(self.bank), dim=1)
         main = adversarial = torch.zeros((), device=w_KD.device)
         for pair in pairs:
             q = self.project(encode(pair.query))
             own = k[pair.key].own(len(q))
-            candidates, mask = self._candidates(views, k[pair.key], w_KD, filling)
+            candidates, mask = self._candidates(views, k[pair.key], w_KD, filling or queued)
             cosines = losses.cosines(q, own, candidates.detach(), mask)
-            pruned = self._pruned(cosines)
+            pruned = cosines if queued else self._pruned(cosines)
             main = main + pair.weight * losses.info_nce_from_cosines(pruned, self.temperature)
             if playing:
                 played = losses.cosines(q.detach(), own, candidates, mask)
@@ -93,8 +111,8 @@ class AdCo(base.Method):
             q
         )
         self.diagnostics |= {"max_cosine": base.largest(cosines[:, -len(w_KD) :]), **self._bank(-adversarial, playing)}
-        if filling and self.training:
-            self._fresh.append(k[pairs[0].key].k)
+        if (filling or queued) and self.training:
+            self._fresh.append(k[pairs[0].key])
         return Losses({"discrimination": main}, {"bank": adversarial} if playing else {})
 
     def begin(self, encoder: nn.Module) -> None:
@@ -107,8 +125,12 @@ class AdCo(base.Method):
         self.key_encoder.ema_update(encoder, self.head)
         if not self._fresh:
             return
+        if self.learn_from:
+            for found in self._fresh:
+                keys.enqueue(self.bank, self.sample, self.patient, self.pointer, found)
+            return self._fresh.clear()
         start = int(self.filled)
-        fresh = torch.cat(self._fresh)[: self.keyed - start]
+        fresh = torch.cat([found.k for found in self._fresh])[: self.keyed - start]
         self._fresh.clear()
         self.bank[start : start + len(fresh)] = fresh.to(self.bank)
         self.filled += len(fresh)
@@ -123,14 +145,16 @@ class AdCo(base.Method):
             )
         return filling
 
-    def _candidates(self, views: Views, k: keys.Keys, w_KD: Tensor, filling: bool) -> tuple[Tensor, Tensor | None]:
-        """Negatives (M,D), learned ones last, and a mask (B,M) of keys of the query's own sample or owner."""
-        if filling or not self.in_batch_negatives:
-            return w_KD, None
+    def _candidates(self, views: Views, k: keys.Keys, w_KD: Tensor, bank_only: bool) -> tuple[Tensor, Tensor | None]:
+        """Negatives (M,D), those of the bank last, and a mask (B,M) of those of the query's own sample or owner."""
+        mask_BK = keys.same_owner(views, self.sample, self.patient, self.exclude) if self.learn_from else None
+        if bank_only or not self.in_batch_negatives:
+            return w_KD, mask_BK
         mask = keys.same_owner(views, k.sample, k.patient, self.exclude)
         row = torch.arange(len(mask), device=mask.device)
         mask[row, ranks.rank() * len(mask) + row] = True
-        return torch.cat([k.k.to(w_KD), w_KD]), functional.pad(mask, (0, len(w_KD)))
+        both = functional.pad(mask, (0, len(w_KD))) if mask_BK is None else torch.cat([mask, mask_BK], 1)
+        return torch.cat([k.k.to(w_KD), w_KD]), both
 
     def _pruned(self, cosines_BM: Tensor) -> Tensor:
         """Mask learned negatives above the threshold: they have no owner, so only similarity shows a false negative."""
@@ -150,6 +174,7 @@ def build(
     *,
     encoder: nn.Module,
     samples: int | None = None,
+    steps: int | None = None,
     negatives: int | Literal["auto"] = "auto",
     init: Literal["keys", "gaussian"] = "keys",
     fill: Literal["keys", "gaussian"] = "keys",
@@ -164,6 +189,7 @@ def build(
     symmetric: bool = False,
     exclude: keys.Exclude = "patient",
     shuffle_bn: bool = True,
+    learn_from: Time = 0,
     seed: int = 0,
 ) -> AdCo:
     """AdCo on `encoder`, with published defaults. Raises InputError.
@@ -177,20 +203,35 @@ def build(
             such a bank.
         prune: cosine above which a learned negative is left out of the encoder's denominator (Hosseinzadeh Taher et
             al. 2023: 0.8).
+        learn_from: a time, counted from the start of the method, before which the bank is an ordinary queue of keys, as
+            in MoCo-v2, and nothing of it is learned; 0, as published, for a bank that is learned from the start. `init`
+            and `fill` say nothing where there is a queue.
     """
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
     keys.check_momentum(momentum)
     if prune is not None and not -1 < prune < 1:
         raise InputError(f"method.prune is {prune}: it is a cosine; give a number between -1 and 1 (0.8), or null")
+    first = _first(learn_from, steps)
     size = keys.largest_memory(samples) if negatives == "auto" else negatives
     spare = init == "gaussian" or fill == "gaussian"
     keys.check_memory(size, None if spare else samples, "method.negatives", " or method.fill=gaussian")
-    keyed = 0 if init == "gaussian" else min(size, samples or size)
+    keyed = 0 if first or init == "gaussian" else min(size, samples or size)
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
     key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
     bank = keys.gaussian(size, dim, seed)
+    if first:
+        bank = functional.normalize(bank, dim=1)
     taus = (temperature, bank_temperature)
-    return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude)
+    return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude, first)
+
+
+def _first(learn_from: Time, steps: int | None) -> int:
+    """The step from which the bank is learned; a share below all of the run leaves it one step at least."""
+    time = plain(learn_from)
+    if steps is None and not isinstance(time, int):
+        raise InputError(f"method.learn_from is {learn_from}: how many steps that is, is known with `steps` alone")
+    first = steps_of(learn_from, steps or 0, "method.learn_from")
+    return first if steps is None or isinstance(time, int) or time == 1.0 else min(first, steps - 1)
 
 
 overfit = keys.overfit

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl import losses, ranks
+from medssl.models import spread
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -84,14 +85,7 @@ def collapse_metrics(z_BD: Tensor) -> dict[str, Tensor]:
     """
     with torch.autocast(z_BD.device.type, enabled=False):
         z = ranks.gather(functional.normalize(losses.at_least_float32(z_BD), dim=1))
-        gram = z @ z.T if z.shape[0] <= z.shape[1] else z.T @ z
-        # The training loop stops at embeddings that are not finite, and names the samples.
-        singular = torch.linalg.eigvalsh(gram.nan_to_num()).clamp_min(0).sqrt()
-        p = singular / singular.sum()
-        return {
-            "embedding_std": z.std(0, unbiased=False).mean(),
-            "effective_rank": torch.special.entr(p).sum().exp(),
-        }
+        return {"embedding_std": z.std(0, unbiased=False).mean(), "effective_rank": spread.effective_rank(z)}
 
 
 @torch.no_grad()

@@ -136,6 +136,20 @@ def same_owner(views: Views, sample_M: Tensor, patient_M: Tensor, exclude: Exclu
     return mask | (views.patient[:, None] == patient_M) if exclude == "patient" else mask
 
 
+def enqueue(rows_KD: Tensor, sample_K: Tensor, patient_K: Tensor, pointer: Tensor, fresh: Keys) -> None:
+    """Write keys and their owners over the oldest ones, in place, and move `pointer` () to the row that is oldest now.
+
+    Of more keys than rows the last are kept.
+    """
+    size, count = len(rows_KD), len(fresh.k)
+    latest = torch.arange(max(0, count - size), count, device=rows_KD.device)
+    rows = (pointer + latest) % size
+    rows_KD[rows] = fresh.k[latest].to(rows_KD)
+    sample_K[rows] = fresh.sample[latest]
+    patient_K[rows] = fresh.patient[latest]
+    pointer.add_(count).remainder_(size)
+
+
 def largest_memory(samples: int | None) -> int:
     """The largest power of two that is neither above the number of training samples nor above the published 65536.
 

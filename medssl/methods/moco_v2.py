@@ -79,17 +79,8 @@ class MoCoV2(base.Method):
         """Update the key encoder and put the step's keys into the queue."""
         self.key_encoder.ema_update(encoder, self.head)
         for fresh in self._fresh:
-            self._enqueue(fresh)
+            keys.enqueue(self.queue, self.sample, self.patient, self.pointer, fresh)
         self._fresh.clear()
-
-    def _enqueue(self, fresh: keys.Keys) -> None:
-        size, count = len(self.queue), len(fresh.k)
-        latest = torch.arange(max(0, count - size), count, device=self.queue.device)
-        rows = (self.pointer + latest) % size
-        self.queue[rows] = fresh.k[latest].to(self.queue)
-        self.sample[rows] = fresh.sample[latest]
-        self.patient[rows] = fresh.patient[latest]
-        self.pointer.add_(count).remainder_(size)
 
 
 def build(

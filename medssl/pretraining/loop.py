@@ -16,6 +16,7 @@ from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.messages import progress, say
+from medssl.models import layout
 from medssl.pretraining import pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.probing import online
@@ -103,6 +104,7 @@ def _open(
     torch.manual_seed(recipe.seed)  # initial weights are the same on all ranks
     pretext = build.pretext(parts)
     torch.manual_seed(recipe.seed + ranks.rank())
+    layout.channels_last(pretext, recipe.spatial_dims)
     fabric.to_device(pretext.double() if recipe.train.precision == "64" else pretext)
     return PretrainState(
         recipe=parts.recipe,
@@ -228,6 +230,7 @@ def _step(run: PretrainState, module: _FabricModule, batches: Iterator[Batch], *
         samples = [run.ids[i] for i in drawn.sample.tolist()]
         return training.Part(total + sum(losses.adversaries.values()), found, samples)
 
+    run.pretext.surveys = stages.surveyed(run)
     values = training.step(run, module, forward, asked=asked)
     run.pretext.after_step(run.step)
     return values

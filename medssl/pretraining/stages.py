@@ -68,6 +68,13 @@ def enter(run: PretrainState, step: int) -> None:
     run.on = on
 
 
+def surveyed(run: PretrainState) -> bool:
+    """Whether the features of the next step are surveyed: those of a hundred logged steps a run, or fewer."""
+    every = run.recipe.train.log_every
+    every *= -(-run.steps // (100 * every))
+    return (run.step + 1) % every == 0 or run.step + 1 == run.steps
+
+
 def unguided(run: PretrainState) -> str | None:
     """A warning if a policy that makes boxes never makes one in this run."""
     if run.policy.level is None or any(run.policy.due(step) for step in range(run.steps)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     R = TypeVar("R", bound=BaseModel)
 
 GROUPS = ("method", "restore", "adversary", "crop", "tuning", "train")
-KEYS = ("start", "end", "warmup", "every", "alone", "checkpoint_every", "validate_every")
+KEYS = ("start", "end", "warmup", "every", "alone", "learn_from", "checkpoint_every", "validate_every")
 
 
 def plain_times(group: dict[str, Any]) -> dict[str, Any]:

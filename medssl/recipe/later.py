@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 LATER: dict[tuple[str, ...], tuple[Any, ...]] = {  # where `*` is any key: the values that say nothing
     ("tuning",): (None, {"kind": "full"}),
     ("optimizers", "*", "nesterov"): (False,),
+    ("method", "learn_from"): (0,),
     ("task", "levels"): ("deepest",),
 }
 

@@ -18,6 +18,10 @@ def test_a_method_holds_to_the_laws(kind):
     check_method(kind, **small(resolve("method", kind).build))
 
 
+def test_adco_that_begins_as_a_queue_holds_to_the_laws():
+    check_method("adco", **small(resolve("method", "adco").build), learn_from=10)
+
+
 def test_a_right_byol_passes_untouched():
     check_method(byol)
 

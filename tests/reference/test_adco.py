@@ -11,7 +11,7 @@ from scipy import stats
 from torch import nn
 from torch.testing import assert_close
 
-from medssl.methods import adco, keys
+from medssl.methods import adco, keys, moco_v2
 from medssl.models.encoder import tiny
 from medssl.pretext import Pretext
 from medssl.types import Losses, Views
@@ -267,6 +267,76 @@ def test_while_the_bank_fills_the_first_view_alone_is_asked_for_the_last(views: 
     module.after_step(Through())
     np.testing.assert_allclose(module.bank[:4].detach(), given[-1], atol=1e-12)
     np.testing.assert_array_equal(module.bank[4:].detach(), w[4:])
+
+
+# ---- learn_from: MoCo-v2 first, then the published game --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("views", "symmetric"), FORMS)
+def test_before_learn_from_it_is_moco_v2_and_after_it_the_published_game(views: int, symmetric: bool) -> None:
+    """Losses, updates and the queue bit for bit; then a step of encoder and bank of published arithmetic."""
+    made = []
+    for build, memory in ((moco_v2.build, "queue"), (adco.build, "negatives")):
+        torch.manual_seed(0)
+        net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8))
+        asked = {memory: 8, "symmetric": symmetric, "temperature": 0.2, "momentum": 0.9, "hidden": 6, "dim": 4}
+        late = {"learn_from": 0.5, "steps": 10, "exclude": "none"} if build is adco.build else {"exclude": "none"}
+        made.append(Pretext(net, method=build(encoder=net, **asked, **late)))
+    theirs, ours = made
+    optimizers = [torch.optim.AdamW(one.players()["main"], lr=1e-2) for one in made]
+    assert ours.method.delays(4) == {"bank": 5}
+    generator = torch.Generator().manual_seed(3)
+
+    def batch() -> Views:
+        x = tuple(torch.rand(4, 1, 8, 8, generator=generator) for _ in range(views))
+        return Views(x, x[0], x[0] > 0, torch.arange(4), torch.arange(4))
+
+    for _ in range(5):
+        given, losses = batch(), []
+        for one, optimizer in zip(made, optimizers, strict=True):
+            found = one(given)
+            assert not found.adversaries
+            found.main["discrimination"].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            one.after_step()
+            losses.append(found.main["discrimination"].item())
+        assert losses[0] == losses[1]
+    for name, weight in theirs.state_dict().items():
+        assert torch.equal(weight, ours.state_dict()[name.replace("method.queue", "method.bank")]), name
+
+    ours.activate(["discrimination", "bank"])
+    given, ours = batch(), ours.double()
+    given = given._replace(x=tuple(x.double() for x in given.x))
+    found, w = ours(given), ours.method.bank.detach().numpy()
+    q = [keys.embed(ours.method.head, ours.encoder(x)).detach().numpy() for x in given.x]
+    k = [keys.embed(ours.method.key_encoder.head, ours.method.key_encoder.encoder(x)).numpy() for x in given.x]
+    met = published_pairs(views, symmetric)
+    main = sum(weight * play(q[a], k[b], w, 0.2).loss for a, b, weight in met)
+    g = sum(weight * play(q[a], k[b], w, 0.02).g for a, b, weight in met)
+    assert found.main["discrimination"].item() == pytest.approx(main, abs=1e-6)
+    found.adversaries["bank"].backward()
+    np.testing.assert_allclose(ours.method.bank.grad.numpy(), g, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("time", "steps", "first"), [(0.8, 10, 8), (0.8, 2, 1), ("3 steps", 10, 3), (0, 10, 0), (1.0, 4, 4)]
+)
+def test_learn_from_is_a_time(time: Any, steps: int, first: int) -> None:
+    """A share leaves the bank a step even in a run of two."""
+    net = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8))
+    assert adco.build(encoder=net, negatives=8, hidden=4, dim=4, steps=steps, learn_from=time).learn_from == first
+
+
+def test_a_row_that_was_a_key_of_a_patient_is_no_negative_of_that_patient() -> None:
+    rng = np.random.default_rng(7)
+    module = method(unit(rng, 8, 4), 0.05, learn_from=2)
+    module.bank.requires_grad_(False)
+    forward(module, unit(rng, 4, 4), unit(rng, 4, 4))
+    module.after_step(Through())
+    module.bank.requires_grad_(True)
+    forward(module, unit(rng, 4, 4), unit(rng, 4, 4))
+    assert module.diagnostics["masked"].item() == pytest.approx((1 + 1) / (4 + 8))  # the own key, and one row
 
 
 # ---- properties ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from medssl.crop.transforms import RandResizedCropd
-from medssl.transforms.resampling.warp import Warp, compose, cut, reach, warp
+from medssl.transforms.resampling.reach import box
+from medssl.transforms.resampling.warp import Warp, compose, cut, warp
 from medssl.transforms.spatial import RandAffineWarpd, RandElasticWarpd
 from medssl.types import InputError, Window
 
@@ -89,6 +90,10 @@ def test_no_map_that_is_not_finite_reaches_the_loops(order: int, bad: float) -> 
         Warp(np.eye(2), np.zeros(2), control, (4, 4)),
     ]
     for w in maps:
-        for use in (lambda w: warp(x, w, order=order, average=True), lambda w: cut(x, w), lambda w: reach(w, (8, 8))):
+        for use in (
+            lambda w: warp(x, w, order=order, average=True),
+            lambda w: cut(x, w),
+            lambda w: box(w.matrix, w.offset, w.control, w.size, (8, 8), (0, 0)),
+        ):
             with pytest.raises(InputError, match="the map points at"):
                 use(w)

@@ -28,6 +28,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], int, str]] = {  # build, settings, n
     "moco_v2": (moco_v2.build, {"queue": 6}, 2, "group"),
     "moco_v2 shuffled": (moco_v2.build, {"queue": 6}, 2, "group"),
     "adco": (adco.build, {"negatives": 7}, 2, "group"),
+    "adco that begins as a queue": (adco.build, {"negatives": 6, "learn_from": 2}, 2, "group"),
     "adco symmetric": (adco.build, {"negatives": 6, "init": "gaussian", "symmetric": True, "prune": 0.9}, 2, "group"),
     "adco multi-crop": (adco.build, {"negatives": 6, "init": "gaussian"}, 4, "group"),
     "adco without in-batch keys": (

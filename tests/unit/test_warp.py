@@ -13,7 +13,8 @@ from scipy.ndimage import map_coordinates, zoom
 
 from medssl.data.phantom.cases import ct_case
 from medssl.transforms.resampling.displacement import draw_elastic, evaluate
-from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_warp, reach, warp, warp_torch
+from medssl.transforms.resampling.reach import box
+from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_warp, warp, warp_torch
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def test_only_the_region_the_map_touches_is_read() -> None:
     assert source.read == 16**3
     for seed in range(10):
         w, _ = draw_warp(np.random.default_rng(seed), window, (16, 16, 16), (1.0, 1.0, 1.0), ALL)
-        low, high = reach(w, (60, 60, 60))
+        low, high = box(w.matrix, w.offset, w.control, w.size, (60, 60, 60), (0, 0, 0))
         at = np.clip(positions(w).reshape(3, -1), 0, 59)
         assert (np.floor(at.min(1)) >= low).all()
         assert (np.ceil(at.max(1)) < high).all()

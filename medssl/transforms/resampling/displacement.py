@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 
 if TYPE_CHECKING:
@@ -28,16 +29,39 @@ def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> t
     coefficients = rng.standard_normal((n, *np.where(cells, cells + 3, 1)))
     coefficients[cells == 0] = 0
     field = evaluate(coefficients)
-    inner = tuple(slice(0, points - 1) for points in field.shape[1:])
-    gaps = [extent[j] / (cells[j] * _FINE) if cells[j] else np.inf for j in range(n)]
-    slopes = [(np.diff(field, axis=j + 1) / gaps[j]) ** 2 for j in range(n)]
-    steepest = np.sqrt(sum(s.sum(0)[inner] for s in slopes).max())
-    middle = field  # cell centres: their mean is the integral's, that of the nodes would weigh the border twice
-    for j in range(1, n + 1):
-        middle = np.moveaxis(middle, j, 0)
-        middle = np.moveaxis((middle[1:] + middle[:-1]) / 2, 0, j)
-    length = np.sqrt((middle**2).sum(0)).mean()
-    return coefficients / length, min(mean, float(_STEEPEST * length / steepest))
+    gaps = np.array([extent[j] / (cells[j] * _FINE) if cells[j] else np.inf for j in range(n)])
+    flat = (slice(None), *[None] * (3 - n))  # 2D is of thickness one
+    length, steepest = _measures(field[flat], np.concatenate([np.full(3 - n, np.inf), gaps]))
+    return coefficients / length, min(mean, _STEEPEST * length / steepest)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _measures(field: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
+    """Mean length of a field (n,Z,Y,X) and its steepest change, of points `gaps` (3,) apart.
+
+    The mean is of cell centres, as the integral's: that of the nodes would weigh the border twice. The change is taken
+    from the lower corner of each cell.
+    """
+    n, (Z, Y, X) = len(field), field.shape[1:]
+    total, steepest = 0.0, 0.0
+    depth, height, width = max(Z - 1, 1), max(Y - 1, 1), max(X - 1, 1)
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                above, below, right = min(z + 1, Z - 1), min(y + 1, Y - 1), min(x + 1, X - 1)
+                square, slope = 0.0, 0.0
+                for i in range(n):
+                    f = field[i]
+                    here = f[z, y, x]
+                    slope += ((f[above, y, x] - here) / gaps[0]) ** 2
+                    slope += ((f[z, below, x] - here) / gaps[1]) ** 2
+                    slope += ((f[z, y, right] - here) / gaps[2]) ** 2
+                    near = (here + f[z, below, x]) + (f[z, y, right] + f[z, below, right])
+                    far = (f[above, y, x] + f[above, below, x]) + (f[above, y, right] + f[above, below, right])
+                    square += ((near + far) / 8) ** 2
+                total += np.sqrt(square)
+                steepest = max(steepest, slope)
+    return total / (depth * height * width), np.sqrt(steepest)
 
 
 def draw_transvw(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
@@ -77,7 +101,7 @@ def _basis(coefficients: int) -> np.ndarray:
 def evaluate(coefficients: np.ndarray) -> np.ndarray:
     """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f); two points of a constant."""
     for _ in coefficients.shape[1:]:  # contract the first spatial axis, and put it last
-        coefficients = np.moveaxis(coefficients, 1, -1) @ _basis(coefficients.shape[1]).T
+        coefficients = coefficients.transpose(0, *range(2, coefficients.ndim), 1) @ _basis(coefficients.shape[1]).T
     return coefficients
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from medssl.transforms.arguments import Fill, fill_value
+from medssl.transforms.resampling import reach
 from medssl.transforms.resampling.blocks import block_means
 from medssl.transforms.resampling.displacement import draw_elastic, draw_transvw, evaluate, rotation
 from medssl.transforms.resampling.kernel import linear_rows, nearest_rows
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 DIRECT = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))  # types that the compiled loops read
-_TINY = 1e-6  # of a voxel: rounding
-_FARTHEST = 2.0**31  # voxels from the first: beyond that the compiled loops could not count
 
 
 class WarpSettings(NamedTuple):
@@ -60,7 +59,11 @@ def warp(source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge",
     Raises InputError when the map has another number of axes than the source, or is not finite, or when the type of
     the source cannot hold `fill`.
     """
-    region, w = cut(source, w, order=order, fill=fill, average=average)
+    return sample(*cut(source, w, order=order, fill=fill, average=average), order=order, fill=fill)
+
+
+def sample(region: np.ndarray, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge") -> np.ndarray:
+    """Sample what `cut` gave, as `warp` does: region (C,*R) and the map into it -> (C,*size)."""
     kind = np.dtype(np.float32) if order == 1 else region.dtype
     beyond = 0.0 if isinstance(fill_value("fill", fill, kind), str) else fill
     if region.dtype == np.float16:  # which no compiled loop knows
@@ -84,11 +87,12 @@ def cut(
         raise InputError(
             f"the map has {n} axes but the source has shape {tuple(source.shape)}: give (C,*S) with {n} axes after C"
         )
-    steps = _steps(w) if average and order == 1 else np.ones(n)
-    low, high = reach(w, shape, (steps - 1) / 2, reflect=fill == "reflect")
-    factor = steps.astype(np.int64)
-    high = np.minimum(high + (low - high) % factor, shape)  # whole blocks, where the image has them
-    region = np.ascontiguousarray(source[(slice(None), *map(slice, low.tolist(), high.tolist()))])
+    steps = reach.steps(w.matrix) if average and order == 1 else [1] * n
+    low, high = reach.box(
+        w.matrix, w.offset, w.control, w.size, shape, [(step - 1) / 2 for step in steps], reflect=fill == "reflect"
+    )
+    high = [min(b + (a - b) % step, side) for a, b, step, side in zip(low, high, steps, shape, strict=True)]
+    region = np.ascontiguousarray(source[(slice(None), *map(slice, low, high))])  # whole blocks, where there are any
     if region[0].size >= 2**32:
         raise InputError(f"the map touches {region[0].size} voxels, 2**32 or more: crop or resample the source first")
     if order == 1 and region.dtype not in DIRECT:
@@ -96,36 +100,7 @@ def cut(
     elif not region.dtype.isnative:
         region = region.astype(region.dtype.newbyteorder("="))
     w = w._replace(offset=w.offset - low)
-    return _averaged(region, w, factor) if factor.max() > 1 else (region, w)
-
-
-def reach(
-    w: Warp, shape: tuple[int, ...], margin: np.ndarray | float = 0.0, *, reflect: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the box [low, high) of source voxels that the map can touch, and `margin` around, inside `shape`.
-
-    Raises InputError for a map that is not finite: the compiled loops would read outside the array.
-    """
-    half = (np.asarray(w.size) - 1) / 2
-    with np.errstate(invalid="ignore"):  # what is not finite is refused below
-        centre, extent = w.matrix @ half + w.offset, np.abs(w.matrix) @ half
-        first, last = centre - extent - margin, centre + extent + margin
-    if w.control is not None:
-        axes = tuple(range(1, w.control.ndim))
-        first, last = first + w.control.min(axes), last + w.control.max(axes)
-    top = np.asarray(shape) - 1
-    if not (np.maximum(np.abs(first), np.abs(last)) < _FARTHEST).all():  # NaN is not either
-        raise InputError(f"the map points at voxels {first.tolist()} to {last.tolist()}: give finite lengths above 0")
-    if reflect:
-        first, last = np.minimum(first, 2 * top + 1 - last), np.maximum(last, -1 - first)
-    low = np.clip(np.floor(first + _TINY), 0, top).astype(np.int64)
-    high = np.clip(np.ceil(last - _TINY), 0, top).astype(np.int64) + 1
-    return low, np.maximum(high, low + 1)
-
-
-def _steps(w: Warp) -> np.ndarray:
-    """How many voxels a side the map steps over, along each axis."""
-    return np.floor(np.maximum(np.linalg.norm(w.matrix, axis=1) + _TINY, 1))
+    return _averaged(region, w, np.array(steps)) if max(steps) > 1 else (region, w)
 
 
 def _averaged(region: np.ndarray, w: Warp, factor: np.ndarray) -> tuple[np.ndarray, Warp]:
