@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         finetune,
         list_recipes,
         open_cache,
+        plan,
         predict,
         prepare,
         pretrain,
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from medssl.types import InputError, Interrupted
 
 _WHERE = {  # each name's module; one that is a module itself stands for all of it
-    **dict.fromkeys(["scan", "prepare", "convert", "open_cache", "preview", "pretrain", "finetune"], "medssl.api"),
+    **dict.fromkeys(
+        ["scan", "prepare", "convert", "open_cache", "plan", "preview", "pretrain", "finetune"], "medssl.api"
+    ),
     **dict.fromkeys(["benchmark", "predict", "write_report", "export_weights", "list_recipes"], "medssl.api"),
     **dict.fromkeys(["load_encoder", "load_model", "Encoder", "Model"], "medssl.trained"),
     **dict.fromkeys(["InputError", "Interrupted"], "medssl.types"),
@@ -63,6 +66,7 @@ __all__ = [
     "load_encoder",
     "load_model",
     "open_cache",
+    "plan",
     "predict",
     "prepare",
     "pretrain",

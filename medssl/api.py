@@ -18,6 +18,7 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from medssl.planning.plan import Plan
     from medssl.recipe import Changes, Listed, Source
 
 
@@ -29,6 +30,7 @@ __all__ = [
     "finetune",
     "list_recipes",
     "open_cache",
+    "plan",
     "predict",
     "prepare",
     "pretrain",
@@ -36,6 +38,36 @@ __all__ = [
     "scan",
     "write_report",
 ]
+
+
+def plan(
+    cache: Place,
+    out: Place = "recipe.yaml",
+    *,
+    base: str | None = None,
+    encoder: str = "auto",
+    device: str = "auto",
+    memory: float | None = None,
+) -> Plan:
+    """Write a pretraining recipe for a cache and a device, to edit: sizes, stages, batch and steps by stated rules.
+
+    Args:
+        cache: what `prepare` wrote.
+        out: the recipe file to write.
+        base: the recipe whose method, losses and optimizers are kept; by default the one with all three ideas.
+        encoder: auto (that of the base), tiny, resnet or resenc.
+        device: auto, cpu or cuda.
+        memory: GiB to plan for; by default what the device has.
+
+    Returns:
+        The recipe as groups, one sentence for each choice, and the file.
+
+    Raises:
+        InputError: `out` is taken, the cache cannot be planned for, or nothing fits.
+    """
+    from medssl.planning.plan import plan as run
+
+    return run(Path(cache), Path(out), base=base, encoder=encoder, device=device, gigabytes=memory)
 
 
 def preview(recipe: Source, overrides: Changes = (), *, out: Place = "views.png", init: Place | None = None) -> Path:

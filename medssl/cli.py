@@ -42,6 +42,23 @@ app.command(epilog="Example: medssl prepare manifest.csv --out cache --preset ct
 app.command(epilog="Example: medssl convert manifest.csv --out nifti")(data.convert)
 
 
+@app.command(epilog="Example: medssl plan cache --out recipe.yaml --device cuda --memory 24")
+def plan(
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The folder that `prepare` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The recipe to write.")] = Path("recipe.yaml"),
+    base: Annotated[str | None, typer.Option(help="The recipe whose method, losses and optimizers to keep.")] = None,
+    encoder: Annotated[str, typer.Option(help="auto (that of the base), tiny, resnet or resenc.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    memory: Annotated[float | None, typer.Option(min=0.5, help="GiB to plan for; default: all of the device.")] = None,
+) -> None:
+    """Write a pretraining recipe that fits your data and device: view size, stages, batch and steps."""
+    from medssl import api
+
+    made = api.plan(cache, out, base=base, encoder=encoder, device=device, memory=memory)
+    print("\n".join(made.reasons))
+    print(f"-> {out}; next: medssl preview {out} --out views.png, then medssl pretrain {out} out=runs/pretrain")
+
+
 @app.command(epilog="Example: medssl preview phantom_tiny --out views.png")
 def preview(recipe: Recipe, overrides: Overrides = None, out: Out = Path("views.png")) -> None:
     """Save a figure of the training views that a recipe produces: crops, targets, corrupted inputs."""
