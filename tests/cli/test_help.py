@@ -13,7 +13,7 @@ from medssl.cli import app
 from medssl.recipe import Options, options_help
 from medssl.recipe.options import NOT_OF
 
-VERBS = ["doctor", "scan", "prepare", "convert", "preview", "pretrain", "finetune", "predict", "embed"]
+VERBS = ["doctor", "scan", "prepare", "convert", "plan", "preview", "pretrain", "finetune", "predict", "embed"]
 VERBS += ["benchmark", "report", "export", "recipes", "demo"]
 HEAVY = ("torch", "monai", "numpy", "pandas", "matplotlib", "lightning_fabric")
 PLAIN = re.compile(r"\x1b\[[0-9;]*m")
