@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from medssl.planning.plan import Plan
-    from medssl.recipe import Changes, Listed, Source
+    from medssl.recipe import Changes, Listed, Options, PretrainRecipe, Source
 
 
 __all__ = [
@@ -109,9 +109,14 @@ def pretrain(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptio
         InputError: the recipe, the data or an option cannot be used.
         Interrupted: a signal stopped the run after a checkpoint: `resume=True` continues it.
     """
+    from medssl.planning import affordable
     from medssl.pretraining.loop import pretrain as run
 
-    return run_verb("pretrain", run, recipe, overrides, options)
+    def start(found: PretrainRecipe, asked: Options) -> None:
+        affordable.check(found, asked)
+        run(found, asked)
+
+    return run_verb("pretrain", start, recipe, overrides, options)
 
 
 def finetune(recipe: Source, overrides: Changes = (), **options: Unpack[RunOptions]) -> Run:

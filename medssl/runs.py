@@ -27,6 +27,7 @@ class RunOptions(TypedDict, total=False):
     overwrite: bool
     overfit_check: bool
     dry_run: bool
+    force: bool
     pictures: bool
     probe: Place
     probe_every: float | int | str

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-SAID = b"medssl: stopping after this step, with a checkpoint; Ctrl-C again stops at once\n"
+SAID = "medssl: stopping after this step{takes}, with a checkpoint; Ctrl-C again stops at once\n"
+LONG = 1.0  # seconds of a step that are worth telling
 
 
 @contextmanager
@@ -37,10 +38,11 @@ def stops_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
+def stop_requests(step_seconds: Callable[[], float] = lambda: 0.0) -> Iterator[Callable[[], bool]]:
     """Within this context a signal of STOP only makes the yielded function return true: a stop was requested.
 
-    A second Ctrl-C raises KeyboardInterrupt as usual.
+    It is said at once what is waited for, and how long a step takes by `step_seconds`. A second Ctrl-C raises
+    KeyboardInterrupt as usual.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
@@ -51,7 +53,9 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         asked.set()
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
-            os.write(2, SAID)  # standard error; `print` is not safe in a signal handler
+            seconds = step_seconds()
+            takes = f" (a step takes about {seconds:.0f} s)" if seconds > LONG else ""
+            os.write(2, SAID.format(takes=takes).encode())  # standard error; `print` is not safe in a signal handler
 
     before = {number: signal.signal(number, ask) for number in STOP}
     try:

@@ -13,6 +13,7 @@ from medssl.data.files import plain, write_json
 from medssl.engine import checkpoint, loader, phases
 from medssl.engine.log import MetricsLog
 from medssl.engine.meter import Meter
+from medssl.engine.pace import Pace
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.finetuning import evaluate, start
 from medssl.finetuning.probe import probe
@@ -77,7 +78,8 @@ def _loop(run: FinetuneState) -> None:
     every, validate = (max(1, steps_of(t, run.steps)) for t in (train.checkpoint_every, train.validate_every))
     metrics = MetricsLog(run.out if run.fabric.is_global_zero else None, step=run.step)
     module = begin(run)
-    with stop_requests() as stop_asked, progress() as show:
+    pace = Pace(run.steps, train.batch)
+    with stop_requests(lambda: pace.step_seconds) as stop_asked, progress() as show:
         meter = Meter(run.fabric.device, _batches(run))
         while run.step < run.steps:
             if phases.begins(run.phases, run.step):
@@ -86,8 +88,9 @@ def _loop(run: FinetuneState) -> None:
             interrupted = values.pop("stop") > 0
             run.step += 1
             record = {"step": run.step, "samples": run.step * train.batch, **values} | meter.read()
+            pace.see(record)
             if run.subsets["val"] and (run.step % validate == 0 or run.step == run.steps):
-                record |= _validate(run, module)
+                record |= _validate(run, module, pace.words(run.step, record.get("memory")))
                 meter.read()  # validation does not count as training time
             if run.step % train.log_every == 0 or run.step == run.steps or "metric.best" in record:
                 metrics.write(record)
@@ -130,7 +133,7 @@ def _step(
     return run.shown_rates() | values
 
 
-def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:
+def _validate(run: FinetuneState, module: nn.Module, pace: str) -> dict[str, float]:
     """Score the validation cases; the best weights so far become best.pt."""
     resume.agree(run.model)
     found = evaluate.rows(run.task, module, run.case_cache, run.subsets["val"], run.augment.size, run.fabric.device)
@@ -140,7 +143,7 @@ def _validate(run: FinetuneState, module: nn.Module) -> dict[str, float]:
         run.best, run.best_step = value, run.step
         save(run, BEST)
     best = run.best if run.best is not None else float("nan")
-    run.log.say(f"step {run.step} of {run.steps}: validation {run.task.score} {value:.4f} (best {best:.4f})")
+    run.log.say(f"step {run.step} of {run.steps}: validation {run.task.score} {value:.4f} (best {best:.4f}) | {pace}")
     return {f"metric.val_{name}": v for name, v in summary.items() if not math.isnan(v)} | {"metric.best": best}
 
 

@@ -14,10 +14,11 @@ from medssl.build import parts as build
 from medssl.engine import loader, players
 from medssl.engine.log import MetricsLog, TrainLog
 from medssl.engine.meter import Meter
+from medssl.engine.pace import Pace
 from medssl.engine.signals import stop_requests, stops_at_once
 from medssl.messages import progress, say
 from medssl.models import layout
-from medssl.pretraining import pictures, stages
+from medssl.pretraining import console, pictures, stages
 from medssl.pretraining.state import PretrainState, restore, restore_optimizers, save
 from medssl.probing import online
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
@@ -160,7 +161,8 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
         restore_optimizers(run, content)
     metrics = _metrics(run)
     every = max(1, steps_of(run.recipe.train.checkpoint_every, run.steps))
-    with stop_requests() as stop_asked, progress() as show:
+    pace = Pace(run.steps, run.recipe.train.batch)
+    with stop_requests(lambda: pace.step_seconds) as stop_asked, progress() as show:
         for start, stop in pairwise(stages.boundaries(run)):
             module = None
             if ranks.world() > 1:
@@ -175,6 +177,7 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                 interrupted = values.pop("stop") > 0
                 run.step += 1
                 record = _record(run, values) | meter.read()
+                pace.see(record)
                 if probed := stages.probed(run):
                     meter.read()  # probing is not training time
                 for warning in filter(None, [watch.see(values) for watch in run.watches]):
@@ -184,7 +187,8 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                     run.unlogged = {}
                 if run.step % every == 0 or run.step == run.steps or interrupted:
                     save(run)
-                    run.log.say(f"step {run.step} of {run.steps}: {_summary(record)}")
+                    found = f"{console.losses(record)} | {pace.words(run.step, record.get('memory'))}"
+                    run.log.say(f"step {run.step} of {run.steps}: {found}")
                 if interrupted and run.step < run.steps:
                     said = f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"
                     finite.leave(run.fabric, Interrupted(said))
@@ -239,7 +243,3 @@ def _step(run: PretrainState, module: _FabricModule, batches: Iterator[Batch], *
 def _record(run: PretrainState, values: dict[str, float]) -> dict[str, float]:
     rates = {f"lr.{name}": rate for name, rate in players.rates(run.optimizers).items()}
     return {"step": run.step, "samples": run.step * run.recipe.train.batch, **rates, **values}
-
-
-def _summary(record: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in record.items() if name.startswith("loss."))

@@ -11,8 +11,11 @@ from medssl.times import plain
 Time = Annotated[int | float | str, AfterValidator(plain)]  # see medssl.times
 Positive = Annotated[int, Field(ge=1)]
 NOT_OF = {  # run options that a verb does not use
-    "finetune": ("overfit_check", "probe", "probe_every"),
-    "benchmark": ("init", "init_parts", "overfit_check", "probe", "probe_every", "devices", "num_nodes", "strategy"),
+    "finetune": ("overfit_check", "force", "probe", "probe_every"),
+    "benchmark": (
+        *("init", "init_parts", "overfit_check", "force", "probe", "probe_every"),
+        *("devices", "num_nodes", "strategy"),
+    ),
 }
 
 
@@ -40,6 +43,7 @@ class Options(Group):
     ] = False
     dry_run: Annotated[bool, Field(description="true|check recipe and data without running")] = False
     check: bool = False  # the earlier name of these two
+    force: Annotated[bool, Field(description="true|run on a CPU even if the recipe is made for a GPU")] = False
     pictures: Annotated[
         bool, Field(description="true|show real radiographs in report and figures; check them for burned-in text")
     ] = False

@@ -6,19 +6,10 @@ import importlib.util
 import os
 import platform
 import shutil
-import time
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import TYPE_CHECKING, Any
 
 from medssl import __version__
 from medssl.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from medssl.pretext import Pretext
-    from medssl.recipe import PretrainRecipe
-    from medssl.views import ViewMaker
 
 GIB = 1024**3
 EXTRAS = {
@@ -78,70 +69,30 @@ def _devices() -> None:
 
 
 def _estimate(name: str) -> None:
-    """Parameters, memory and time of one training step of a pretraining recipe, measured on random views."""
-    from medssl.build.parts import pretrain_parts
+    """Memory and time of the steps of a pretraining recipe, measured on random views."""
+    import torch
+
+    from medssl.engine.pace import duration
+    from medssl.planning.speed import measure
     from medssl.recipe import PretrainRecipe
     from medssl.runtime.known import load
 
     recipe, _ = load("pretrain", name, [])
     if not isinstance(recipe, PretrainRecipe):
         raise InputError(f"{name} is not a pretraining recipe: doctor can estimate no others")
-    parts = pretrain_parts(recipe)
-    pretext = parts.pretext
-    count = sum(parameter.numel() for parameter in pretext.parameters())
-    seconds, batch, memory = _one_step(recipe, pretext, parts.views)
-    whole = seconds * recipe.train.batch / batch * recipe.train.steps / 3600
-    print(f"\nrecipe {name}: {count / 1e6:.2f} M parameters ({4 * count / GIB:.2f} GiB, plus optimizer moments)")
-    used = "" if memory is None else f", up to {memory / GIB:.1f} GiB of memory"
-    print(f"one step of {batch} sample(s) took {seconds:.2f} s here, without data{used}")
-    print(
-        f"{recipe.train.steps} steps of {recipe.train.batch} samples would take about {whole:.1f} hours on this device"
-    )
-
-
-def _one_step(recipe: PretrainRecipe, pretext: Pretext, maker: ViewMaker) -> tuple[float, int, int | None]:
-    """Seconds, batch and peak memory (if known) of a forward and backward pass on random views, once warm."""
-    import torch
-
-    from medssl.engine.meter import peak_memory
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = min(2, recipe.train.batch)  # batch norm needs at least two
-    pretext.to(device)
-    wait = pretext.method.delays(batch) if pretext.method is not None else {}
-    pretext.activate(set(pretext.names()) - set(wait))  # all but the adversaries that start later than the first step
-    views = _views(recipe.channels, maker, batch, device)
-    _timed(lambda: _pass(pretext, views), device)
-    seconds = _timed(lambda: _pass(pretext, views), device)
-    return seconds, batch, peak_memory(device)
-
-
-def _views(channels: int, maker: ViewMaker, batch: int, device: Any) -> Any:
-    import torch
-
-    from medssl.types import Views
-
-    index = torch.arange(batch, device=device)
-    images = tuple(torch.rand(batch, channels, *size, device=device) for size in maker.sizes)
-    mask = torch.zeros((batch, 1, *maker.sizes[0]), dtype=torch.bool, device=device)
-    corrupted = torch.rand_like(images[0]) if maker.apart else None
-    return Views(images, torch.rand_like(images[0]), mask, index, index, corrupted)
-
-
-def _pass(pretext: Pretext, views: Any) -> None:
-    losses = pretext(views)
-    sum([*losses.main.values(), *losses.adversaries.values()]).backward()
-    pretext.zero_grad()
-
-
-def _timed(run: Callable[[], None], device: Any) -> float:
-    import torch
-
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    print(f"\nrecipe {name}: timing a few passes, under a minute ...", flush=True)
+    found = measure(recipe, device)
+    used = "" if found.memory is None else f", up to {found.memory / GIB:.1f} GiB of memory"
+    print(f"measured on random views with {found.batch} sample(s) at a time{used}")
+    for stage in found.stages:
+        print(
+            f"  from step {stage.start}: {stage.seconds:.3g} s a step of {recipe.train.batch} samples "
+            f"({', '.join(stage.losses)})"
+        )
+    workers = f"{recipe.data.workers} worker(s)" if recipe.data.workers else "the training process itself"
+    print(f"  of these, views need {found.views:.2g} s of one core; they are made by {workers}")
+    print(f"{recipe.train.steps} steps would take about {duration(3600 * found.hours)} on this device")
 
 
 def _cores() -> int:

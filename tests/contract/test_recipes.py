@@ -93,11 +93,11 @@ def stop_after_one_step(monkeypatch):
     """Ask a run to stop as soon as a step is done, as a scheduler's signal does."""
 
     @contextmanager
-    def asked():
+    def asked(*_):
         yield lambda: True
 
     @contextmanager
-    def not_asked():
+    def not_asked(*_):
         yield lambda: False
 
     def set_to(room, stop: bool) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from medssl import __version__
-from medssl.build import parts
+from medssl.planning import affordable, speed
+from medssl.runtime.known import load
 from medssl.types import InputError
 from medssl.verbs import doctor
-from medssl.views import build as build_views
 
 torch.set_num_threads(1)
 REQUIRED = ["torch>=2.8", "numpy>=2.0", "types-PyYAML; extra == 'dev'"]
@@ -59,27 +59,68 @@ def test_a_source_folder_that_is_not_installed_is_no_fault(capsys, monkeypatch):
     assert "pip install -e ." in capsys.readouterr().out
 
 
-def test_the_estimate_counts_the_parameters_of_the_recipe_and_multiplies_its_steps(asked, capsys):
+def test_the_estimate_names_each_stage_and_sums_its_steps(asked, capsys, monkeypatch):
+    real = speed._timed
+    small = lambda parts, on, batch, device: real(parts, on, 2, device, speed.smallest(parts))  # noqa: E731
+    monkeypatch.setattr(speed, "_timed", small)
     assert doctor.doctor("phantom_tiny") == 0
     said = capsys.readouterr().out
-    from medssl.recipe import load
-
-    recipe, _ = load("pretrain", "phantom_tiny", [])
-    with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in parts.pretrain_parts(recipe).pretext.parameters())
-    assert f"recipe phantom_tiny: {count / 1e6:.2f} M parameters" in said
-    seconds = float(re.search(r"one step of 2 sample\(s\) took ([\d.]+) s", said)[1])
-    steps, batch = recipe.train.steps, recipe.train.batch
-    hours = float(re.search(rf"{steps} steps of {batch} samples would take about ([\d.]+) hours", said)[1])
-    assert hours == pytest.approx(seconds * batch / 2 * steps / 3600, abs=0.06)
+    found = re.findall(r"from step (\d+): ([\d.e-]+) s a step of 6 samples \((.*)\)", said)
+    assert [(start, losses) for start, _, losses in found] == [
+        ("0", "discrimination"),
+        ("30", "discrimination, restoration"),
+        ("90", "adversarial, discrimination, restoration"),
+    ]
+    assert re.search(r"150 steps would take about .* on this device", said)
 
 
-def test_views_of_several_sizes_are_timed_as_they_are():
-    maker = build_views(spatial_dims=2, size=[[8, 6], [4, 4]])
-    views = doctor._views(2, maker, 3, torch.device("cpu"))
-    assert [x.shape for x in views.x] == [(3, 2, 8, 6), (3, 2, 4, 4)]
-    assert (views.target.shape, views.mask.shape) == ((3, 2, 8, 6), (3, 1, 8, 6))
-    assert views.corrupted.shape == (3, 2, 8, 6)
+def stage(start, stop, seconds):
+    return speed.Stage(start, stop, ("discrimination",), seconds)
+
+
+def test_hours_are_the_sum_over_stages():
+    assert speed.Speed([stage(0, 10, 36.0), stage(10, 30, 90.0)], 0.0, 2, None).hours == pytest.approx(0.6)
+
+
+def test_views_that_workers_make_cost_nothing_while_the_network_is_slower(monkeypatch):
+    monkeypatch.setattr(speed, "_flops", lambda parts, on, sizes, device: 1)
+    monkeypatch.setattr(speed, "_timed", lambda parts, on, batch, device, sizes=None: 2.0)
+    monkeypatch.setattr(speed, "_views_seconds", lambda parts: 0.5)
+    taken = {}
+    for workers in (0, 1, 2):
+        recipe, _ = load("pretrain", "moco_v2_tiny_2d", {"channels": 1, "data.workers": workers, "train.batch": 8})
+        taken[workers] = speed.measure(recipe, torch.device("cpu")).stages[0].seconds
+    step = 2.0 / 2 * 8  # two samples were timed
+    assert taken == {0: step + 4.0, 1: step, 2: step}
+
+
+def test_a_gpu_recipe_on_a_cpu_is_refused_with_its_cost_and_the_tiny_recipe(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(affordable.speed, "rough_hours", lambda recipe, device: 48.0)
+    recipe, options = load("pretrain", "dira_adco_ccrop_3d", ["channels=1", "views.preset=ct"])
+    with pytest.raises(InputError, match=r"would take this CPU about 2 d\. Use dira_adco_ccrop_tiny_3d .*force=true"):
+        affordable.check(recipe, options)
+    for given in ("force", "dry_run", "resume", "overfit_check"):
+        affordable.check(recipe, options.model_copy(update={given: True}))
+    monkeypatch.setattr(affordable.speed, "rough_hours", lambda recipe, device: 0.1)
+    affordable.check(recipe, options)
+
+
+def test_a_tiny_recipe_is_not_even_timed(monkeypatch):
+    monkeypatch.setattr(affordable.speed, "rough_hours", None)
+    affordable.check(*load("pretrain", "phantom_tiny", []))
+
+
+@pytest.mark.parametrize(
+    ("name", "tiny"),
+    [
+        ("dira_2d", "dira_tiny_2d"),
+        ("dira_adco_ccrop_3d", "dira_adco_ccrop_tiny_3d"),
+        ("adco_multicrop_2d", "adco_tiny_2d"),
+    ],
+)
+def test_the_tiny_recipe_is_that_of_the_same_method(name, tiny):
+    assert affordable.tiny(load("pretrain", name, ["channels=1"])[0]) == tiny
 
 
 def test_only_pretraining_recipes_are_estimated(asked, capsys):

@@ -67,12 +67,13 @@ def test_a_signal_asks_and_the_old_handlers_come_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_first_ctrl_c_asks_and_the_second_ends_the_run(capfd):
+def test_the_first_ctrl_c_asks_says_what_it_waits_for_and_the_second_ends_the_run(capfd):
     before = signal.getsignal(signal.SIGINT)
-    with stop_requests() as asked:
+    with stop_requests(lambda: 61.2) as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked()
-        assert "Ctrl-C again stops at once" in capfd.readouterr().err
+        said = capfd.readouterr().err
+        assert "after this step (a step takes about 61 s), with a checkpoint; Ctrl-C again stops at once" in said
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

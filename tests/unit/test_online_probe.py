@@ -120,7 +120,7 @@ def test_a_run_that_goes_on_has_one_curve(films, tmp_path, monkeypatch):
     train(recipe(films.path), options(tmp_path / "straight", **given))
 
     @contextmanager
-    def asked():
+    def asked(*_):
         yield lambda: True
 
     with monkeypatch.context() as patch:

@@ -241,7 +241,7 @@ def test_patients_of_the_init_count_as_seen(recipe, straight, tmp_path):
 
 
 def test_a_check_that_is_stopped_promises_no_resume(recipe, monkeypatch):
-    monkeypatch.setattr(loop, "stop_requests", lambda: nullcontext(lambda: True))
+    monkeypatch.setattr(loop, "stop_requests", lambda *_: nullcontext(lambda: True))
     with pytest.raises(Interrupted, match="nothing was kept"):
         loop.pretrain(*recipes.load("pretrain", recipe, ["overfit_check=true"]))
 
