@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -18,11 +13,12 @@ class Pace:
         self.seconds = self.waited = self._before = 0.0
         self.seen = 0
 
-    def see(self, record: Mapping[str, float]) -> None:
-        """Take the record of one step: its `time` and `data_wait`, in seconds."""
+    def see(self, record: dict[str, float]) -> dict[str, float]:
+        """Take the record of one step, with its `time` and `data_wait` in seconds; returns it."""
         self.seen += 1
         self.seconds += record["time"]
         self.waited += record["data_wait"]
+        return record
 
     @property
     def step_seconds(self) -> float:

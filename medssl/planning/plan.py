@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from medssl.data import atomic
 from medssl.data.cache import Cache
+from medssl.data.files import writable, write
 from medssl.planning import fingerprint, memory, rules, text
 from medssl.recipe import read
 from medssl.runtime.known import load
@@ -66,7 +66,8 @@ def plan(
     needed = _fit(content, found, where, room)
     content["train"]["steps"] = rules.steps(found.cases, content["train"]["batch"], where)
     reasons = text.reasons(content, found, needed, room)
-    atomic.write(out, text.recipe(content, reasons, base or BASES[where, dims], out))
+    with writable(out):
+        write(out, text.recipe(content, reasons, base or BASES[where, dims], out))
     return Plan(content, reasons, out)
 
 

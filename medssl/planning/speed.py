@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -104,7 +104,7 @@ def _spans(parts: Parts) -> list[tuple[int, int, set[str]]]:
 
 def smallest(parts: Parts) -> list[tuple[int, ...]]:
     """Views as small as the encoder takes, for counting; never larger than the real ones."""
-    net = parts.pretext.encoder
+    net: Any = parts.pretext.encoder
     dims = parts.recipe.spatial_dims
     least = [2 * deepest for deepest in per_axis(net.strides[-1], dims)]
     return [tuple(min(n, low) for n, low in zip(size, least, strict=True)) for size in parts.views.sizes]
@@ -112,7 +112,7 @@ def smallest(parts: Parts) -> list[tuple[int, ...]]:
 
 def _flops(parts: Parts, on: set[str], sizes: Sequence[tuple[int, ...]], device: torch.device) -> int:
     step = _stepper(parts, on, 2, device, sizes)
-    counter = FlopCounterMode(display=False)
+    counter: Any = FlopCounterMode(display=False)
     counter.mod_tracker = _NoTracker()  # the counter's own cannot follow the adversary's inner gradient
     with counter:
         step()

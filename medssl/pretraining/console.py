@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from medssl.engine.pace import Pace
+
 SHOWN = {"metric.top1": "top-1", "metric.effective_rank": "effective rank"}
 
 
@@ -27,3 +29,8 @@ def losses(record: Mapping[str, float]) -> str:
             words += "".join(f", {word} {record[key]:.3g}" for key, word in SHOWN.items() if key in record)
         said.append(words)
     return "; ".join(said)
+
+
+def line(step: int, steps: int, record: Mapping[str, float], pace: Pace) -> str:
+    """What is said of a step: where the run is, what it learns, what it costs."""
+    return f"step {step} of {steps}: {losses(record)} | {pace.words(step, record.get('memory'))}"

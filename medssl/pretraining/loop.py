@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from medssl.recipe import Options, PretrainRecipe
     from medssl.views import Batch
 
+GO_ON = "resume=true continues exactly"
+
 
 def pretrain(recipe: PretrainRecipe, options: Options) -> None:
     """Run, resume or (overfit_check, dry_run) test a pretraining recipe; results go to the run directory.
@@ -176,8 +178,7 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                 values = _step(run, module, meter, asked=stop_asked())
                 interrupted = values.pop("stop") > 0
                 run.step += 1
-                record = _record(run, values) | meter.read()
-                pace.see(record)
+                record = pace.see(_record(run, values) | meter.read())
                 if probed := stages.probed(run):
                     meter.read()  # probing is not training time
                 for warning in filter(None, [watch.see(values) for watch in run.watches]):
@@ -187,11 +188,9 @@ def _loop(run: PretrainState, content: dict[str, Any] | None) -> None:
                     run.unlogged = {}
                 if run.step % every == 0 or run.step == run.steps or interrupted:
                     save(run)
-                    found = f"{console.losses(record)} | {pace.words(run.step, record.get('memory'))}"
-                    run.log.say(f"step {run.step} of {run.steps}: {found}")
+                    run.log.say(console.line(run.step, run.steps, record, pace))
                 if interrupted and run.step < run.steps:
-                    said = f"stopped at step {run.step} of {run.steps}: resume=true continues exactly"
-                    finite.leave(run.fabric, Interrupted(said))
+                    finite.leave(run.fabric, Interrupted(f"stopped at step {run.step} of {run.steps}: {GO_ON}"))
                 show("pretrain", run.step, run.steps)
     metrics.close()
 
