@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl.data import grid
 from medssl.data.read import dicom, reader
-from medssl.data.reject import Rejected
+from medssl.data.reject import Rejected, rejecting
+from medssl.data.scan.files import printable, walk
 from medssl.data.split import stem_of
+from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,9 +32,10 @@ class Source(NamedTuple):
 
     def read(self) -> Volume:
         """The image as it is stored. Raises `Rejected`."""
-        if reader.kind(self.files[0]) == "dicom":
-            return dicom.read(self.files, self.frames)
-        return reader.read(self.files[0])
+        with rejecting(self.files[0]):
+            if reader.kind(self.files[0]) == "dicom":
+                return dicom.read(self.files, self.frames)
+            return reader.read(self.files[0])
 
 
 def sources(inputs: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:
@@ -46,15 +49,15 @@ def sources(inputs: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:
     headers: dict[Path, Path] = {}
     rejected: dict[str, str] = {}
     for given in inputs:
-        if not given.exists():
-            rejected[str(given)] = "does not exist"
-        for file in _files(given):
-            if reader.kind(file) == "dicom":
+        files, closed = _files(given)
+        rejected |= closed
+        for file in files:
+            if _is_dicom(file):
                 headers.setdefault(file, given)
             else:
                 pictures.append((given, Source(_below(file, given), [file], None)))
     series, refused = dicom.group(list(headers))
-    rejected |= {str(file): f"{reason} ({detail})" if detail else reason for file, reason, detail in refused}
+    rejected |= {str(file): _told(reason, detail) for file, reason, detail in refused}
     for one in series:
         given = headers[one.files[0]]
         place = given if given.is_file() else one.files[0].parent
@@ -67,7 +70,8 @@ def prepared(volume: Volume, preprocessing: Mapping[str, Any], channels: int) ->
 
     Raises `Rejected` for an image that has not so many `channels`, or that the preset refuses.
     """
-    array, geometry = grid.to_array(volume, preprocessing)
+    with rejecting(""):
+        array, geometry = grid.to_array(volume, preprocessing)
     if array.shape[0] != channels:
         raise Rejected("other channels", f"the image has {array.shape[0]}, the network takes {channels}")
     return array, geometry
@@ -75,13 +79,32 @@ def prepared(volume: Volume, preprocessing: Mapping[str, Any], channels: int) ->
 
 def why(error: Rejected) -> str:
     """Why an image was left out, in one line."""
-    return f"{error.reason} ({error.detail})" if error.detail else error.reason
+    return _told(error.reason, error.detail)
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith(HIDDEN))
-    return [path] if path.is_file() else []
+def _told(reason: str, detail: str) -> str:
+    return f"{reason} ({detail})" if detail else reason
+
+
+def _files(path: Path) -> tuple[list[Path], dict[str, str]]:
+    """The files of an input, and what is no readable file with the reason; what systems hide is passed over."""
+    if not path.exists():
+        return [], {printable(str(path)): "does not exist"}
+    try:
+        found, refused = walk([path], ())
+    except InputError:
+        return [], {printable(str(path)): "holds no file"}
+    shown = [file for file in found if file == path or not file.name.startswith(HIDDEN)]
+    closed = {printable(str(file)): _told(why, more) for file, why, more in refused if not file.name.startswith(HIDDEN)}
+    return shown, closed
+
+
+def _is_dicom(file: Path) -> bool:
+    """By its content, or where that cannot be read by its name, so that reading says why."""
+    try:
+        return reader.kind(file) == "dicom"
+    except OSError:
+        return reader.by_name(file) == "dicom"
 
 
 def _below(place: Path, given: Path) -> str:

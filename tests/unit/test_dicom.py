@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_writer import AXIAL, CR, SC, SR, enhanced, series, write
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medssl.data.read import dicom, dicom_pixels
 from medssl.data.read.volume import orient
@@ -260,6 +262,17 @@ class TestRefused:
 
     def test_no_position(self, tmp_path):
         assert reasons([write(tmp_path / "a", CUBE[0])]) == (0, {"no slice position"})
+
+    def test_a_deflated_file_is_read_and_one_that_inflates_to_far_more_is_refused_before(self, tmp_path):
+        path = write(tmp_path / "a.dcm", CUBE[0], PixelSpacing=[1, 1], Modality="CR", SOPClassUID=CR)
+        data = dcmread(path)
+        data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        data.save_as(path)
+        np.testing.assert_array_equal(dicom.read([path]).array[0], CUBE[0])
+        data.add_new(0x00091010, "OB", bytes(2**28))
+        data.save_as(path)
+        assert path.stat().st_size < 2**20
+        assert reasons([path]) == (0, {"too large"})
 
     def test_broken_numbers(self, tmp_path):
         paths = series(tmp_path, CUBE[:2], ImageOrientationPatient=[1, 0, 0, 1, 0, 0])

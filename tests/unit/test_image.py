@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,3 +98,13 @@ def test_colours_of_16_bits_keep_them(tmp_path, name):
     found = image.read(tmp_path / name).array
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, colours.transpose(2, 0, 1))
+
+
+def test_a_header_that_promises_far_more_than_the_file_holds_is_refused_unread(tmp_path):
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    head = b"IHDR" + struct.pack(">2I", 12000, 14000) + content[24:29]
+    (tmp_path / "a.png").write_bytes(content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:])
+    with pytest.raises(Rejected) as caught:
+        image.read(tmp_path / "a.png")
+    assert caught.value.reason == "too large"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -80,6 +82,24 @@ def test_names_are_paths_below_what_was_given(scans, tmp_path):
     assert sorted(source.name for source in found) == ["a/scan", "b/scan", "c/scan_1", "case_000", "d/dcm"]
     assert [source.name for source in sources([scans / "case_001"])[0]] == ["case_001"]
     assert rejected == {}
+
+
+def test_what_is_no_file_is_named_and_never_opened(scans, tmp_path):
+    shutil.copy(scans / "case_000.nii.gz", tmp_path / "scan.nii.gz")
+    (tmp_path / "._scan.nii.gz").write_bytes(b"resource fork")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    os.symlink("/dev/zero", tmp_path / "zero.nii.gz")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.nii.gz")).write_bytes(b"latin-1")
+    (tmp_path / "empty").mkdir()
+    found, rejected = sources([tmp_path, tmp_path / "empty", tmp_path / "gone"])
+    assert [source.name for source in found] == ["scan"]
+    assert {Path(name).name: reason for name, reason in rejected.items()} == {
+        "pipe.nii.gz": "not a file (a pipe, socket or device)",
+        "zero.nii.gz": "link out of the folder (scan the folder that it points to)",
+        "\\xe9.nii.gz": "name is not UTF-8 (rename the file or its folder)",
+        "empty": "holds no file",
+        "gone": "does not exist",
+    }
 
 
 def test_equal_names_of_several_inputs_are_told_apart(scans, tmp_path):

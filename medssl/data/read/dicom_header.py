@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data.reject import NO_IMAGE_FORMAT, Rejected, brief
+from medssl.data.reject import NO_IMAGE_FORMAT, RATIO, UNPACKED, Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ NO_PIXELS = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "SR", "PR", "KO",
 PICTURES = ("CR", "DX", "MG", "US", "XA", "RF", "ES", "GM", "XC", "OP", "IO", "PX", "SM", "NM", "OPT", "IVUS")
 UIH_COUNT, UIH_FRAMES = (0x0065, 0x1050), (0x0065, 0x1051)  # private tags: number of tiles in a grid, one item per tile
 FARTHEST = 1e6  # mm: no position in a scanner is farther from the origin
+DEFLATED, HEAD, CHUNK = b"1.2.840.10008.1.2.1.99", 1024, 2**20
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -59,6 +61,7 @@ def read_header(path: Path) -> Dataset:
         raise Rejected("empty file", "0 bytes", path)
     if start[128:] != b"DICM" and start[:2] not in BARE:
         raise Rejected("not an image", NO_IMAGE_FORMAT, path)
+    check_deflated(path)
     try:
         header = dcmread(path, stop_before_pixels=True, force=True)
         known = "SOPClassUID" in header
@@ -67,6 +70,26 @@ def read_header(path: Path) -> Dataset:
     if not known:
         raise Rejected("not an image", "no DICOM SOP class", path)
     return header
+
+
+def check_deflated(path: Path) -> None:
+    """Refuse a deflated file that inflates to far more than it holds, before it is inflated at once. Raises `Rejected`.
+
+    Its stream begins after the file meta information, whose length is the value of the first element (PS3.10).
+    """
+    with path.open("rb") as stream:
+        start = stream.read(HEAD)
+        if start[128:132] != b"DICM" or DEFLATED not in start or start[132:136] != b"\x02\0\0\0":
+            return
+        stream.seek(144 + int.from_bytes(start[140:144], "little"))
+        held, found, inflate = path.stat().st_size, 0, zlib.decompressobj(-zlib.MAX_WBITS)
+        while (packed := inflate.unconsumed_tail or stream.read(CHUNK)) and found <= max(UNPACKED, RATIO * held):
+            try:
+                found += len(inflate.decompress(packed, CHUNK))
+            except zlib.error as error:
+                raise Rejected("cannot be read", brief(error), path) from None
+    if found > max(UNPACKED, RATIO * held):
+        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to over {found / 2**20:.0f} MiB", path)
 
 
 def slices(header: Dataset, path: Path) -> list[Slice]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medssl.data.read.dicom_header import STACKED, frame_item
+from medssl.data.read.dicom_header import STACKED, check_deflated, frame_item
 from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def dataset(path: Path) -> Dataset:
     """Read a whole DICOM file. Raises `Rejected` if it is truncated."""
     from pydicom import dcmread
 
+    check_deflated(path)
     try:
         return dcmread(path, force=True)
     except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:

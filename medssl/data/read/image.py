@@ -8,7 +8,7 @@ import numpy as np
 
 from medssl.data.read.nifti import Header, integers
 from medssl.data.read.volume import Volume, plane
-from medssl.data.reject import Rejected, brief
+from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
     and not `spacing_known`, as these formats do not store it reliably. Raises `Rejected`.
     """
     with _open(path) as picture:
+        _check_size(picture, path)
         try:
             array = _deep_colour(path) if not label and _is_deep_colour(picture) else _array(_upright(picture), label)
         except (OSError, ValueError, SyntaxError) as error:
@@ -54,6 +55,13 @@ def _open(path: Path) -> Any:
         picture.close()
         raise Rejected("more than one page", f"{picture.n_frames} pages: save them as separate files", path)
     return picture
+
+
+def _check_size(picture: Any, path: Path) -> None:
+    """Refuse a header that promises far more pixels than its file can hold, before memory is taken for them."""
+    wanted, held = picture.width * picture.height * len(picture.getbands()) * 2, path.stat().st_size
+    if wanted > LARGEST or (wanted > UNPACKED and wanted > RATIO * held):
+        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
 
 
 def _upright(picture: Any) -> Any:
