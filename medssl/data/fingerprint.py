@@ -1,8 +1,9 @@
 """Fingerprints of images, to find near-copies whatever their names, files and caches.
 
-A fingerprint is a z-scored thumbnail of 32 x 32 pixels (in 3D, of the middle slice along each axis) projected onto
-random directions drawn from a secret key: the cosine of two fingerprints is close to the correlation of the thumbnails.
-Without the key the thumbnail cannot be recovered. Fingerprints under different keys cannot be compared.
+A fingerprint is a z-scored thumbnail of 32 x 32 pixels of the whole image, before cropping, since crops of near-copies
+differ (in 3D, of the middle slice along each axis), projected onto random directions drawn from a secret key: the cosine
+of two fingerprints is close to the correlation of the thumbnails. Without the key the thumbnail cannot be recovered.
+Fingerprints under different keys cannot be compared.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl.data.read.volume import Volume, orient
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,8 +26,9 @@ ALIKE = {"2": 0.97, "3": 0.99}  # cosine above which images are near-copies; ali
 BLOCK = 1024  # fingerprints compared at a time
 
 
-def fingerprint(array: np.ndarray, key: bytes) -> str:
-    """The fingerprint of an image (C,*S), as text."""
+def fingerprint(volume: Volume, key: bytes) -> str:
+    """The fingerprint of an image as it was read, as text; how its axes are stored does not count."""
+    array = orient(volume).array
     thumbnail = _thumbnail(array)
     found = _directions(key, len(thumbnail)) @ thumbnail
     whole = np.rint(127 * found / max(float(np.abs(found).max()), 1e-12)).astype(np.int8)

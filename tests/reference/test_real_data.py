@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import os
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,10 @@ import pytest
 import SimpleITK
 from scipy import ndimage
 
-from medssl.data import fingerprint
 from medssl.data.grid import to_array
 from medssl.data.preparing.label import label_to_array
 from medssl.data.preparing.settings import settings
-from medssl.data.read import dicom, image, nifti
+from medssl.data.read import dicom, nifti
 from medssl.data.read.volume import Volume, make, orient, resample
 
 DATA = Path(os.environ.get("MEDSSL_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -76,23 +73,6 @@ def test_resampling_is_that_of_simpleitk(name, step):
     inside = tuple(slice(1, -1) if n > 2 else slice(None) for n in theirs.shape)
     most = np.abs(ours.array[0] - theirs)[inside].max() / np.ptp(volume.array)
     assert most < 1e-3
-
-
-def pairs(groups) -> set[tuple[int, int]]:
-    members = defaultdict(list)
-    for place, group in enumerate(groups):
-        members[group].append(place)
-    return {pair for places in members.values() for pair in itertools.combinations(places, 2)}
-
-
-def test_near_copies_are_those_of_a_published_set():
-    """A public set of brain MR slices, its groups made with a correlation of 32 x 32 pixels over 0.97, in chains."""
-    with (DATA / "brainmr/metadata.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["part"] == "pool"]
-    prints = [fingerprint.fingerprint(image.read(DATA / "brainmr" / row["image"]).array, b"key") for row in rows]
-    truth, found = pairs(row["group"] for row in rows), pairs(fingerprint.near_copies(prints))
-    assert len(truth & found) / len(truth) >= 0.95
-    assert len(truth & found) / len(found) >= 0.9
 
 
 def test_no_labelled_voxel_is_cropped_away():

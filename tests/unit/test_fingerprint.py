@@ -6,15 +6,19 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 from skimage import data as pictures
 
+from medssl.data import manifest
 from medssl.data.cache import Cache
 from medssl.data.fingerprint import fingerprint, near_copies, pairs
 from medssl.data.prepare import prepare
+from medssl.data.read import image, nifti
+from medssl.data.read.volume import make
 from medssl.data.scan.scan import scan
 from medssl.runtime import init_weights
 from medssl.runtime.init_weights import FRESH
@@ -22,6 +26,12 @@ from medssl.runtime.subsets import leaks
 
 KEY = b"a key of some length"
 BRAINS = Path(__file__).resolve().parents[3] / "shared/data/brainmr"
+
+
+def taken(array: np.ndarray, key: bytes) -> str:
+    """The fingerprint of an image (C,*S) of 1 mm."""
+    affine = np.eye(4)[[2, 1, 0, 3]] if array.ndim == 4 else np.eye(3)
+    return fingerprint(make(array, affine, "MR"), key)
 
 
 def camera() -> np.ndarray:
@@ -44,7 +54,7 @@ def textures(count: int, seed: int = 0) -> list[np.ndarray]:
     ],
 )
 def test_size_scale_noise_and_blur_leave_a_copy_a_copy(change):
-    one, other = fingerprint(camera()[None], KEY), fingerprint(change(camera())[None], KEY)
+    one, other = taken(camera()[None], KEY), taken(change(camera())[None], KEY)
     assert pairs([one, other]) == [(0, 1)]
 
 
@@ -59,19 +69,19 @@ def test_the_cosine_is_the_correlation_of_thumbnails():
         ]
         correlation = np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1]
         if abs(correlation - 0.97) > 0.01:
-            assert bool(pairs([fingerprint(x[None], KEY) for x in (first, other)])) == (correlation > 0.97)
+            assert bool(pairs([taken(x[None], KEY) for x in (first, other)])) == (correlation > 0.97)
 
 
 def test_other_pictures_and_other_keys_fit_nothing():
-    prints = [fingerprint(x[None], KEY) for x in [camera(), camera()[::-1], camera()[:, ::-1], *textures(20)]]
+    prints = [taken(x[None], KEY) for x in [camera(), camera()[::-1], camera()[:, ::-1], *textures(20)]]
     assert pairs(prints) == []
-    assert pairs([prints[0]], [fingerprint(camera()[None], b"another key altogether")]) == []
+    assert pairs([prints[0]], [taken(camera()[None], b"another key altogether")]) == []
     assert pairs([prints[0], ""], ["", prints[0]]) == [(0, 1)]
 
 
 def test_groups_are_chains():
     x, y = camera(), ndimage.gaussian_filter(np.random.default_rng(0).normal(size=camera().shape), 8)
-    line = [fingerprint((x + weight * y)[None], KEY) for weight in (0, 220, 440, 660, 880, 5000)]
+    line = [taken((x + weight * y)[None], KEY) for weight in (0, 220, 440, 660, 880, 5000)]
     assert (0, 4) not in pairs(line)
     assert near_copies(line) == [0, 0, 0, 0, 0, 5]
 
@@ -81,14 +91,14 @@ def test_in_3d_all_three_middle_slices_count():
     volume = ndimage.gaussian_filter(rng.normal(size=(40, 44, 48)), 4).astype(np.float32)
     other = ndimage.gaussian_filter(rng.normal(size=(40, 44, 48)), 4).astype(np.float32)
     other[20] = volume[20]  # one slice of three is the same
-    prints = [fingerprint(v[None], KEY) for v in (volume, volume * 2 + 1, other)]
+    prints = [taken(v[None], KEY) for v in (volume, volume * 2 + 1, other)]
     assert pairs(prints) == [(0, 1)]
 
 
 def saved(folder, images):
     folder.mkdir(parents=True)
-    for name, image in images.items():
-        Image.fromarray(image).save(folder / f"{name}.png")
+    for name, pixels in images.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
 
 
 def test_a_split_keeps_near_copies_together(tmp_path):
@@ -155,11 +165,35 @@ def test_the_key_is_not_in_the_cache(two_caches, tmp_path):
     assert Cache(two_caches[0].path).fingerprint_key == two_caches[1].fingerprint_key != ""
 
 
+def test_a_cache_holds_the_fingerprint_of_the_whole_image(tmp_path):
+    """A black border that differs is cropped away by the preset, and would move the thumbnail."""
+    saved(tmp_path / "in", {"a": np.pad(textures(1)[0], ((9, 3), (0, 30)))})
+    scan([tmp_path / "in"], tmp_path / "m.csv")
+    cache = prepare(tmp_path / "m.csv", tmp_path / "c", preset="mr")
+    (case,) = cache.cases.values()
+    secret = manifest.key_of(manifest.read(tmp_path / "m.csv"))
+    (file,) = (tmp_path / "in").iterdir()
+    assert case.shape < (76, 110)
+    assert case.fingerprint == fingerprint(image.read(file), secret)
+
+
+def test_axes_stored_in_another_order_leave_a_copy_a_copy(tmp_path):
+    cube = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(20, 24, 28)), 3).astype(np.float32)
+    picture = nibabel.Nifti1Image(cube, np.diag([1.0, 2.0, 3.0, 1.0]))
+    turned = nibabel.as_closest_canonical(picture).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+    prints = []
+    for name, one in (("a", picture), ("b", turned)):
+        nibabel.save(one, tmp_path / f"{name}.nii")
+        prints.append(fingerprint(nifti.read(tmp_path / f"{name}.nii"), KEY))
+    assert prints[0] == prints[1]
+
+
 @pytest.mark.skipif(not BRAINS.is_dir(), reason="the set of brain slices is not here")
-def test_groups_of_a_public_set_that_leaks():
+@pytest.mark.parametrize("count", [900, pytest.param(None, marks=pytest.mark.slow)])
+def test_groups_of_a_public_set_that_leaks(count):
     with (BRAINS / "metadata.csv").open() as stream:
-        rows = [row for row in csv.DictReader(stream) if row["part"] == "pool"][:900]
-    prints = [fingerprint(np.asarray(Image.open(BRAINS / row["image"]).convert("L"))[None], KEY) for row in rows]
+        rows = [row for row in csv.DictReader(stream) if row["part"] == "pool"][:count]
+    prints = [fingerprint(image.read(BRAINS / row["image"]), KEY) for row in rows]
     groups, found = [row["group"] for row in rows], near_copies(prints)
 
     def within(names):

@@ -52,7 +52,7 @@ def claim(
         "labels": dict(labels),
         "manifest": source,
         "salt": (salt := "" if secret else secrets.token_hex(8)),
-        "fingerprint_key": keyed_hash(secret or salt.encode(), "fingerprint", "key"),
+        "fingerprint_key": keyed_hash(secret or salt.encode(), "fingerprint", "of whole images"),
         "complete": False,
     }
     with writable(f"--out {out}", advice="choose another folder"):
@@ -89,7 +89,7 @@ def add(
         intensity=tuple(geometry["intensity"]),
         foreground=Window(window["start"], window["size"]),
         spacing_known=volume.spacing_known,
-        fingerprint=fingerprint(array, secret or head["salt"].encode()),
+        fingerprint=fingerprint(volume, secret or head["salt"].encode()),
     )
     cache.write_case(out, case, array, mask, geometry)
 

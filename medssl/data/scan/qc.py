@@ -54,7 +54,7 @@ def look(volume: Volume) -> ImageInfo:
         notes=(*volume.notes, *_notes(volume)),
         mask_like=mask_like(array),
         ct_like=looks_like_ct(array),
-        print=fingerprint(array, b"scan"),
+        print=fingerprint(volume, b"scan"),
     )
 
 
