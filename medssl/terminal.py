@@ -40,7 +40,7 @@ Overrides = Annotated[
 ]
 UNWRITABLE = {
     getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ENOSPC", "EDQUOT", "ENAMETOOLONG")
+    for name in "EACCES EPERM EROFS ENOTDIR EISDIR EEXIST ENOSPC EDQUOT ENAMETOOLONG EIO EFBIG".split()
 }
 
 

@@ -41,9 +41,8 @@ def write_array(file: Path, array: np.ndarray) -> str:
         try:
             blosc2.asarray(array, chunks=chunks, blocks=blocks, urlpath=str(partial), mode="w", cparams=cparams)
         except RuntimeError as error:
-            if shutil.disk_usage(file.parent).free > array.nbytes:
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+            why = errno.ENOSPC if shutil.disk_usage(file.parent).free < array.nbytes else errno.EIO
+            raise OSError(why, os.strerror(why), str(file)) from error
     return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 

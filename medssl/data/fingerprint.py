@@ -1,9 +1,9 @@
 """Fingerprints of images, to find near-copies whatever their names, files and caches.
 
 A fingerprint is a z-scored thumbnail of 32 x 32 pixels of the whole image, before cropping, since crops of near-copies
-differ (in 3D, of the middle slice along each axis), projected onto random directions drawn from a secret key: the cosine
-of two fingerprints is close to the correlation of the thumbnails. Without the key the thumbnail cannot be recovered.
-Fingerprints under different keys cannot be compared.
+differ (in 3D, of the middle slice along each axis), projected onto random directions drawn from a secret key: the
+cosine of two fingerprints is close to the correlation of the thumbnails. Without the key the thumbnail cannot be
+recovered. Fingerprints under different keys cannot be compared.
 """
 
 from __future__ import annotations

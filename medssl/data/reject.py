@@ -25,9 +25,10 @@ class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in re
 
 
 def brief(error: Exception) -> str:
-    """An error of another library on one short line, without the folders of any path in it."""
+    """An error of another library on one short line, without any path in it, which may name a patient."""
     text = str(error.strerror or error) if isinstance(error, OSError) else str(error)
-    text = re.sub(r"(?:[A-Za-z]:)?[/\\](?:[^'\"/\\]*[/\\])+", "", text)
+    text = re.sub(r"(['\"])[^'\"]*[/\\][^'\"]*\1", "the file", text)
+    text = re.sub(r"(?:[A-Za-z]:)?[/\\]\S*[/\\]\S+", "the file", text)
     return f"{type(error).__name__}: {' '.join(text.split())[:120]}"
 
 
