@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc".split(",")
 PATIENT_GUESSED = "patient guessed"  # in `qc`: no table or header names the patient
 MODALITY_GUESSED = "modality guessed"  # in `qc`: inferred from voxel values, as no header, table or option says it
+UNCERTAIN = "?"  # after the name of a class: whoever labelled the image was not sure
 RENAMED = {"classes": "class"}  # `class` is a keyword of Python
 
 

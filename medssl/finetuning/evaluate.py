@@ -110,7 +110,7 @@ def _shown(value: float | None) -> str:
 
 def write_predictions(path: Path, classes: Sequence[str], found: Sequence[Row]) -> None:
     """Write predictions.csv: one row per case and class."""
-    labels = [";".join(name for name in classes if row[f"truth.{name}"]) for row in found]
+    labels = [";".join(name for name in classes if row[f"truth.{name}"] == 1) for row in found]
     write_csv(
         path,
         ["id", "patient", "label", "class", "probability"],

@@ -58,7 +58,8 @@ class Probing:
         """The target of a case: zeros and ones (K,), or its label (*S). Raises `InputError` if it has none."""
         case = self.cache.cases[name]
         label = np.asarray(self.cache.label(name)[:]) if self.task.dense and case.has_label else None
-        return self.task.target(case.classes, label, name)
+        found = self.task.target(case.classes, label, name)
+        return found if self.task.dense else np.nan_to_num(found)  # a regression has no gaps: uncertain is absent
 
     def rows(self, ids: Sequence[str], probabilities: Iterable[np.ndarray]) -> list[Row]:
         """One row of scores per case, from probabilities (K,) or (K,*S)."""

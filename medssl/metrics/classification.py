@@ -26,21 +26,29 @@ class DeLong(NamedTuple):
 
 
 def countable(truth_NK: np.ndarray, least: int = LEAST) -> list[int]:
-    """The classes with at least `least` positive and `least` negative cases; if there are none, those with both."""
-    positive = truth_NK.astype(bool).sum(0)
-    fewest = np.minimum(positive, len(truth_NK) - positive)
+    """The classes with at least `least` positive and `least` negative cases; if there are none, those with both.
+
+    NaN in `truth_NK` is an unknown truth, here as in all that follows.
+    """
+    fewest = np.minimum((truth_NK == 1).sum(0), (truth_NK == 0).sum(0))
     enough = fewest >= least if (fewest >= least).any() else fewest > 0
     return np.flatnonzero(enough).tolist()
 
 
+def known(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Probability and truth of each class, of the cases whose truth is known."""
+    pairs = zip(probability_NK.T, np.asarray(truth_NK, dtype=float).T, strict=True)
+    return [(p[~np.isnan(t)], t[~np.isnan(t)]) for p, t in pairs]
+
+
 def auc(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[float]:
     """Area under the ROC curve of each class against the rest; NaN if all N cases have, or lack, the class."""
-    return [_auc(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
+    return [_auc(p, t) for p, t in known(probability_NK, truth_NK)]
 
 
 def average_precision(probability_NK: np.ndarray, truth_NK: np.ndarray) -> list[float]:
     """Area under the precision-recall curve of each class; NaN if all N cases have, or lack, the class."""
-    return [_average_precision(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
+    return [_average_precision(p, t) for p, t in known(probability_NK, truth_NK)]
 
 
 def balanced_accuracy(predicted_N: np.ndarray, truth_N: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from medssl.data.cache import Cache
+from medssl.data.manifest import UNCERTAIN
 from medssl.data.split import by_patient
 from medssl.metrics import classification, segmentation
 from medssl.models.mode import evaluating
@@ -127,7 +128,8 @@ def prepare(folder: str, every: Time, steps: int, sizes: Sequence[tuple[int, ...
     of_classes = [case for case in labelled if case.classes]
     chosen = of_classes or [case for case in labelled if case.has_label]
     sets = _sets(chosen)
-    names = tuple(sorted({name for case in of_classes for name in case.classes if case.id in sets["train"]}))
+    given = {name for case in of_classes for name in case.classes if case.id in sets["train"]}
+    names = tuple(sorted(name for name in given if not name.endswith(UNCERTAIN)))
     if not sets["train"] or not sets["val"] or (of_classes and len(names) < 2):
         raise InputError(
             f"probe={folder} has {len(chosen)} labelled cases of {len(names)} class(es) outside its test split: an "

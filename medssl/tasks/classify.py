@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medssl.data.manifest import UNCERTAIN
 from medssl.metrics import calibration, classification
 from medssl.models.heads import ClassificationHead
 from medssl.types import InputError, Losses
@@ -43,8 +44,15 @@ class Classify:
     parts = ("encoder",)
 
     def __init__(
-        self, *, classes: Sequence[str], multilabel: bool, positive: str | None, levels: Literal["deepest", "all"]
+        self,
+        *,
+        classes: Sequence[str],
+        multilabel: bool,
+        positive: str | None,
+        levels: Literal["deepest", "all"],
+        uncertain: Literal["ignore", "zero", "one"] = "ignore",
     ) -> None:
+        self.uncertain = uncertain
         self.classes, self.multilabel, self.levels = tuple(classes), multilabel, levels
         self.positive = positive or (self.classes[-1] if len(self.classes) == 2 and not multilabel else None)
 
@@ -55,7 +63,11 @@ class Classify:
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
         """The classes of a case as zeros and ones (K,), float32. Raises `InputError` for an unknown class."""
-        unknown = sorted(set(names) - set(self.classes))
+        unsure = {name.removesuffix(UNCERTAIN) for name in names if name.endswith(UNCERTAIN)}
+        names = [name for name in names if not name.endswith(UNCERTAIN)]
+        if self.uncertain == "one":
+            names, unsure = sorted({*names, *unsure}), set()
+        unknown = sorted({*names, *unsure} - set(self.classes))
         if unknown:
             raise InputError(
                 f"case {case} has class {', '.join(unknown)}, which is not among {', '.join(self.classes)} (those of "
@@ -67,12 +79,17 @@ class Classify:
                 f"case {case} has {given}, but each case needs exactly one of {', '.join(self.classes)}: "
                 f"{advice}remove it from the split"
             )
-        return np.array([name in names for name in self.classes], dtype=np.float32)
+        found = np.array([name in names for name in self.classes], dtype=np.float32)
+        if self.uncertain == "ignore" and self.multilabel:
+            found[[name in unsure and name not in names for name in self.classes]] = np.nan
+        return found
 
     def loss(self, output: Tensor, label: Tensor) -> Losses:
         """Cross-entropy of logits (B,K) and targets (B,K) of zeros and ones."""
         if self.multilabel:
-            loss = functional.binary_cross_entropy_with_logits(output.float(), label)
+            known = label.isfinite()
+            each = functional.binary_cross_entropy_with_logits(output.float(), label.nan_to_num(), reduction="none")
+            loss = (each * known).sum() / known.sum().clamp(min=1)
         else:
             loss = functional.cross_entropy(output.float(), label)
         return Losses({"cross_entropy": loss}, {})
@@ -86,7 +103,7 @@ class Classify:
         """Predicted probability and true value (0 or 1) of each class, for one case."""
         probability = prediction.cpu().tolist()
         return {f"probability.{k}": p for k, p in zip(self.classes, probability, strict=True)} | {
-            f"truth.{k}": int(t) for k, t in zip(self.classes, target, strict=True)
+            f"truth.{k}": float("nan") if np.isnan(t) else int(t) for k, t in zip(self.classes, target, strict=True)
         }
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
@@ -120,18 +137,19 @@ class Classify:
 
     def _calibration(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> dict[str, float]:
         """Of the positive class, or the mean over labels; of exclusive classes, top-label ECE and the Brier sum."""
-        brier = [calibration.brier(p, t) for p, t in zip(probability_NK.T, truth_NK.T, strict=True)]
+        known = classification.known(probability_NK, truth_NK)
+        brier = [calibration.brier(p, t) for p, t in known]
         if not self.multilabel and not self.positive:
             return {"ece": calibration.top_label_error(probability_NK, truth_NK.argmax(1)), "brier": sum(brier)}
         columns = [self.classes.index(self.positive)] if self.positive else list(range(len(self.classes)))
-        errors = (calibration.calibration_error(probability_NK[:, k], truth_NK[:, k]) for k in columns)
+        errors = (calibration.calibration_error(*known[k]) for k in columns)
         return {"ece": _mean(errors), "brier": _mean(brier[k] for k in columns)}
 
     def _accuracy(self, probability_NK: np.ndarray, truth_NK: np.ndarray) -> float:
         if not self.multilabel:
             return classification.balanced_accuracy(probability_NK.argmax(1), truth_NK.argmax(1))
-        columns = zip(probability_NK.T >= 0.5, truth_NK.T == 1, strict=True)
-        return _mean(classification.balanced_accuracy(p, t) for p, t in columns)
+        known = classification.known(probability_NK, truth_NK)
+        return _mean(classification.balanced_accuracy(p >= 0.5, t == 1) for p, t in known if len(t))
 
     def _table(self, rows: Sequence[Row], kind: str) -> np.ndarray:
         return np.array([[row[f"{kind}.{name}"] for name in self.classes] for row in rows], dtype=float)
@@ -143,12 +161,15 @@ def build(
     multilabel: bool = False,
     positive: str | None = None,
     levels: Literal["deepest", "all"] = "deepest",
+    uncertain: Literal["ignore", "zero", "one"] = "ignore",
 ) -> Classify:
     """Classify whole images.
 
     `classes`: their names, or None for the sorted names in the training labels; until those are read, two stand for
     them. `positive` is the class whose AUC is reported in a two-class task: by default the last. `levels`: those of the
-    encoder that the head sees, the deepest or all, each averaged over the image. Raises `InputError`.
+    encoder that the head sees, the deepest or all, each averaged over the image. `uncertain`: of several labels, those
+    written `Edema?` are left out of loss and scores, or count as absent (zero) or present (one), as the U-Ignore,
+    U-Zeros and U-Ones of Irvin et al. 2019 (CheXpert, section 3.1). Raises `InputError`.
     """
     known = ["", positive or "positive"] if classes is None else classes
     if len(known) < 2 and not (multilabel and known):
@@ -157,7 +178,7 @@ def build(
         )
     if positive is not None and positive not in known:
         raise InputError(f"task.positive '{positive}' is none of the classes {', '.join(known)}")
-    return Classify(classes=known, multilabel=multilabel, positive=positive, levels=levels)
+    return Classify(classes=known, multilabel=multilabel, positive=positive, levels=levels, uncertain=uncertain)
 
 
 def labelled(case: Case) -> bool:
@@ -167,7 +188,7 @@ def labelled(case: Case) -> bool:
 
 def names(given: list[str] | None, cases: Sequence[Case], read: Callable[[str], Any]) -> list[str]:
     """The classes: as given, or all that the training cases have, sorted."""
-    return given or sorted({name for case in cases for name in case.classes})
+    return given or sorted({name.removesuffix(UNCERTAIN) for case in cases for name in case.classes})
 
 
 def _mean(values: Iterable[float], *, every: bool = False) -> float:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from medssl.metrics import classification
 from medssl.models.encoder import tiny
 from medssl.tasks import classify
 from medssl.types import InputError
@@ -100,3 +102,47 @@ def test_what_does_not_fit_is_refused():
         classify.build(classes=["a"])
     with pytest.raises(InputError, match="'z' is none of"):
         classify.build(classes=["a", "b"], positive="z")
+
+
+class TestUncertain:
+    """`b?` is left out, absent or present; what is left out changes neither loss nor scores."""
+
+    def task(self, uncertain="ignore"):
+        return classify.build(classes=["a", "b", "c"], multilabel=True, uncertain=uncertain)
+
+    @pytest.mark.parametrize(("uncertain", "b"), [("ignore", np.nan), ("zero", 0), ("one", 1)])
+    def test_target(self, uncertain, b):
+        found = self.task(uncertain).target(["a", "b?"], None, "x")
+        np.testing.assert_array_equal(found, np.array([1, b, 0], np.float32))
+
+    def test_an_unknown_uncertain_class_is_refused(self):
+        with pytest.raises(InputError, match="class d"):
+            self.task().target(["d?"], None, "x")
+
+    def test_loss_is_the_mean_over_what_is_known_and_has_no_other_gradient(self):
+        logits = torch.tensor([[0.3, -2.0, 1.0], [0.1, 0.7, -0.4]], requires_grad=True)
+        label = torch.tensor([[1.0, torch.nan, 0.0], [0.0, 1.0, 1.0]])
+        loss = self.task().loss(logits, label).main["cross_entropy"]
+        kept = ~label.isnan()
+        by_hand = torch.nn.functional.binary_cross_entropy_with_logits(logits.detach()[kept], label[kept])
+        assert loss.item() == pytest.approx(by_hand.item())
+        loss.backward()
+        assert logits.grad[0, 1] == 0
+        assert (logits.grad[kept] != 0).all()
+
+    def test_scores_are_those_without_the_uncertain_pairs(self):
+        task, rng = self.task(), np.random.default_rng(0)
+        truth = rng.integers(0, 2, (40, 3)).astype(float)
+        probability = rng.random((40, 3))
+        unsure = truth.copy()
+        unsure[rng.random((40, 3)) < 0.2] = np.nan
+        rows = [task.metrics(torch.from_numpy(p), t, ()) for p, t in zip(probability, unsure, strict=True)]
+        found = task.summary(rows)
+        for number, name in enumerate("abc"):
+            kept = ~np.isnan(unsure[:, number])
+            by_hand = classification.auc(probability[kept, number, None], truth[kept, number, None])[0]
+            assert found[f"auc.{name}"] == pytest.approx(by_hand)
+
+    def test_classes_are_named_without_the_mark(self):
+        cases = [SimpleNamespace(classes=names) for names in (("a", "b?"), ("c",))]
+        assert classify.names(None, cases, None) == ["a", "b", "c"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medssl.data import manifest
 from medssl.data.prepare import prepare
-from medssl.data.scan import spreadsheet
+from medssl.data.scan import spreadsheet, table
 from medssl.data.scan.scan import scan
 from medssl.types import InputError
 from medssl.verbs.data import _pairs
@@ -187,3 +187,19 @@ def test_the_list_of_rejected_files_may_go(tmp_path):
     found = with_labels(tmp_path)
     (tmp_path / "out/rejected.csv").unlink()
     assert prepare(found.manifest.path, tmp_path / "c", preset="mr").left_out == {"not a NIfTI": 1}
+
+
+def test_a_column_for_each_class_with_uncertain_ones(tmp_path):
+    text = "id,Edema,Pleural Effusion,Mass\na,1.0,-1.0,0.0\nb,,,\nc,0,1,1\n"
+    (tmp_path / "t.csv").write_text(text)
+    found = table.read(tmp_path / "t.csv", "id", {"class": "Edema|Pleural Effusion|Mass"})
+    assert [found.records[name][0].classes for name in "abc"] == [
+        ("Edema", "Pleural Effusion?"),
+        ("No Finding",),
+        ("Pleural Effusion", "Mass"),
+    ]
+    with pytest.raises(InputError, match="no column 'Nodule'"):
+        table.read(tmp_path / "t.csv", "id", {"class": "Edema|Nodule"})
+    (tmp_path / "t.csv").write_text(text.replace("0,1,1", "0,many,1"))
+    with pytest.raises(InputError, match=r"column 'Pleural Effusion' of .* has 'many'"):
+        table.read(tmp_path / "t.csv", "id", {"class": "Edema|Pleural Effusion|Mass"})

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from medssl.data.manifest import MODALITY_GUESSED
+from medssl.data.manifest import MODALITY_GUESSED, UNCERTAIN
 from medssl.data.reject import NO_IMAGE_FORMAT
 from medssl.data.split import NAMES, stem_of
 
@@ -91,7 +91,7 @@ def of_parts(rows: Sequence[Row]) -> list[str]:
     """Notices about classes missing from a split, and about splits with other names."""
     held: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        held[row.split].update(row.classes)
+        held[row.split].update(name for name in row.classes if not name.endswith(UNCERTAIN))
     everything = sorted(set().union(*held.values())) if held else []
     named = [name for name in NAMES if name in held]
     said = [

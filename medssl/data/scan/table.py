@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medssl.data.manifest import UNCERTAIN
 from medssl.data.scan import spreadsheet
 from medssl.data.split import part_name, stem_of
 from medssl.messages import suggest
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 FIELDS = ("label", "class", "patient", "split", "boxes", "modality")
 KEPT = ("sex", "age", "view")  # further columns that are written beside the manifest if the table has them
+
+
+SEVERAL = "|"  # between columns that are a class each
+NO_FINDING = "No Finding"  # the class of a row whose columns are all absent
+MARKS = {  # what a column of one class may hold -> what follows its name; None: absent
+    **dict.fromkeys(("1", "1.0", "true", "yes"), ""),
+    **dict.fromkeys(("-1", "-1.0", "u", "?"), UNCERTAIN),
+    **dict.fromkeys(("0", "0.0", "", "nan", "false", "no"), None),
+}
 
 
 class Box(NamedTuple):
@@ -97,27 +107,53 @@ def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -
 
 
 def _columns(path: Path, has: list[str], id_column: str, asked: dict[str, str]) -> dict[str, str]:
-    missing = [column for column in (id_column, *asked.values()) if column not in has]
+    wide = _wide(asked.get("class", ""), has)
+    named = [column for name, column in asked.items() if name != "class"]
+    missing = [column for column in (id_column, *named, *wide) if column not in has]
     if missing:
         raise InputError(f"{path} has no column '{missing[0]}'{suggest(missing[0], has)}")
+    if len(wide) > 1:
+        asked = {**asked, "class": SEVERAL.join(wide)}
     lower = {column.lower(): column for column in has}
     free = {name: lower[name] for name in (*FIELDS, *KEPT) if name in lower and lower[name] not in asked.values()}
     return {**free, **asked}
 
 
+def _wide(columns: str, has: Sequence[str]) -> list[str]:
+    """The columns that hold classes: one of names, or several, each of which is a class (`Edema|Fracture`)."""
+    found = [columns] if columns in has else columns.split(SEVERAL)
+    return [part.strip() for part in found if part.strip()]
+
+
+def _findings(path: Path, line: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a row with a column for each: 1 present, 0 or nothing absent, -1 uncertain (`Edema?`)."""
+    found = []
+    for column in columns:
+        text = (line.get(column) or "").strip().lower()
+        if text not in MARKS:
+            raise InputError(f"column '{column}' of {path} has '{text}': 1 (present), 0, -1 (uncertain) or nothing")
+        found += [f"{column}{MARKS[text]}"] if MARKS[text] is not None else []
+    return tuple(found) or (NO_FINDING,)
+
+
 def _record(path: Path, line: Mapping[str, Any], id_column: str, use: Mapping[str, str], joint: str) -> Record:
     cell = {name: (line.get(column) or "").strip() for name, column in use.items()}
+    wide = use.get("class", "").split(SEVERAL) if use.get("class", "") not in line else []
     name = (line[id_column] or "").strip().replace("\\", "/")
     return Record(
         id=name,
         label=_label(path, cell.get("label", ""), use.get("label", "")),
-        classes=tuple(part.strip() for part in cell.get("class", "").split(joint) if part.strip()),
+        classes=_findings(path, line, wide) if len(wide) > 1 else _split(cell.get("class", ""), joint),
         patient=cell.get("patient", ""),
         split=part_name(cell.get("split", ""), f"column '{use.get('split')}' of {path}"),
         modality=cell.get("modality", ""),
         boxes=tuple(_box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip()),
         further={name: text for name, text in cell.items() if name not in FIELDS},
     )
+
+
+def _split(text: str, joint: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(joint) if part.strip())
 
 
 def _label(path: Path, text: str, column: str) -> Path | None:
