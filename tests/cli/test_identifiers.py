@@ -14,7 +14,6 @@ from pathlib import Path
 
 import nibabel
 import pytest
-from conftest import FINETUNE, PRETRAIN
 from pydicom import dcmread
 
 from medssl.data.phantom.files import write_ct_dataset
@@ -38,6 +37,10 @@ DATES = {
     "AcquisitionDate": "19870407",
 }
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
+BEGIN = ["crop.start=0", "crop.every=1", "restore.start=0", "adversary.start=0"]
+SIZE = "[16,16,16]"
+PRETRAIN = ["phantom_tiny", "train.steps=3", "train.batch=2", f"views.size={SIZE}", *BEGIN, "device=cpu"]
+FINETUNE = ["phantom_tiny", "train.steps=1", "train.batch=2", f"augment.size={SIZE}", "device=cpu"]
 FOLDERS = "kowalczyk_anna obrien_seamus yilmaz_ayse nguyen_van lindqvist_erik haddad_leila".split()
 
 

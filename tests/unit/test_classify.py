@@ -92,7 +92,7 @@ def test_model(dims):
 
 def test_what_does_not_fit_is_refused():
     task = classify.build(classes=["a", "b"])
-    with pytest.raises(InputError, match="case X-1 has the class c, which is none of a, b"):
+    with pytest.raises(InputError, match="case X-1 has class c, which is not among a, b"):
         task.target(["c"], None, "X-1")
     with pytest.raises(InputError, match=r"case X-1 has a;b.*set task.multilabel=true"):
         task.target(["a", "b"], None, "X-1")
