@@ -48,7 +48,7 @@ def check(
     except ValidationError as error:
         raise InputError(_sentence(error.errors()[0], where, fields)) from error
     except TypeError as error:
-        raise InputError(f"{where} holds a value that is no plain number, text, list or group: {error}") from error
+        raise InputError(f"{where} has a value that is not a number, text, list or group: {error}") from error
     return {name: getattr(checked, name) for name in arguments}
 
 

@@ -181,10 +181,10 @@ class BenchmarkRecipe(Group):
     @model_validator(mode="after")
     def _primary_is_run(self) -> Self:
         if self.primary is not None and str(self.primary.fraction) not in map(str, self.fractions):
-            raise ValueError(f"primary.fraction {self.primary.fraction} is none of the fractions {self.fractions}")
+            raise ValueError(f"primary.fraction {self.primary.fraction} is not one of the fractions {self.fractions}")
         unknown = set(self.primary.inits or []) - set(self.inits) if self.primary is not None else set()
         if unknown:
-            raise ValueError(f"primary.inits has {sorted(unknown)}, which inits does not have")
+            raise ValueError(f"primary.inits has {sorted(unknown)}, which is not among the inits")
         return self
 
     def resolved(self) -> dict[str, Any]:

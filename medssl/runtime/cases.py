@@ -32,7 +32,7 @@ def folder(data: Data, out: Path) -> Path:
         return Path(data.manifest).with_suffix(".cache")
     if data.phantom is not None:
         return out / "data" / "cache"
-    raise InputError("the recipe names no data: set data.cache=DIR (written by `medssl prepare`) or data.manifest=FILE")
+    raise InputError("no data is given: set data.cache=DIR (written by `medssl prepare`) or data.manifest=FILE")
 
 
 def provide(data: Data, out: Path, preset: str) -> None:
@@ -83,7 +83,7 @@ def open_cache(recipe: Recipe, out: Path, *, continued: bool = False) -> Cache:
     where = folder(recipe.data, out)
     cache = Cache(where)
     if not cache.cases:
-        raise InputError(f"cache {where} has no case: prepare a manifest that has some")
+        raise InputError(f"cache {where} is empty: prepare a manifest with images")
     for case in cache.cases.values():
         if len(case.shape) != recipe.spatial_dims:
             raise InputError(

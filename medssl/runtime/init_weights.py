@@ -65,7 +65,7 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     path = find(options.init)
     content, tensors = about(path), weights.read(path)
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
-        raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] takes the encoder alone")
+        raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] loads the encoder only")
     # weights trained on gray repeated as three channels give the same features for one channel
     channels = (gray.CHANNELS, 1) if gray.is_expanded(content.get("recipe", {})) else None
     report = weights.load(model, tensors, parts, source=f"init={options.init}", adapt_channels=channels)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl.data import fingerprint, split
+from medssl.messages import suggest
 from medssl.runtime.cases import hasher
 from medssl.types import InputError
 
@@ -56,7 +57,7 @@ def leaks(chosen: dict[str, list[str]], cache: Cache) -> list[str]:
 def _column(cache: Cache, name: str, usable: Callable[[Case], bool]) -> list[str]:
     splits = {case.split for case in cache.cases.values()}
     if name not in splits | set(PARTS):
-        raise InputError(f"no case has the split '{name}' (there are: {sorted(splits)}): name one of these, or null")
+        raise InputError(f"no case has the split '{name}'{suggest(name, splits)}")
     return sorted(case.id for case in cache.cases.values() if case.split == name and usable(case))
 
 
