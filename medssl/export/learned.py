@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = ("encoder", "decoder", "head")  # what is useful elsewhere; method, bank and discriminator are not exported
-PATENT = "The restorative and adversarial branches follow DiRA, for which a patent is pending: see the README."
+PATENT = "Restorative and adversarial branches follow DiRA, for which a patent is pending: see the README of medssl."
 
 
 class Learned(NamedTuple):

@@ -166,8 +166,8 @@ def overlap(origin: Origin, cache: Cache, test: Collection[str]) -> dict[str, An
         sentence = f"none of {len(set(test))} test patients was in the training data of the initial weights"
     else:
         sentence = (
-            "the initial weights share no patient with this cache: either they are others, or the two were scanned "
-            "with different keys and cannot be compared (scan with --key FILE to make hashes agree)"
+            "no patient of this cache was found in the training data of the initial weights; if the two were scanned "
+            "with different keys, patients cannot be compared (scan both with the same --key)"
         )
     near = _near_copies(origin, cache, test)
     if near:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medssl import api
+from medssl.data.preparing.select import UNKNOWN
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def scan(
 def _tell(found: ScanResult, out: Path) -> None:
     """Print what was found, and why files were skipped."""
     kinds = Counter(row.modality for row in found.rows)
-    print(f"{len(found.rows)} images ({', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}) -> {out}")
+    listed = ", ".join(f"{n} {'of unknown modality' if kind == UNKNOWN else kind}" for kind, n in sorted(kinds.items()))
+    print(f"{len(found.rows)} images ({listed}) -> {out}")
     for reason, number in Counter(left.reason for left in found.rejected).most_common():
         print(f"  skipped: {number} x {reason}")
     for notice in found.notices:
