@@ -83,8 +83,8 @@ class Segment:
         if low < 0 or high > len(self.classes):
             known = f"0..{len(self.classes)} ({', '.join(self.classes)})"
             raise InputError(
-                f"the label of case {case} has values from {low} to {high}, but the task has {known}: name all "
-                "classes in task.classes, or, if there are gaps as in masks of 0 and 255, run `medssl prepare` "
+                f"the label of case {case} has values from {low} to {high}, but the task has {known}: set "
+                "task.classes=null to count them, or, if there are gaps as in masks of 0 and 255, run `medssl prepare` "
                 f"with --label-map {high}=1"
             )
         return np.asarray(label[0], dtype=np.int64)

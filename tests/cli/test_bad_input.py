@@ -260,7 +260,7 @@ def test_a_run_goes_on_as_it_was_or_not_at_all(chain, medssl, tmp_path):
 def test_a_checkpoint_of_another_architecture_is_refused_by_tensor_and_shapes(chain, medssl, tmp_path):
     said = medssl("pretrain", *PRETRAIN, *chain.data, f"init={chain.pretrained}", f"out={tmp_path}/run",
                   "encoder.channels=[4,8,16,32]", "init_parts=[encoder]")  # fmt: skip
-    refused(said, "encoder.", "[4,", "same channels")
+    refused(said, "encoder.", "[4,", "use the channels")
 
 
 def test_debug_shows_the_traceback_and_nothing_else_does(strange):
@@ -269,7 +269,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(strange):
     debug = subprocess.run([*words, "--debug"], capture_output=True, text=True)
     assert (plain.returncode, plain.stderr.count("\n"), plain.stdout) == (2, 1, "")
     assert "Traceback" in debug.stderr
-    assert "InputError: no recipe is called" in debug.stderr
+    assert "InputError: there is no recipe" in debug.stderr
 
 
 def test_a_real_process_says_one_line_as_well(chain, tmp_path):

@@ -124,5 +124,5 @@ def test_the_tiny_recipe_is_that_of_the_same_method(name, tiny):
 
 
 def test_only_pretraining_recipes_are_estimated(asked, capsys):
-    with pytest.raises(InputError, match="no pretrain recipe is called 'segment_3d'"):
+    with pytest.raises(InputError, match="there is no pretrain recipe 'segment_3d'"):
         doctor.doctor("segment_3d")
