@@ -78,7 +78,7 @@ FAULTS = [
         "torch.stack(list(losses.values())).mean()",
         STEPS,
     ),
-    Fault("windows do not overlap", "tasks/segment.py", "overlap=self.overlap, mode", "overlap=0.0, mode", SEEN),
+    Fault("windows do not overlap", "models/windows.py", "        overlap=overlap,", "        overlap=0.0,", SEEN),
     Fault("a validation is in training mode", "finetuning/evaluate.py", "with evaluating(model):", "if True:", MODES),
     Fault("the worst weights count as the best", "finetuning/loop.py", "value > run.best", "value < run.best", BEST),
     Fault(
@@ -105,7 +105,7 @@ FAULTS = [
     ),
     Fault(
         "patches start one voxel off",
-        "patches.py",
+        "crop/patch.py",
         "    return Window(tuple(int(s) for s in start), tuple(size))",
         "    return Window(tuple(int(s) + 1 for s in start), tuple(size))",
         SEEN,

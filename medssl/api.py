@@ -159,14 +159,18 @@ def benchmark(recipe: Source, overrides: Changes = (), **options: Unpack[RunOpti
     return run_verb("benchmark", run, recipe, overrides, options)
 
 
-def predict(run: Place, inputs: Place | Sequence[Place], out: Place, *, device: str = "auto") -> dict[str, str]:
+def predict(
+    run: Place, inputs: Place | Sequence[Place], out: Place, *, device: str = "auto", seg: bool = False
+) -> dict[str, str]:
     """Predict images with a fine-tuned network.
 
     Args:
         run: the run directory of a fine-tuning.
         inputs: one or more image files or folders, such as DICOM series.
-        out: folder for the masks, on the grid of each image, or for predictions.csv with class probabilities.
+        out: folder for the masks, on the grid of each image, predictions.csv with class probabilities, or
+            candidates.csv with lesions.
         device: auto, cpu or cuda.
+        seg: also write the lesions of DICOM series as DICOM SEG.
 
     Returns:
         The inputs that could not be used, each with the reason.
@@ -177,7 +181,7 @@ def predict(run: Place, inputs: Place | Sequence[Place], out: Place, *, device: 
     from medssl.finetuning.predict import predict as start
 
     given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    return start(Path(run), [Path(one) for one in given], Path(out), device=device)
+    return start(Path(run), [Path(one) for one in given], Path(out), device=device, seg=seg)
 
 
 def write_report(runs: Place | Sequence[Place], out: Place | None = None, *, pictures: bool = False) -> Path:

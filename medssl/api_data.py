@@ -26,6 +26,8 @@ class ScanOptions(TypedDict, total=False):
     table: Place  # CSV file with one row per image
     id: str  # column of the table with the file name or path
     columns: Mapping[str, str]  # which column holds what, such as {"class": "finding"}
+    boxes: Place  # file of boxes in a public format
+    boxes_as: str  # which: rsna, nih, vindr, luna, coco or nndet; by default as its header shows
     patient_from: str  # regular expression that finds the patient in a path
     modality: str  # of images whose files do not state it, such as "MR"
     split: Sequence[float]  # shares of the patients for train, val (and test); images in a folder called test stay test
@@ -68,7 +70,7 @@ def scan(folders: Place | Sequence[Place], out: Place = "manifest.csv", **option
     from medssl.data.scan.scan import scan as run
 
     given: dict[str, Any] = {NAMES.get(name, name): value for name, value in options.items() if value is not None}
-    given |= {name: Path(given[name]) for name in ("labels", "table", "key") if name in given}
+    given |= {name: Path(given[name]) for name in ("labels", "table", "boxes", "key") if name in given}
     given = {"id_column": "id", "columns": {}, **given}
     places = [folders] if isinstance(folders, str | os.PathLike) else folders
     with progress() as update:

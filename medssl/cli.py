@@ -93,11 +93,12 @@ def predict(
     ],
     out: Out,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seg: Annotated[bool, typer.Option("--seg", help="Lesions of DICOM series as DICOM SEG too (medssl[seg]).")] = False,
 ) -> None:
-    """Predict new images: masks on their original grid, or class probabilities in predictions.csv."""
+    """Predict new images: masks on their grid, probabilities in predictions.csv, lesions in candidates.csv."""
     from medssl import api
 
-    api.predict(run, inputs, out, device=device)
+    api.predict(run, inputs, out, device=device, seg=seg)
 
 
 @app.command(epilog="Example: medssl embed runs/pretrain scans --out features.npz --pool all_levels")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 RestorationKind = Literal["mse", "l1", "ssim"]
 AdversarialKind = Literal["least_squares", "hinge"]
@@ -124,3 +127,23 @@ def _standardise(z_BD: Tensor) -> Tensor:
     centred = z_BD - z_BD.mean(0)
     variance = centred.square().mean(0)
     return centred * variance.clamp_min(1e-12).rsqrt()  # a constant column stays 0 instead of NaN
+
+
+def soft_dice_loss(
+    probability_BK: Tensor, truth_BK: Tensor, smooth: float = 1.0, pooled: Literal["batch", "sample"] = "batch"
+) -> Tensor:
+    """1 - mean over foreground classes of `(2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)` (Milletari 2016, eq. 3).
+
+    Inputs (B,K,*S), class 0 is background and left out; sums run over the batch too if `pooled` is "batch".
+    """
+    axes = [0, *range(2, probability_BK.ndim)] if pooled == "batch" else list(range(2, probability_BK.ndim))
+    probability, truth = probability_BK[:, 1:], truth_BK[:, 1:]
+    overlap = (probability * truth).sum(axes)
+    return 1 - ((2 * overlap + smooth) / (probability.sum(axes) + truth.sum(axes) + smooth)).mean()
+
+
+def labels_at(label: Tensor, size: Sequence[int]) -> Tensor:
+    """Labels (B,*S) at another size, nearest voxel."""
+    if tuple(label.shape[1:]) == tuple(size):
+        return label
+    return functional.interpolate(label[:, None].double(), tuple(size), mode="nearest-exact")[:, 0].long()

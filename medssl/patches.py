@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from medssl.crop.patch import part_window, patch_window
+from medssl.localization import truth
+from medssl.metrics.reference_lesions import from_classes
+from medssl.tasks.task import LesionTask
 from medssl.transforms.modality import preset as modality_preset
 from medssl.transforms.resampling.warp import compose, draw_warp, warp
 from medssl.types import InputError, Window
@@ -25,13 +29,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medssl.data.cache import Cache, Case
+    from medssl.metrics.lesions import Lesion
     from medssl.tasks.task import Task
     from medssl.transforms.modality import Preset
     from medssl.transforms.resampling.warp import WarpSettings
 
 CACHE_BYTES = 2**31  # limit of the decoded cases that a run keeps in memory
 LARGE = 2**25  # voxels; larger cases stay on disk and are read by region
-FOREGROUND_VOXELS = 2000  # voxels per class that a patch may be centred on
+FOREGROUND_VOXELS = 2000  # voxels of a class or lesion that a patch may be centred on
+JITTER = 4  # a patch lies up to this part of its side away from the voxel of a lesion that it was drawn for
 
 
 class Augment(NamedTuple):
@@ -40,6 +46,7 @@ class Augment(NamedTuple):
     size: tuple[int, ...]
     preset: Preset
     foreground: float  # share of patches centred on a labelled voxel
+    by: Literal["class", "lesion"] | None  # what is drawn first; None: lesions, where a task has some
     scale: tuple[float, float]  # share of the image in a crop (classification)
 
 
@@ -48,7 +55,8 @@ class Decoded(NamedTuple):
 
     image: Any  # (C,*S) stored units, or an array on disk that slices to it
     target: Any  # from `Task.target`: (1,*S), in memory or on disk, for a dense task, else (K,)
-    foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, some of its voxels (N,n)
+    foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, or each lesion, some of its voxels (N,n)
+    lesions: tuple[Lesion, ...] | None = None  # of a task that looks for them; None: nobody is known to have looked
 
 
 def build(
@@ -60,6 +68,7 @@ def build(
     warp: dict[str, Any] | None = None,
     intensity: list[dict[str, Any]] | None = None,
     foreground: float = 0.33,
+    by: Literal["class", "lesion"] | None = None,
     scale: tuple[float, float] = (0.7, 1.0),
 ) -> Augment:
     """Check the `augment` group of a fine-tuning recipe.
@@ -71,7 +80,10 @@ def build(
         preset: augmentation that suits the modality, see `medssl.transforms.modality`.
         warp: geometry settings that replace those of the preset.
         intensity: intensity changes that replace those of the preset.
-        foreground: segmentation: share of the patches that are centred on a labelled voxel.
+        foreground: segmentation: share of the patches that are centred on a labelled voxel; .5 is usual for lesions
+            (nnDetection, and nnU-Net with its batch of 2), .33 for many organs.
+        by: what is drawn first, then a voxel of it: a `class`, or a `lesion` (a connected component), so that a large
+            one does not take nearly all patches. None: lesions in tasks that look for them.
         scale: classification: smallest and largest share of the image in a crop.
 
     Raises InputError for values that do not fit.
@@ -86,7 +98,7 @@ def build(
     made = modality_preset(preset, spatial_dims, channels, warp=warp, intensity=intensity, corrupt="none")
     if not 0 < scale[0] <= scale[1] <= 1:
         raise InputError(f"augment.scale {list(scale)} must be two shares of the image, the smaller first, in 0..1")
-    return Augment(tuple(size), made, foreground, scale)
+    return Augment(tuple(size), made, foreground, by, scale)
 
 
 def network_input(
@@ -111,8 +123,9 @@ class CaseCache:
         limit: bytes of decoded cases to keep; at least one case is kept.
     """
 
-    def __init__(self, cache: Cache, task: Task, limit: int = CACHE_BYTES) -> None:
+    def __init__(self, cache: Cache, task: Task, limit: int = CACHE_BYTES, *, by: str | None = None) -> None:
         self.cache, self.task, self.limit = cache, task, limit
+        self.by_lesion = by == "lesion" or (by is None and isinstance(task, LesionTask))
         self._cases: OrderedDict[str, Decoded] = OrderedDict()
         self._bytes = 0
 
@@ -131,23 +144,38 @@ class CaseCache:
     def check(self, name: str) -> None:
         """Raise `InputError` if the label of case `name` does not fit the task; does not read the image."""
         case = self.cache.cases[name]
-        self.task.target(case.classes, self._label(case), name)
+        self.task.target(case.classes, self._truth(case)[0], name)
 
     def _label(self, case: Case) -> np.ndarray | None:
-        return np.asarray(self.cache.label(case.id)[:]) if self.task.dense and case.has_label else None
+        wanted = self.task.dense or isinstance(self.task, LesionTask)
+        return np.asarray(self.cache.label(case.id)[:]) if wanted and case.has_label else None
+
+    def _truth(self, case: Case) -> tuple[np.ndarray | None, tuple[Lesion, ...] | None]:
+        """The label volume (1,*S) of a case, and its lesions if the task looks for them."""
+        label = self._label(case)
+        return self.task.truth(case, label) if isinstance(self.task, LesionTask) else (label, None)
 
     def _decode(self, name: str) -> Decoded:
         case = self.cache.cases[name]
         large = math.prod((case.channels, *case.shape)) > LARGE
         image = self.cache.image(name) if large else np.asarray(self.cache.image(name)[:])
-        label = self._label(case)
+        label, lesions = self._truth(case)
         target = self.task.target(case.classes, label, name)
         if label is None:
-            return Decoded(image, target, ())
-        places = _foreground_voxels(target)
-        if large and np.array_equal(target, label[0]):  # the label on disk is the target: no copy is kept
-            return Decoded(image, self.cache.label(name), places)
-        return Decoded(image, _compact(target)[None], places)
+            return Decoded(image, target, (), lesions)
+        places = self._places(target, lesions)
+        if large and case.has_label and np.array_equal(target, self.cache.label(name)[0]):
+            return Decoded(image, self.cache.label(name), places, lesions)  # what is on disk need not be held
+        return Decoded(image, _compact(target)[None], places, lesions)
+
+    def _places(self, target: np.ndarray, lesions: tuple[Lesion, ...] | None) -> tuple[np.ndarray, ...]:
+        """Voxels that patches may be centred on: of each class, or of each lesion."""
+        if not self.by_lesion:
+            found = [np.argwhere(target == value) for value in np.unique(target) if value > 0]
+        else:
+            names = [str(value) for value in range(1, int(target.max()) + 1)]
+            found = truth.places(from_classes(target, names) if lesions is None else lesions, target.shape)
+        return tuple(each[:: max(1, len(each) // FOREGROUND_VOXELS)] for each in found)
 
 
 class PatchDataset(Dataset):
@@ -177,7 +205,7 @@ class PatchDataset(Dataset):
         return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(target)
 
     def _patch(self, case: Case, found: Decoded, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        window = patch_window(case.shape, self.augment.size, self._spot(found, rng), rng)
+        window = patch_window(case.shape, self.augment.size, self._spot(case, found, rng), rng)
         map_, _ = draw_warp(rng, window, self.augment.size, case.spacing, self._moves(window, case))
         low = min(pair[0] for pair in case.intensity)
         x = scaled(warp(found.image, map_, fill=low), case.intensity, cut=not self.augment.preset.keep_unclipped)
@@ -193,44 +221,20 @@ class PatchDataset(Dataset):
     def _moves(self, window: Window, case: Case) -> WarpSettings:
         return self.augment.preset.moves(window, case.spacing)
 
-    def _spot(self, found: Decoded, rng: np.random.Generator) -> np.ndarray | None:
+    def _spot(self, case: Case, found: Decoded, rng: np.random.Generator) -> np.ndarray | None:
         if rng.random() >= self.augment.foreground or not found.foreground_voxels:
             return None
-        of_class = found.foreground_voxels[rng.integers(len(found.foreground_voxels))]
-        return of_class[rng.integers(len(of_class))]
-
-
-def patch_window(
-    shape: Sequence[int], size: Sequence[int], spot: np.ndarray | None, rng: np.random.Generator
-) -> Window:
-    """A window of `size` at the image's own voxel size, around the voxel `spot` or anywhere in `shape`.
-
-    Along an axis shorter than the window, the window starts before the volume; its position is random there too.
-    """
-    slack = np.asarray(shape) - np.asarray(size)
-    low, high = np.minimum(slack, 0), np.maximum(slack, 0)
-    start = rng.integers(low, high + 1)
-    if spot is not None:  # short axes keep their drawn position
-        start = np.where(slack > 0, np.clip(spot - np.asarray(size) // 2, 0, high), start)
-    return Window(tuple(int(s) for s in start), tuple(size))
-
-
-def part_window(shape: Sequence[int], scale: tuple[float, float], rng: np.random.Generator) -> Window:
-    """A window with a random share of the image, from `scale`, at a random position, with the image's aspect ratio."""
-    side = rng.uniform(*scale) ** (1 / len(shape))
-    size = np.maximum(1, np.round(np.asarray(shape) * side).astype(int))
-    start = rng.integers(0, np.asarray(shape) - size + 1)
-    return Window(tuple(int(s) for s in start), tuple(int(s) for s in size))
+        drawn = found.foreground_voxels[rng.integers(len(found.foreground_voxels))]
+        spot = drawn[rng.integers(len(drawn))]
+        if self.case_cache.by_lesion:  # a lesion is not always in the middle of what is seen
+            reach = np.asarray(self.augment.size) // JITTER
+            spot = np.clip(spot + rng.integers(-reach, reach + 1), 0, np.asarray(case.shape) - 1)
+        return spot
 
 
 def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Stack samples to a batch (B,C,*S) and its targets."""
     return torch.stack([x for x, _ in samples]), torch.stack([target for _, target in samples])
-
-
-def _foreground_voxels(label: np.ndarray) -> tuple[np.ndarray, ...]:
-    found = [np.argwhere(label == value) for value in np.unique(label) if value != 0]
-    return tuple(places[:: max(1, len(places) // FOREGROUND_VOXELS)] for places in found)
 
 
 def _compact(target: np.ndarray) -> np.ndarray:

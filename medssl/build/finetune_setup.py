@@ -15,6 +15,8 @@ from medssl.recipe import in_steps
 from medssl.times import steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from medssl.data.cache import Cache
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from medssl.recipe import FinetuneRecipe
     from medssl.tasks.task import Task
 
-SUPPLIED = ("spatial_dims", "channels")  # to the `build` of a task and of the augment group
+SUPPLIED = ("spatial_dims", "channels", "flips")  # to the `build` of a task and of the augment group
 TUNING = ("groups", "steps", "optimizer_warmup")  # to the `build` of a tuning
 
 
@@ -36,8 +38,7 @@ class Plan(NamedTuple):
 
 def task_module(recipe: FinetuneRecipe) -> Any:
     """The module of the recipe's task, or what it is for these settings where it has a `variant(settings)`."""
-    module = kinds.resolve("task", recipe.task["kind"])
-    return module.variant(recipe.task) if hasattr(module, "variant") else module
+    return kinds.variant("task", recipe.task)
 
 
 def plan(recipe: FinetuneRecipe) -> Plan:
@@ -49,10 +50,18 @@ def plan(recipe: FinetuneRecipe) -> Plan:
         net = parts.encoder(recipe)
         compatibility.sizes(net, [augment.size], "augment.size")
         on_top = parts.decoder(recipe, net) if recipe.decoder is not None else None
-        task: Task = kinds.make("task", recipe.task, supplied)
+        task = task_of(recipe, augment)
         model = task.model(net, on_top if task.dense else None)
         compatibility.forward(model, recipe.channels, augment.size)
     return Plan(module, augment, model)
+
+
+def task_of(recipe: FinetuneRecipe, augment: Augment, more: Mapping[str, Any] | None = None) -> Task:
+    """The task of a recipe, or with `more` settings; it may know which axes its training mirrors."""
+    flips = tuple(axis for axis, chance in enumerate(augment.preset.warp.flip) if chance > 0)
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels, "flips": flips}
+    made: Task = kinds.make("task", {**recipe.task, **(more or {})}, supplied)
+    return made
 
 
 def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
@@ -101,7 +110,7 @@ def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> 
     """The task with its classes known, and the recipe with every default filled."""
     names = made.module.names(recipe.task.get("classes"), [cache.cases[name] for name in train], cache.label)
     settings = {**recipe.task, "classes": names}
-    found: Task = kinds.make("task", settings, {"spatial_dims": recipe.spatial_dims})
+    found = task_of(recipe, made.augment, {"classes": names})
     content = recipe.resolved()
     content["task"] = kinds.filled(made.module.build, settings, SUPPLIED)
     content["augment"] = kinds.filled(patches.build, recipe.augment, SUPPLIED)

@@ -23,13 +23,20 @@ def make(group: str, settings: Mapping[str, Any], supplied: Mapping[str, Any]) -
     """Build the object of a group with a `kind`; its `build` receives those of `supplied` that it names."""
     arguments = dict(settings)
     kind = arguments.pop("kind")
-    return call(resolve(group, kind).build, arguments, f"{group} ({kind})", supplied)
+    return call(variant(group, settings).build, arguments, f"{group} ({kind})", supplied)
+
+
+def variant(group: str, settings: Mapping[str, Any]) -> Any:
+    """The module of a kind, or what it is for these settings where it has a `variant(settings)`."""
+    module = resolve(group, settings["kind"])
+    return module.variant(settings) if hasattr(module, "variant") else module
 
 
 def call(build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Mapping[str, Any]) -> Any:
     """Call `build` with the checked `arguments` of the recipe and those of `supplied` that its signature names."""
     checked = check(build, arguments, where, supplied)
-    return build(**checked, **named(build, supplied))
+    own = {_key(name): name for name in inspect.signature(build).parameters}
+    return build(**{own[key]: value for key, value in checked.items()}, **named(build, supplied))
 
 
 def check(
@@ -64,7 +71,12 @@ def _fields(build: Callable[..., Any], supplied: Collection[str]) -> dict[str, t
     # Only these annotations are evaluated: types of supplied objects may exist for type checkers only.
     annotated: Any = SimpleNamespace(__annotations__={name: p.annotation for name, p in parameters.items()})
     hints = get_type_hints(annotated, globalns=getattr(build, "__globals__", {}))
-    return {name: (hints[name], ... if p.default is p.empty else p.default) for name, p in parameters.items()}
+    return {_key(name): (hints[name], ... if p.default is p.empty else p.default) for name, p in parameters.items()}
+
+
+def _key(name: str) -> str:
+    """The key of an argument in a recipe: `from` of `from_`, which is a word of Python."""
+    return name.removesuffix("_")
 
 
 def choices(build: Callable[..., Any], ending: str) -> dict[str, tuple[Any, ...]]:

@@ -33,6 +33,8 @@ class Box(NamedTuple):
     label: str
     start: tuple[float, ...]
     stop: tuple[float, ...]
+    ignore: bool = False  # neither asked for nor held against what finds it
+    diameter_mm: float | None = None  # of a point with a diameter, around which the box lies
 
 
 class Case(NamedTuple):
@@ -56,6 +58,7 @@ class Case(NamedTuple):
     fingerprint: str = ""  # see medssl.data.fingerprint; comparable under one key
     patient_known: bool = True  # False: guessed from labels and names
     spacing_known: bool = True  # False: the source does not say, and 1 mm is assumed
+    looked: str = ""  # how it was searched for lesions: boxes, none (nothing found); empty: not known
 
 
 class Cache:
@@ -219,5 +222,7 @@ def case_from_json(content: dict[str, Any]) -> Case:
     tuples = {name: tuple(content[name]) for name in ("shape", "spacing", "classes")}
     tuples["intensity"] = tuple((low, high) for low, high in content["intensity"])
     tuples["foreground"] = Window(tuple(window["start"]), tuple(window["size"]))
-    tuples["boxes"] = tuple(Box(box["label"], tuple(box["start"]), tuple(box["stop"])) for box in content["boxes"])
+    tuples["boxes"] = tuple(
+        Box(**{**box, "start": tuple(box["start"]), "stop": tuple(box["stop"])}) for box in content["boxes"]
+    )
     return Case(**{**content, **tuples})

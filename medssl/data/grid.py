@@ -67,7 +67,25 @@ def box_to_array(box: Box, geometry: Mapping[str, Any]) -> Box:
     corners = np.array([box.start, box.stop]) - 0.5  # voxel i reaches from i - 0.5 to i + 0.5
     moved = np.sort(corners @ step[:-1, :-1].T + step[:-1, -1] + 0.5, axis=0)
     moved = np.clip(moved, 0, array["shape"]).round(3)
-    return Box(box.label, tuple(moved[0].tolist()), tuple(moved[1].tolist()))
+    return box._replace(start=tuple(moved[0].tolist()), stop=tuple(moved[1].tolist()))
+
+
+def box_to_source(box: Box, geometry: Mapping[str, Any]) -> Box:
+    """A half-open box of voxels of the cached array in voxels of its source."""
+    corners = np.sort(
+        [_at_source(np.subtract(corner, 0.5), geometry) + 0.5 for corner in (box.start, box.stop)], axis=0
+    )
+    return box._replace(start=tuple(corners[0].round(3).tolist()), stop=tuple(corners[1].round(3).tolist()))
+
+
+def to_source_index(index: Sequence[float], geometry: Mapping[str, Any]) -> tuple[float, ...]:
+    """The index in the source of an index in the cached array; whole numbers are centres of voxels."""
+    return tuple(_at_source(np.array(index, dtype=float), geometry).round(3).tolist())
+
+
+def _at_source(index: np.ndarray, geometry: Mapping[str, Any]) -> np.ndarray:
+    step = np.linalg.inv(np.array(geometry["source"]["affine"])) @ np.array(geometry["array"]["affine"])
+    return np.asarray(step[:-1, :-1] @ index + step[:-1, -1])
 
 
 def to_source(mask: np.ndarray, geometry: Mapping[str, Any]) -> Volume:

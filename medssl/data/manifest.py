@@ -20,7 +20,7 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc".split(",")
+COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc,looked".split(",")
 PATIENT_GUESSED = "patient guessed"  # in `qc`: no table or header names the patient
 MODALITY_GUESSED = "modality guessed"  # in `qc`: inferred from voxel values, as no header, table or option says it
 UNCERTAIN = "?"  # after the name of a class: whoever labelled the image was not sure
@@ -44,6 +44,7 @@ class Row:
     split: str = ""
     source: str = ""
     qc: tuple[str, ...] = ()
+    looked: str = ""  # how it was searched for lesions: mask, boxes, none (nothing found); empty: not known
 
 
 @dataclass
@@ -81,7 +82,7 @@ def read(path: Path) -> Manifest:
         raise InputError(f"there is no manifest at {path}: make one with `medssl scan DIR --out {path}`")
     with path.open(newline="", encoding="utf-8", errors="replace") as stream:  # what is no text has other columns
         reader = csv.DictReader(stream)
-        if reader.fieldnames != COLUMNS:
+        if reader.fieldnames not in (COLUMNS, COLUMNS[:-1]):  # earlier versions have no `looked`
             raise InputError(f"{path} is not a manifest: it has columns {reader.fieldnames}, not {COLUMNS}")
         rows = [_parse(record) for record in reader]
     about, lines = _companion(path, ".json"), _companion(path, ".files.jsonl")
@@ -190,7 +191,10 @@ def _format(row: Row) -> list[str]:
 
 
 def _parse(record: Mapping[str, str]) -> Row:
-    values: dict[str, Any] = {item.name: record[RENAMED.get(item.name, item.name)] for item in fields(Row)}
+    values: dict[str, Any] = {
+        item.name: record[RENAMED.get(item.name, item.name)] for item in fields(Row) if item.name != "looked"
+    }
+    values["looked"] = record.get("looked") or ""
     values["shape"] = tuple(int(size) for size in values["shape"].split("x") if size)
     values["spacing"] = tuple(float(length) for length in values["spacing"].split("x") if length)
     for name in ("classes", "qc"):

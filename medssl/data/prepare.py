@@ -147,6 +147,7 @@ def _facts(job: stack.Job, secret: bytes | None) -> dict[str, Any]:
         "stem": manifest.keyed_hash(secret, "stem", stem_of(row.source)) if secret else "",
         "table": _table(table_of(job.manifest)).get(row.id, {}),
         "boxes": _boxes(job.manifest.boxes).get(row.id, ()),
+        "looked": "" if row.looked == "mask" else row.looked,
     }
 
 
@@ -162,5 +163,6 @@ def _boxes(file: Path) -> dict[str, list[Box]]:
     found: dict[str, list[Box]] = defaultdict(list)
     for record in read_csv(file):
         start, stop = (tuple(float(v) for v in record[side].split("x")) for side in ("start", "stop"))
-        found[record["id"]].append(Box(record["class"], start, stop))
+        mm = float(record["diameter_mm"]) if record.get("diameter_mm") else None
+        found[record["id"]].append(Box(record["class"], start, stop, record.get("ignore") == "1", mm))
     return found

@@ -12,6 +12,7 @@ from medssl.data.files import write_csv
 from medssl.metrics.statistics import grouped_interval
 from medssl.models.mode import evaluating
 from medssl.patches import network_input
+from medssl.tasks.task import scored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def _row(task: Task, model: nn.Module, case_cache: CaseCache, name: str, size: t
     x = network_input(found.image, case.intensity, case.spacing, size, task.dense)
     prediction = task.predict(model, x.to(device), size)[0]
     target = np.asarray(found.target[:])
-    scores = task.metrics(prediction, target[0] if task.dense else target, case.spacing)
+    scores = scored(task, prediction, target[0] if task.dense else target, found.lesions, case)
     return {"id": name, "patient": case.patient, **scores}
 
 
@@ -70,6 +71,7 @@ def table(task: Task, found: Sequence[Row], seed: int) -> dict[str, Any]:
         "interval": _interval(interval.low, interval.high),
         "caution": FEW_SAID if len(set(patients)) < FEW else None,
         "summary": task.summary(plain),
+        **({"details": task.details(found)} if hasattr(task, "details") else {}),
         "rows": list(found),
     }
 
@@ -99,9 +101,23 @@ def sentences(results: dict[str, Any]) -> list[str]:
     lines.append(f"test {name} {_shown(test[name])} on {test['cases']} cases of {test['patients']} patients{limits}")
     lines += [test["caution"]] if test["caution"] else []
     lines += [f"  {key} {_shown(value)}" for key, value in test["summary"].items() if key != name]
+    lines += _beside(test)
     if results["floor"] is not None:
         lines.append(f"floor: {name} {_shown(results['floor'][name])} by the mean training label, without any image")
     return [*lines, results["overlap"]["sentence"]]
+
+
+def _beside(test: dict[str, Any]) -> list[str]:
+    """What stands beside scores of places: what needs no network, and a network that learned nothing."""
+    found = {
+        f"floor, {name} ({label})": values
+        for label, floors in test.get("details", {}).get("floors", {}).items()
+        for name, values in floors.items()
+    }
+    if "randomised" in test:
+        shown = ("accuracy", "iou_0.1", "iou_0.3", "pointing", "pixel_ap")
+        found["randomised weights"] = {name: test["randomised"][name] for name in shown if name in test["randomised"]}
+    return [f"{name}: " + ", ".join(f"{k} {_shown(v)}" for k, v in values.items()) for name, values in found.items()]
 
 
 def _shown(value: float | None) -> str:

@@ -155,10 +155,13 @@ def _finish(run: FinetuneState) -> dict[str, Any]:
         save(run, BEST)
     run.fabric.barrier()
     run.model.load_state_dict(checkpoint.load(run.file(BEST))["weights"])
-    results = _results(run)
     module = run.fabric.setup_module(run.model, move_to_device=False)
+    _decide(run, module)
+    results = _results(run)
     found = evaluate.rows(run.task, module, run.case_cache, run.subsets["test"], run.augment.size, run.fabric.device)
     results["test"] = evaluate.table(run.task, found, run.recipe.seed)
+    if found and getattr(run.task, "randomised", False):
+        results["test"]["randomised"] = _randomised(run)
     if found:
         results["floor"] = evaluate.no_image_baseline(
             run.task, run.case_cache, run.subsets["train"], run.subsets["test"]
@@ -171,6 +174,36 @@ def _finish(run: FinetuneState) -> dict[str, Any]:
     for line in evaluate.sentences(results):
         run.log.say(line)
     return results
+
+
+def _decide(run: FinetuneState, module: nn.Module) -> None:
+    """Let the validation cases decide what the task leaves to them: the test, and predict, take it as it is."""
+    task: Any = run.task
+    if not getattr(task, "undecided", False):
+        return
+    found = evaluate.rows(task, module, run.case_cache, run.subsets["val"], run.augment.size, run.fabric.device)
+    decided = task.tuned([evaluate.scores(row) for row in found])
+    run.resolved = {**run.resolved, "task": {**run.resolved["task"], **decided}}
+    run.task = run.case_cache.task = finetune_setup.task_of(run.recipe, run.augment, run.resolved["task"])
+    run.log.say(f"decided on {len(found)} validation cases: " + ", ".join(f"{k}={v}" for k, v in decided.items()))
+    if run.fabric.is_global_zero:
+        content = checkpoint.load(run.file(BEST))
+        content["recipe"]["task"] = run.resolved["task"]
+        checkpoint.save(run.file(BEST), content)
+    run.fabric.barrier()
+
+
+def _randomised(run: FinetuneState) -> dict[str, float]:
+    """The scores of the network with fresh weights: a map that they leave as it is shows edges, not what was learned.
+
+    Adebayo et al. 2018, "Sanity checks for saliency maps".
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.recipe.seed + 1)
+        fresh = finetune_setup.network(run.recipe, run.task)
+    module = run.fabric.setup_module(fresh)
+    found = evaluate.rows(run.task, module, run.case_cache, run.subsets["test"], run.augment.size, run.fabric.device)
+    return run.task.summary([evaluate.scores(row) for row in found])
 
 
 def _results(run: FinetuneState) -> dict[str, Any]:

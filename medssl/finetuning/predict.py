@@ -10,17 +10,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from medssl.build import finetune_setup, kinds
+from medssl.build import finetune_setup
 from medssl.data import files, grid
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.engine import checkpoint
+from medssl.finetuning import dicom_seg, findings
 from medssl.messages import progress, say
 from medssl.models import weights
 from medssl.patches import network_input
 from medssl.recipe import FinetuneRecipe, Options, validate
 from medssl.runtime import launch
 from medssl.runtime.sources import prepared, sources, why
+from medssl.tasks.task import LesionTask
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from medssl.runtime.sources import Source
     from medssl.tasks.task import Task
 
-SOURCES = "sources.csv"
+SOURCES, CANDIDATES = "sources.csv", "candidates.csv"
 Line = tuple[str, str, str]  # name, class, probability
 
 
@@ -45,14 +47,18 @@ class Trained(NamedTuple):
     preprocessing: dict[str, Any]
 
 
-def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto") -> dict[str, str]:
+def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto", seg: bool = False) -> dict[str, str]:
     """Predict every image in `inputs` (files or folders) with the best weights of `run`; returns what was skipped.
 
     Masks are `out/NAME.nii.gz`, or `out/NAME.png` for PNG, JPEG and TIFF; classes are in `out/predictions.csv` (id,
     class, probability). NAME is the path of the image below the given folder; `out/sources.csv` says which result (id)
-    belongs to which file. Nothing is overwritten. Inputs that cannot be used are listed in `out/rejected.csv` with the
-    reason. Raises `InputError` if none can be used, or if `out` already contains results.
+    belongs to which file. A network that finds lesions writes `out/candidates.csv`, masks in which each reported lesion
+    has its number, pictures `out/NAME.overlay.png`, and with `seg` DICOM SEG `out/NAME.seg.dcm`. Nothing is
+    overwritten. Inputs that cannot be used are listed in `out/rejected.csv` with the reason. Raises `InputError` if
+    none can be used, or if `out` already contains results.
     """
+    if seg:
+        dicom_seg.needed()
     fabric = launch.fabric(validate(Options, {"device": device}, "predict"), "32")
     trained = load(run)
     found, rejected = sources(inputs)
@@ -60,18 +66,24 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
     module.eval()
     with files.writable(f"--out {out}", advice="choose another folder"):
         out.mkdir(parents=True, exist_ok=True)
-    _refuse_to_overwrite(found, out, dense=trained.task.dense)
+    _refuse_to_overwrite(found, out, masks=trained.task.dense or isinstance(trained.task, LesionTask))
     lines: list[Line] = []
+    lesions: list[tuple[str, ...]] = []
     done: list[Source] = []
     with progress() as show:
         for number, source in enumerate(found, 1):
             try:
-                lines += _one(trained, module, source, out, fabric.device)
+                seen = _seen(trained, module, source, fabric.device)
+                if isinstance(trained.task, LesionTask):
+                    lesions += _lesions(trained.task, seen, source, out, seg=seg)
+                lines += _classes(trained.task, seen, source, out)
                 done.append(source)
             except Rejected as error:
                 rejected[str(source.files[0])] = why(error)
             show("predict", number, len(found))
     _report(out, lines, done, rejected, _folder(inputs))
+    if isinstance(trained.task, LesionTask) and done:
+        files.write_csv(out / CANDIDATES, findings.HEAD, lesions)
     if not done:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(rejected.items())[:3])
         raise InputError(f"none of the inputs could be predicted: {reasons or 'the folders are empty'}")
@@ -87,24 +99,55 @@ def load(run: Path) -> Trained:
         raise InputError(f"{run} was made by {made}, but predict needs a fine-tuned network: run `medssl finetune`")
     recipe = validate(FinetuneRecipe, content["recipe"], f"the recipe in {run}")
     made = finetune_setup.plan(recipe)
-    task: Task = kinds.make("task", recipe.task, {"spatial_dims": recipe.spatial_dims})
+    task = finetune_setup.task_of(recipe, made.augment)
     model = finetune_setup.network(recipe, task)
     weights.load(model, content["weights"], ["all"], source=str(run))
     return Trained(task, model, made.augment.size, recipe.channels, content["preprocessing"])
 
 
+class Seen(NamedTuple):
+    """One image, and what the network says of it."""
+
+    image: findings.Prepared
+    prediction: Any
+
+
 @torch.no_grad()
-def _one(trained: Trained, module: nn.Module, source: Source, out: Path, device: Any) -> list[Line]:
-    """Predict one image: write its mask, or return its lines (id, class, probability)."""
+def _seen(trained: Trained, module: nn.Module, source: Source, device: Any) -> Seen:
+    """Predict one image. Raises `Rejected`."""
     array, geometry = prepared(source.read(), trained.preprocessing, trained.channels)
     spacing = tuple(geometry["array"]["spacing"])
     x = network_input(array, geometry["intensity"], spacing, trained.size, trained.task.dense)
-    probability = trained.task.predict(module, x.to(device), trained.size)[0].cpu()
-    if trained.task.dense:
-        _write_mask(out, probability.argmax(0).numpy().astype(np.uint8), geometry, source)
+    found = trained.task.predict(module, x.to(device), trained.size)[0].cpu()
+    return Seen(findings.Prepared(array, geometry), found)
+
+
+def _classes(task: Task, seen: Seen, source: Source, out: Path) -> list[Line]:
+    """Write the mask of a segmentation; the lines (id, class, probability) of a classifier."""
+    if isinstance(task, LesionTask) and task.dense:
         return []
-    values = zip(trained.task.classes, probability.tolist(), strict=True)
+    if task.dense:
+        mask = task.mask(seen.prediction) if hasattr(task, "mask") else seen.prediction.argmax(0).numpy()
+        _write_mask(out, mask.astype(np.uint8), seen.image.geometry, source)
+        return []
+    said = seen.prediction  # probabilities (K,), or what a task of its own takes them from
+    probability = task.probability(said) if hasattr(task, "probability") else said
+    values = zip(task.classes, probability.tolist(), strict=True)
     return [(source.name, name, f"{value:.6f}") for name, value in values]
+
+
+def _lesions(task: LesionTask, seen: Seen, source: Source, out: Path, *, seg: bool) -> list[tuple[str, ...]]:
+    """Write what was found in one image; returns its lines of candidates.csv, best first."""
+    image, shape = seen.image, seen.image.array.shape[1:]
+    found = sorted(task.candidates(seen.prediction, shape), key=lambda one: -one.score)
+    mask = findings.mask(found, task.reporting, shape)
+    _write_mask(out, mask, image.geometry, source)
+    findings.picture(out / f"{source.name}.overlay.png", image, found, task.reporting)
+    if seg and mask.any() and reader.kind(source.files[0]) == "dicom" and not source.frames:
+        dicom_seg.write(
+            out / f"{source.name}.seg.dcm", source.files, grid.to_source(mask, image.geometry).array[0], found
+        )
+    return findings.lines(source.name, found, task.reporting, image.geometry)
 
 
 def _write_mask(out: Path, mask: np.ndarray, geometry: dict[str, Any], source: Source) -> None:
@@ -121,15 +164,15 @@ def _write_mask(out: Path, mask: np.ndarray, geometry: dict[str, Any], source: S
             nifti.write(beside, volume.array[0], volume.affine)
 
 
-def _refuse_to_overwrite(found: Sequence[Source], out: Path, *, dense: bool) -> None:
+def _refuse_to_overwrite(found: Sequence[Source], out: Path, *, masks: bool) -> None:
     own = {file.resolve() for source in found for file in source.files}
-    for source in found if dense else ():
-        for file in (out / f"{source.name}.nii.gz", out / f"{source.name}.png"):
+    for source in found if masks else ():
+        for file in (out / f"{source.name}{end}" for end in (".nii.gz", ".png", ".overlay.png", ".seg.dcm")):
             if file.resolve() in own:
                 raise InputError(f"the mask of {file} would replace the image itself: choose another --out")
             if file.exists():
                 raise InputError(f"{file} exists and is not overwritten: choose another --out")
-    for file in (out / SOURCES, out / "predictions.csv"):
+    for file in (out / SOURCES, out / "predictions.csv", out / CANDIDATES):
         if file.exists():
             raise InputError(f"{out} already contains results ({file.name}): choose another --out")
 

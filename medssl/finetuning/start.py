@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medssl import patches
 from medssl.build import compatibility, finetune_setup, parts
 from medssl.engine.log import TrainLog
 from medssl.engine.schedule import optimizer
 from medssl.finetuning.state import FinetuneState, restore
-from medssl.patches import CaseCache
+from medssl.patches import CACHE_BYTES, CaseCache
 from medssl.recipe import in_steps
 from medssl.runtime import cases, init_weights, resume, run_directory
 from medssl.runtime.subsets import leaks, subsets
@@ -55,7 +54,8 @@ def _state(
     origin = init_weights.start(*asked) if content is None else init_weights.continued(content, *asked)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
-    case_cache = CaseCache(cache, task, patches.CACHE_BYTES // (1 + recipe.data.workers))  # each worker has its own
+    limit = CACHE_BYTES // (1 + recipe.data.workers)  # each worker keeps its own
+    case_cache = CaseCache(cache, task, limit, by=made.augment.by)
     recipe = in_steps(recipe, len(chosen["train"]))
     compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
     course, groups = finetune_setup.phases(recipe, made)

@@ -27,6 +27,17 @@ def components(mask: np.ndarray, connectivity: int | None = None) -> list[Region
     return _regions(ndimage.label(mask, neighbours)[0])
 
 
+def largest(mask: np.ndarray) -> np.ndarray:
+    """A class mask (*S) with the largest component of each of its values alone, all else 0."""
+    kept = np.zeros_like(mask)
+    for value in (value for value in np.unique(mask) if value != 0):
+        region = max(components(mask == value), key=lambda one: one.size)
+        assert region.start is not None
+        assert region.stop is not None
+        kept[tuple(slice(int(a), int(b)) for a, b in zip(region.start, region.stop, strict=True))][region.mask] = value
+    return kept
+
+
 def from_classes(mask: np.ndarray, names: Sequence[str], connectivity: int | None = None) -> tuple[Lesion, ...]:
     """Each component of each of the values 1..K of a class mask (*S), with `names` (K,)."""
     return tuple(

@@ -81,15 +81,19 @@ def fixed_box(images: Sequence[Findings], patients: Sequence[str]) -> list[Findi
     of one class, with their shapes, and their patients.
     """
     shares = [[_shares(lesion.region, _shape(image)) for lesion in image.lesions] for image in images]
-    found = []
-    for image, patient in zip(images, patients, strict=True):
-        others = [box for boxes, who in zip(shares, patients, strict=True) if who != patient for box in boxes]
-        if others:
-            fits = [np.mean([_iou(box, other) for other in others]) for box in others]
-            found.append(_with_box(image, *others[int(np.argmax(fits))]))
-        else:
-            found.append(Findings(image.spacing, image.lesions, (), image.shape))
-    return found
+    boxes = [box for own in shares for box in own]
+    owner = np.array([who for who, own in zip(patients, shares, strict=True) for _ in own])
+    fits = _ious(np.array(boxes, dtype=float).reshape(len(boxes), 2, -1))
+    best: dict[str, int | None] = {}
+    for patient in dict.fromkeys(patients):
+        others = np.flatnonzero(owner != patient)
+        best[patient] = int(others[fits[np.ix_(others, others)].mean(1).argmax()]) if len(others) else None
+    return [
+        Findings(image.spacing, image.lesions, (), image.shape)
+        if (number := best[patient]) is None
+        else _with_box(image, *boxes[number])
+        for image, patient in zip(images, patients, strict=True)
+    ]
 
 
 def random_pointing(image: Findings) -> float:
@@ -123,12 +127,12 @@ def _shares(region: Region, shape: Sequence[int]) -> _Shares:
     return start, stop
 
 
-def _iou(one: _Shares, other: _Shares) -> float:
-    """Intersection over union of two boxes, in any unit."""
-    sides = [min(b, d) - max(a, c) for a, b, c, d in zip(*one, *other, strict=True)]
-    shared = math.prod(sides) if min(sides) > 0 else 0.0
-    whole = sum(math.prod(b - a for a, b in zip(*box, strict=True)) for box in (one, other)) - shared
-    return shared / whole
+def _ious(boxes_B2n: np.ndarray) -> np.ndarray:
+    """Intersection over union of every two boxes (B,B), in any unit."""
+    start, stop = boxes_B2n[:, 0], boxes_B2n[:, 1]
+    sides = np.minimum(stop[:, None], stop) - np.maximum(start[:, None], start)
+    shared, size = np.maximum(sides, 0).prod(-1), (stop - start).prod(-1)
+    return shared / (size[:, None] + size - shared)
 
 
 def _box(region: Region) -> Region:

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medssl.losses import at_least_float32, labels_at, soft_dice_loss
 from medssl.metrics import prior, segmentation
-from medssl.models.heads import SegmentationHead
+from medssl.metrics.reference_lesions import largest
+from medssl.models import windows
+from medssl.models.segmenter import Segmenter
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from medssl.data.cache import Case
     from medssl.tasks.task import Row
 
 
-class Segmenter(nn.Module):
-    """encoder -> decoder -> head: (B,C,*S) -> logits (B,K,*S), background first."""
+class Settings(NamedTuple):
+    """What `build` takes beside dimensions and classes; see there."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.head = encoder, decoder, head
-
-    def forward(self, x_BC: Tensor) -> Tensor:
-        """Logits at the size of the input."""
-        return self.head(self.decoder(self.encoder(x_BC), tuple(x_BC.shape[2:])))
-
-
-def soft_dice_loss(
-    probability_BK: Tensor, truth_BK: Tensor, smooth: float = 1.0, pooled: Literal["batch", "sample"] = "batch"
-) -> Tensor:
-    """1 - mean over foreground classes of `(2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)` (Milletari 2016, eq. 3).
-
-    Inputs are (B,K,*S). Class 0, the background, is left out; sums include the batch axis if `pooled` is "batch".
-    """
-    axes = [0, *range(2, probability_BK.ndim)] if pooled == "batch" else list(range(2, probability_BK.ndim))
-    probability, truth = probability_BK[:, 1:], truth_BK[:, 1:]
-    overlap = (probability * truth).sum(axes)
-    return 1 - ((2 * overlap + smooth) / (probability.sum(axes) + truth.sum(axes) + smooth)).mean()
+    pooled: Literal["batch", "sample"] = "batch"
+    smooth: float = 1.0
+    overlap: float = 0.5
+    tolerance: float | None = None
+    floor: bool = False
+    mirrors: tuple[int, ...] = ()
+    deep_supervision: bool = False
+    keep: Literal["all", "largest", "auto"] = "all"
+    instances: bool = False
 
 
 class Segment:
@@ -53,32 +45,22 @@ class Segment:
     dense = True
     parts = ("encoder", "decoder")
 
-    def __init__(
-        self,
-        *,
-        spatial_dims: int,
-        classes: Sequence[str],
-        pooled: Literal["batch", "sample"],
-        smooth: float,
-        overlap: float,
-        tolerance: float | None,
-        floor: bool,
-    ) -> None:
-        self.spatial_dims, self.classes = spatial_dims, tuple(classes)
-        self.pooled, self.smooth, self.overlap, self.tolerance = pooled, smooth, overlap, tolerance
-        self.with_floor = floor
+    def __init__(self, *, spatial_dims: int, classes: Sequence[str], **settings: Any) -> None:
+        self.spatial_dims, self.classes, self.settings = spatial_dims, tuple(classes), Settings(**settings)
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
         """A `Segmenter`. Raises `InputError` without a decoder."""
         if decoder is None:
             raise InputError("task segment needs a decoder, but decoder is null: set decoder.kind=unet")
-        width = cast("int", decoder.out_channels)
-        return Segmenter(encoder, decoder, SegmentationHead(self.spatial_dims, width, len(self.classes) + 1))
+        outputs, deep = len(self.classes) + 1, self.settings.deep_supervision
+        return Segmenter(self.spatial_dims, encoder, decoder, outputs, deep=deep)
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
         """The label volume (*S) as int64. Raises `InputError` if it is missing or has an unknown value."""
         if label is None:
             raise InputError(f"case {case} has no label volume: remove it from the split, or scan again with --labels")
+        if self.settings.instances:
+            return np.asarray(label[0] > 0, dtype=np.int64)
         low, high = int(label.min()), int(label.max())
         if low < 0 or high > len(self.classes):
             known = f"0..{len(self.classes)} ({', '.join(self.classes)})"
@@ -89,20 +71,49 @@ class Segment:
             )
         return np.asarray(label[0], dtype=np.int64)
 
-    def loss(self, output: Tensor, label: Tensor) -> Losses:
-        """Cross-entropy and soft Dice of logits (B,K,*S) and labels (B,*S) int64."""
-        probability = output.float().softmax(1)
+    def loss(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Losses:
+        """Cross-entropy and soft Dice of logits (B,K,*S) and labels (B,*S) int64.
+
+        Of several levels the sum with weights that halve from level to level and are 1 together; labels are taken at
+        the size of each, nearest voxel (nnU-Net).
+        """
+        if isinstance(output, Tensor):
+            return self._loss(output, label)
+        weights = [0.5**level for level in range(len(output))]
+        found = [self._loss(each, labels_at(label, each.shape[2:])).main for each in output]
+        names = found[0]
+        summed = {
+            name: torch.stack([w * each[name] for w, each in zip(weights, found, strict=True)]).sum() / sum(weights)
+            for name in names
+        }
+        return Losses(summed, {})
+
+    def _loss(self, output: Tensor, label: Tensor) -> Losses:
+        logits = at_least_float32(output)
+        probability = logits.softmax(1)
         truth = functional.one_hot(label, output.shape[1]).movedim(-1, 1).to(probability.dtype)
-        dice = soft_dice_loss(probability, truth, self.smooth, self.pooled)
-        return Losses({"cross_entropy": functional.cross_entropy(output.float(), label), "dice": dice}, {})
+        dice = soft_dice_loss(probability, truth, self.settings.smooth, self.settings.pooled)
+        return Losses({"cross_entropy": functional.cross_entropy(logits, label), "dice": dice}, {})
 
     def predict(self, model: nn.Module, volume_BC: Tensor, window: Sequence[int]) -> Tensor:
-        """Probabilities (B,K,*S), by Gaussian-weighted windows; a smaller volume is padded with 0, as in training."""
-        logits = sliding_window_inference(
-            volume_BC, tuple(window), sw_batch_size=2, predictor=model, overlap=self.overlap, mode="gaussian"
-        )
-        assert isinstance(logits, Tensor)
-        return logits.float().softmax(1)
+        """Probabilities (B,K,*S): Gaussian-weighted windows; a smaller volume is padded with 0, as in training."""
+        return windows.logits(model, volume_BC, window, self.settings.overlap, self.settings.mirrors).softmax(1)
+
+    def mask(self, prediction: Tensor) -> np.ndarray:
+        """The class of each voxel of probabilities (K,*S), of each class the largest component if that is asked for."""
+        found = prediction.argmax(0).cpu().numpy()
+        return largest(found) if self.settings.keep == "largest" else found
+
+    @property
+    def undecided(self) -> bool:
+        """Whether validation has something to decide."""
+        return self.settings.keep == "auto"
+
+    def tuned(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """What validation decides: whether the largest component of each class is better than all of them."""
+        every, one = (np.array([row[name] for row in rows], dtype=float) for name in ("dice", "dice_of_largest"))
+        better = bool(rows) and not np.isnan(one).all() and np.nanmean(one) > np.nanmean(every)
+        return {"keep": "largest" if better else "all"}
 
     def metrics(self, prediction: Tensor, target: np.ndarray, spacing: Sequence[float]) -> Row:
         """Dice of each class (and HD95, surface Dice if a tolerance is set) of probabilities (K,*S).
@@ -110,9 +121,11 @@ class Segment:
         A class that the case does not have gets NaN; what was predicted of it is in `fp_ml` (in 2D `fp_mm2`) and
         `fp_components`.
         """
-        mask = prediction.argmax(0).cpu().numpy()
+        mask, tolerance = self.mask(prediction), self.settings.tolerance
         row = self._dice(mask, target) | self._false_alarms(mask, target, spacing)
-        return row if self.tolerance is None else row | self._surface(mask, target, spacing, self.tolerance)
+        if self.settings.keep == "auto":
+            row["dice_of_largest"] = self._dice(largest(mask), target)["dice"]
+        return row if tolerance is None else row | self._surface(mask, target, spacing, tolerance)
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
         """Means over cases; cases that do not have a class (NaN) do not count for that class.
@@ -132,7 +145,7 @@ class Segment:
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
         """The Dice of the mean label map of the training cases, if `floor` asks for it."""
-        if not self.with_floor:
+        if not self.settings.floor:
             return None
         fitted = prior.fit(training, len(self.classes))
         return self.summary([self._dice(fitted.predict(case.shape), case) for case in cases])
@@ -162,17 +175,23 @@ class Segment:
 def build(
     *,
     spatial_dims: int,
+    flips: tuple[int, ...] = (),
     classes: list[str] | int | None = None,
     pooled: Literal["batch", "sample"] = "batch",
     smooth: float = 1.0,
     overlap: float = 0.5,
     tolerance: float | None = None,
     floor: bool = False,
+    mirror: bool = False,
+    deep_supervision: bool = False,
+    keep: Literal["all", "largest", "auto"] = "all",
+    instances: bool = False,
 ) -> Segment:
     """Segment label values 1..K; 0 is background.
 
     Args:
         spatial_dims: 2 or 3.
+        flips: axes that training mirrors, for `mirror`.
         classes: names of the values 1..K, or the number of values including background; in a recipe, null counts them
             in the training labels.
         pooled: whether the sums of the Dice loss run over the "batch", or over each "sample".
@@ -181,6 +200,10 @@ def build(
         tolerance: in mm; if given, surface distances are reported too.
         floor: also report the Dice of the mean training label, which is meaningful if all volumes frame the same
             organ alike.
+        mirror: average over mirror images along the axes that training mirrors.
+        deep_supervision: losses on all levels of the decoder but the coarsest.
+        keep: of each class `all` components, the `largest`, or `auto`: what is better on validation.
+        instances: labels number things from 1 on; all of them are class 1.
 
     Raises `InputError`.
     """
@@ -189,15 +212,10 @@ def build(
     for key, value in (("smooth", smooth), ("tolerance", tolerance)):
         if value is not None and value < 0:
             raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
-    return Segment(
-        spatial_dims=spatial_dims,
-        classes=_named(classes),
-        pooled=pooled,
-        smooth=smooth,
-        overlap=overlap,
-        tolerance=tolerance,
-        floor=floor,
+    chosen = Settings(
+        pooled, smooth, overlap, tolerance, floor, tuple(flips) if mirror else (), deep_supervision, keep, instances
     )
+    return Segment(spatial_dims=spatial_dims, classes=_named(classes), **chosen._asdict())
 
 
 def labelled(case: Case) -> bool:
@@ -208,6 +226,15 @@ def labelled(case: Case) -> bool:
 def names(given: list[str] | int | None, cases: Sequence[Case], read: Callable[[str], Any]) -> list[str]:
     """Names of the label values 1..K: as given, or "1".."K" if K is given or is the largest value in the labels."""
     return _named(given if given is not None else 1 + max(int(np.max(read(case.id)[:])) for case in cases))
+
+
+def variant(settings: Mapping[str, Any]) -> Any:
+    """The module for `settings`: where labels number things there is one class, whatever the highest number."""
+    if not settings.get("instances"):
+        return SimpleNamespace(__name__=__name__, build=build, names=names, labelled=labelled)
+    return SimpleNamespace(
+        __name__=__name__, build=build, labelled=labelled, names=lambda given, cases, read: _named(given)
+    )
 
 
 def _named(classes: list[str] | int | None) -> list[str]:

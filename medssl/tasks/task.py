@@ -3,12 +3,17 @@
 The module of a task has `build` (its arguments are the recipe's `task` group), `names(given, cases, read)` (the
 classes: as given in the recipe, or from the training cases; `read(id)` gives a label volume) and `labelled(case)`
 (whether a case can be used). If these depend on the task's settings, `variant(settings)` returns them.
+
+A task may have `undecided` and `tuned(rows)`: whether there are settings that the rows of validation decide, and these,
+which the test and `predict` then take as they are. It may have `mask(prediction)`, the class of each voxel of
+probabilities (K,*S), and `details(rows)`, what results.json tells of the test beside numbers; where it has a true
+`randomised`, the test is repeated with fresh weights.
 N cases; a row is a dictionary of numbers and strings about one case, as results.json stores it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from medssl.data.cache import Case
+    from medssl.metrics.lesions import Candidate, Lesion
     from medssl.types import Losses
 
 Row = dict[str, Any]
@@ -52,3 +59,29 @@ class Task(Protocol):
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
         """The scores on `cases` of a predictor that knows the training targets but no image; None if meaningless."""
+
+
+@runtime_checkable
+class LesionTask(Protocol):
+    """A `Task` that looks for lesions, which label volumes or boxes of a case show."""
+
+    reporting: float  # score from which on a candidate is reported
+
+    def truth(self, case: Case, label: np.ndarray | None) -> tuple[np.ndarray | None, tuple[Lesion, ...] | None]:
+        """The label volume (1,*S) to train on, from that of the case or its boxes, and the lesions in it.
+
+        None for lesions where nobody is known to have looked for them, and for the volume where none is trained on.
+        """
+
+    def found(self, prediction: Any, target: Any, lesions: Any, spacing: Sequence[float], shape: Sequence[int]) -> Row:
+        """One case of `shape` as `Task.metrics` has it, with its lesions and candidates."""
+
+    def candidates(self, prediction: Any, shape: Sequence[int]) -> tuple[Candidate, ...]:
+        """What was found in an image of `shape`."""
+
+
+def scored(task: Task, prediction: Any, target: np.ndarray, lesions: tuple[Lesion, ...] | None, case: Case) -> Row:
+    """The row of one case; `lesions` count for a task that looks for them."""
+    if isinstance(task, LesionTask):
+        return task.found(prediction, target, lesions, case.spacing, case.shape)
+    return task.metrics(prediction, target, case.spacing)

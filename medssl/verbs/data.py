@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path, typer.Option("--out", help="Where to write.")]
 Manifest = Annotated[Path, typer.Argument(help="The manifest.csv that `scan` wrote.")]
+Format = Literal["rsna", "nih", "vindr", "luna", "coco", "nndet"]
 Modality = Literal["mr", "ct", "pet", "xray", "pathology", "ultrasound"]
 # options of scan
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of DICOM, NIfTI, PNG, JPEG or TIFF files.")]
@@ -28,6 +29,8 @@ Pair = Annotated[
 Table = Annotated[Path | None, typer.Option(help="CSV file with one row per image.")]
 IdColumn = Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")]
 Columns = Annotated[str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")]
+Boxes = Annotated[Path | None, typer.Option(help="File (nndet: folder) of boxes in a public format.")]
+BoxesAs = Annotated[Format | None, typer.Option(help="Format of --boxes; default: as its header shows.")]
 PatientFrom = Annotated[
     str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
 ]
@@ -79,6 +82,8 @@ def scan(
     table: Table = None,
     id_column: IdColumn = "id",
     columns: Columns = None,
+    boxes: Boxes = None,
+    boxes_as: BoxesAs = None,
     patient_from: PatientFrom = None,
     modality: ScannedModality = None,
     split: Split = None,
@@ -93,6 +98,8 @@ def scan(
         "table": table,
         "id": id_column,
         "columns": _pairs(columns),
+        "boxes": boxes,
+        "boxes_as": boxes_as,
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
     given |= {"largest_block": largest_block, "key": key}

@@ -189,7 +189,6 @@ def test_a_recipe_that_cannot_work_is_refused_in_words(override, strange, chain,
 
 
 FINE = {
-    "task.kind=localize": ("does not exist", "segment"),
     "task.kind=detect": ("task.kind=detect", "segment"),
     "augment.size=[16,16]": ("[16, 16]", "spatial_dims is 3"),
     "augment.size=[17,16,16]": ("not divisible",),

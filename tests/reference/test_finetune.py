@@ -262,7 +262,7 @@ def where(shape, spacing, labels):
 )
 def test_labels_are_the_nearest_voxels_of_where_the_image_looks(shape, spacing, moves, large, monkeypatch):
     """The image says where each of its voxels came from, so NumPy can look the label up there by itself."""
-    monkeypatch.setattr(patches, "LARGE", 0 if large else 2**25)
+    monkeypatch.setattr("medssl.patches.LARGE", 0 if large else 2**25)
     cache, label = where(shape, spacing, [0, 2])
     dims, size = len(shape), [16] * len(shape)
     augment = patches.build(spatial_dims=dims, channels=dims, size=size, warp={**STILL, **moves}, intensity=[])

@@ -366,7 +366,7 @@ def test_classification_writes_predictions(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": {"kind": "localize"}}, "task.kind=localize does not exist .there are: classify"),
+        ({"task": {"kind": "detect"}}, "task.kind=detect does not exist .there are: classify"),
         ({"task": {"pooled": "all"}}, "pooled"),
         ({"task": {"smoth": 1.0}}, "did you mean 'smooth'"),
         ({"augment": {"size": [16, 16]}}, "2 axes"),

@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_columns_are_those_of_the_grammar(tmp_path):
     write(tmp_path / "out")
     header, line = list(csv.reader((tmp_path / "out/manifest.csv").open()))
-    assert ",".join(header) == "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc"
+    assert ",".join(header) == "id,image,label,class,patient,study,series,modality,shape,spacing,split,source,qc,looked"
     assert line[3] == "nodule;mass"
     assert line[8:10] == ["40x512x512", "2.5x0.703125x0.703125"]
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from medssl.losses import soft_dice_loss
+from medssl.models import windows
 from medssl.models.decoder import unet
 from medssl.models.encoder import tiny
 from medssl.tasks import segment
@@ -23,7 +25,7 @@ class Echo(nn.Module):
 
 def dice_of(probability, truth, **options):
     both = [torch.stack([1 - t, t], dim=1) for t in (probability, truth)]
-    return segment.soft_dice_loss(*both, **options).item()
+    return soft_dice_loss(*both, **options).item()
 
 
 def test_soft_dice_hand_cases():
@@ -81,7 +83,7 @@ def test_segmentation_without_decoder_is_refused():
 
 def test_unknown_label_value_names_the_case():
     task = segment.build(spatial_dims=2, classes=["lesion"])
-    with pytest.raises(InputError, match=r"CT-12 holds values from 0 to 3.*lesion"):
+    with pytest.raises(InputError, match=r"CT-12 has values from 0 to 3.*lesion"):
         task.target((), np.array([[[0, 3]]]), "CT-12")
     with pytest.raises(InputError, match="no label"):
         task.target((), None, "CT-12")
@@ -133,5 +135,79 @@ def test_class_names():
     assert segment.names(["a", "b"], cases, labels.get) == ["a", "b"]
     assert segment.names(3, cases, labels.get) == ["1", "2"]
     assert segment.names(None, cases, labels.get) == ["1", "2", "3", "4"]
-    with pytest.raises(InputError, match="beside the background"):
+    with pytest.raises(InputError, match="besides the background"):
         segment.names(None, cases, lambda name: np.zeros((1, 2, 2)))
+
+
+def test_windows_are_weighted_by_a_gaussian_of_an_eighth():
+    """Two windows of 8 over 12 voxels: where both lie, logits are their mean with the weights exp(-d^2 / 2)."""
+    said = iter([0.0, 1.0])
+
+    def model(x):
+        return torch.stack([torch.full_like(one, next(said)) for one in x])
+
+    found = windows.logits(model, torch.zeros(1, 1, 8, 12), (8, 8))[0, 0, 4].numpy()
+    at = np.arange(12)
+    one, two = (np.exp(-0.5 * ((at - middle) / (8 / 8)) ** 2) for middle in (3.5, 7.5))
+    both = (at >= 4) & (at < 8)
+    np.testing.assert_allclose(found[both], (two / (one + two))[both], atol=1e-3)
+    assert (found[:4] == 0).all()
+    assert (found[8:] == 1).all()
+
+
+def test_mirror_images_are_turned_back_and_averaged():
+    """A network that answers with how far right a voxel is: mirrored and turned back, it is how far left."""
+    calls = []
+
+    def model(x):
+        calls.append(1)
+        return torch.arange(4.0).expand_as(x) + x
+
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert torch.equal(windows.mirrored(model, ())(image), torch.arange(4.0) + image)
+    assert torch.equal(windows.mirrored(model, (1,))(image), torch.full((4,), 1.5) + image)
+    assert len(calls) == 3
+    windows.mirrored(model, (0, 1))(image)
+    assert len(calls) == 7
+
+
+def test_only_axes_that_training_mirrors_are_mirrored():
+    made = [segment.build(spatial_dims=2, flips=(1,), mirror=mirror).settings.mirrors for mirror in (False, True)]
+    assert made == [(), (1,)]
+
+
+def test_deep_supervision_weighs_levels_by_halves_and_leaves_out_the_coarsest():
+    encoder = tiny.build(spatial_dims=2, in_channels=1, channels=(4, 8, 16))
+    decoder = unet.build(spatial_dims=2, channels=encoder.channels, strides=encoder.strides)
+    task = segment.build(spatial_dims=2, classes=2, deep_supervision=True)
+    model = task.model(encoder, decoder)
+    logits = model.train()(torch.rand(2, 1, 16, 16))
+    assert [tuple(each.shape[2:]) for each in logits] == [(16, 16), (8, 8)]  # of 16, 8 and 4
+    label = torch.zeros(2, 16, 16, dtype=torch.long)
+    label[:, 4:12, 4:12] = 1
+    small = torch.zeros(2, 8, 8, dtype=torch.long)
+    small[:, 2:6, 2:6] = 1
+    plain = segment.build(spatial_dims=2, classes=2)
+    first, second = (plain.loss(*pair).main for pair in ((logits[0], label), (logits[1], small)))
+    for name, value in task.loss(logits, label).main.items():
+        assert value.item() == pytest.approx((2 * first[name] + second[name]).item() / 3, rel=1e-6)
+    sum(task.loss(logits, label).main.values()).backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.deep.parameters())
+    single = model.eval()(torch.rand(2, 1, 16, 16))
+    assert single.shape == (2, 2, 16, 16)
+
+
+def test_the_largest_component_is_kept_if_that_is_better_on_validation():
+    target, mask = np.zeros((8, 8), int), np.zeros((8, 8), int)
+    target[1:4, 1:4] = mask[1:4, 1:4] = 1
+    mask[6, 6] = 1
+    prediction = torch.nn.functional.one_hot(torch.from_numpy(mask), 2).movedim(-1, 0).float()
+    auto = segment.build(spatial_dims=2, classes=2, keep="auto")
+    row = auto.metrics(prediction, target, (1.0, 1.0))
+    assert row["dice"] == pytest.approx(18 / 19)
+    assert row["dice_of_largest"] == 1
+    assert auto.tuned([row]) == {"keep": "largest"}
+    assert auto.tuned([{"dice": 0.5, "dice_of_largest": 0.5}]) == auto.tuned([]) == {"keep": "all"}
+    kept = segment.build(spatial_dims=2, classes=2, keep="largest")
+    assert kept.metrics(prediction, target, (1.0, 1.0))["dice"] == 1
+    assert np.array_equal(kept.mask(prediction), target)

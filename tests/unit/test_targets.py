@@ -87,7 +87,7 @@ def test_the_baseline_without_an_image_knows_the_merged_labels_alone(case_cache)
 
 
 def test_a_large_label_that_the_task_leaves_alone_stays_on_disk(case_cache, monkeypatch):
-    monkeypatch.setattr(patches, "LARGE", 10)
+    monkeypatch.setattr("medssl.patches.LARGE", 10)
     on_disk = labels()
     case_cache.cache.label = lambda name: on_disk
     np.testing.assert_array_equal(case_cache("a").target[0], merged())

@@ -33,6 +33,7 @@ class Phantom(NamedTuple):
     label: Volume | None
     name: str  # class
     boxes: tuple[Box, ...] = ()
+    looked: str = ""
 
 
 def phantom_cache(
@@ -71,6 +72,7 @@ def _facts(index: int, cases: int, seed: int, phantom: Phantom) -> dict[str, Any
         "split": split(index, cases),
         "classes": (phantom.name,) if phantom.name else (),
         "boxes": phantom.boxes,
+        "looked": phantom.looked,
     }
 
 
@@ -106,7 +108,8 @@ def _volume(image: np.ndarray, label: np.ndarray, size: tuple[int, ...], modalit
 
 def _xray(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:
     image, name, boxes = xray(rng, size, _kind("xray", index))
-    return Phantom(plane(image[None], (1.0, 1.0), "DX"), None, name, tuple(Box(name, *box) for box in boxes))
+    found = tuple(Box(name, *box) for box in boxes)
+    return Phantom(plane(image[None], (1.0, 1.0), "DX"), None, name, found, "boxes" if found else "none")
 
 
 def _pathology(rng: np.random.Generator, size: tuple[int, ...], index: int) -> Phantom:

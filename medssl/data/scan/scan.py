@@ -6,13 +6,14 @@ import errno
 import os
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl import __version__
 from medssl.data import manifest
 from medssl.data.files import writable, write_csv
-from medssl.data.scan import candidate, files, notes, pairing, parts, patients
+from medssl.data.scan import candidate, files, marks, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
 from medssl.types import InputError
@@ -48,6 +49,8 @@ def scan(
     table: Path | None = None,
     id_column: str | None = None,
     columns: Mapping[str, str] | None = None,
+    boxes: Path | None = None,
+    boxes_as: str | None = None,
     patient_from: str | None = None,
     modality: str | None = None,
     split: Sequence[float] | None = None,
@@ -69,18 +72,19 @@ def scan(
         images, refused = _find(folders, out, given, progress, largest_block)
     if not images:
         raise InputError(_nothing(folders, refused))
+    found, of_boxes = marks.of_images(images, boxes, boxes_as)
     root = files.root_of([*folders, *_label_folders(labels)])
     sources = [files.relative(image.candidate.source, root) for image in images]
     who = patients.assign(images, sources, wanted)
     splits, said = parts.divide(images, sources, who.names, split, seed)
     identity = Identity(manifest.read_key(key, out), root, modality)
-    rows = identity.rows(images, who, splits)
-    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *said]
+    rows = [replace(row, looked=one.looked) for row, one in zip(identity.rows(images, who, splits), found, strict=True)]
+    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *of_boxes, *said]
     notices += [*notes.of_geometry(rows), *notes.of_modality(rows), *notes.of_parts(rows)]
-    left = [SkippedFile(files.printable(identity.relative(path)), *why) for path, *why in sorted(refused)]
-    rejected = notes.rejected(left)
+    rejected = notes.rejected([SkippedFile(files.printable(identity.relative(p)), *why) for p, *why in sorted(refused)])
     about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
     about |= {} if key is None else {"key": os.path.relpath(key, out.parent)}
+    marks.write(out.with_name("boxes.csv"), [row.id for row in rows], found)
     return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, about))
 
 
@@ -124,17 +128,10 @@ def _write(
 
 
 def _write_table(out: Path, rows: Sequence[Row], images: Sequence[Image], further: Sequence[str]) -> None:
-    """Write further columns of the table, and its boxes, by id."""
+    """Write further columns of the table by id."""
     known = [(row.id, image.record) for row, image in zip(rows, images, strict=True) if image.record is not None]
     lines = [[case, *(record.further[name] for name in further)] for case, record in known]
     write_csv(out.with_suffix(".table.csv"), ["id", *further], lines)
-    boxes = [
-        [case, box.label, "x".join(map(str, box.start)), "x".join(map(str, box.stop))]
-        for case, record in known
-        for box in record.boxes
-    ]
-    if boxes:
-        write_csv(out.with_name("boxes.csv"), ["id", "class", "start", "stop"], boxes)
 
 
 def _checked_out(out: Path) -> Path:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medssl.data.boxes.form import Mark
 from medssl.data.manifest import UNCERTAIN
 from medssl.data.scan import spreadsheet
 from medssl.data.split import part_name, stem_of
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FIELDS = ("label", "class", "patient", "split", "boxes", "modality")
+NONE = ("", "none")  # of boxes: not known; searched, nothing found
+IGNORE = "ignore"
 KEPT = ("sex", "age", "view")  # further columns that are written beside the manifest if the table has them
 
 
@@ -28,14 +31,6 @@ MARKS = {  # what a column of one class may hold -> what follows its name; None:
 }
 
 
-class Box(NamedTuple):
-    """A box in voxels of the stored image, in index order, half-open."""
-
-    label: str
-    start: tuple[int, ...]
-    stop: tuple[int, ...]
-
-
 class Record(NamedTuple):
     """What the table says about one image."""
 
@@ -45,7 +40,8 @@ class Record(NamedTuple):
     patient: str
     split: str
     modality: str
-    boxes: tuple[Box, ...]
+    boxes: tuple[Mark, ...]
+    searched: bool  # looked at without a finding
     further: dict[str, str]
 
 
@@ -147,7 +143,8 @@ def _record(path: Path, line: Mapping[str, Any], id_column: str, use: Mapping[st
         patient=cell.get("patient", ""),
         split=part_name(cell.get("split", ""), f"column '{use.get('split')}' of {path}"),
         modality=cell.get("modality", ""),
-        boxes=tuple(_box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip()),
+        boxes=tuple(_box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip(" ") not in NONE),
+        searched=cell.get("boxes", "").lower() == NONE[1],
         further={name: text for name, text in cell.items() if name not in FIELDS},
     )
 
@@ -168,19 +165,29 @@ def _label(path: Path, text: str, column: str) -> Path | None:
     return label.resolve()
 
 
-def _box(path: Path, name: str, text: str) -> Box:
-    """`nodule: 10 20 30 14 28 38`: start, then stop, in index order; the class is optional."""
+def _box(path: Path, name: str, text: str) -> Mark:
+    """`nodule: 10 20 30 14 28 38`: start, then stop, in index order; the class is optional.
+
+    `ignore: nodule: ...` is a box that scores neither ask for nor hold against what finds it.
+    """
     label, _, numbers = text.rpartition(":")
+    first, sign, rest = label.partition(":")
+    ignore = first.strip().lower() == IGNORE
+    label = (rest if sign else "") if ignore else label
     values = [part for part in re.split(r"[\s,]+", numbers.strip()) if part]
-    if len(values) not in (4, 6) or not all(re.fullmatch(r"-?\d+", value) for value in values):
+    if len(values) not in (4, 6) or not all(re.fullmatch(r"-?\d+(\.\d+)?", v) for v in values):
         raise InputError(
-            f"{path}: box '{text.strip()}' of {name} must be 'class: start stop', 4 (2D) or 6 (3D) integers"
+            f"{path}: box '{text.strip()}' of {name} must be 'class: start stop', 4 (2D) or 6 (3D) numbers"
         )
     half = len(values) // 2
-    start, stop = tuple(map(int, values[:half])), tuple(map(int, values[half:]))
+    start, stop = (tuple(map(_number, part)) for part in (values[:half], values[half:]))
     if any(low >= high for low, high in zip(start, stop, strict=True)):
-        raise InputError(f"{path}: box '{text.strip()}' of {name} is empty: stop must be above start on every axis")
-    return Box(label.strip(), start, stop)
+        raise InputError(f"{path}: box '{text.strip()}' of {name} is empty; stop must be above start on every axis")
+    return Mark(label.strip(), start, stop, ignore=ignore)
+
+
+def _number(text: str) -> float:
+    return float(text) if "." in text else int(text)
 
 
 def _is_tail(short: str, long: str) -> bool:

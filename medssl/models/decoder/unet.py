@@ -83,11 +83,11 @@ class SubVoxel(nn.Module):
 class UNetDecoder(nn.Module):
     """Decoder with skips from all levels but the deepest, and a last step to full resolution; see `build`."""
 
-    def __init__(self, blocks: list[nn.Module], out_channels: int, *, joins: bool = True) -> None:
+    def __init__(self, blocks: list[nn.Module], widths: Sequence[int], *, joins: bool = True) -> None:
         super().__init__()
         self.joins = joins
         self.blocks = nn.ModuleList(blocks)
-        self.out_channels = out_channels
+        self.widths, self.out_channels = tuple(widths), widths[-1]  # of the map after each block
         for module in self.modules():
             if isinstance(module, nn.modules.conv._ConvNd):
                 nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -96,10 +96,15 @@ class UNetDecoder(nn.Module):
 
     def forward(self, features: Features, size: Sequence[int]) -> Tensor:
         """Features (B,C_i,*S_i), fine to coarse -> (B,out_channels,*size)."""
-        x, skips = features[-1], [*reversed(features[:-1]), None]
+        return self.levels(features, size)[-1]
+
+    def levels(self, features: Features, size: Sequence[int]) -> list[Tensor]:
+        """The map after each block, coarse to fine; the last has `size`."""
+        x, skips, found = features[-1], [*reversed(features[:-1]), None], []
         for block, skip in zip(self.blocks, skips, strict=False):
             x = block(x, skip if self.joins else None, size if skip is None else skip.shape[2:])
-        return x
+            found.append(x)
+        return found
 
 
 def auto_widths(channels: Sequence[int], blocks: int) -> list[int]:
@@ -159,4 +164,4 @@ def build(
                 f"decoder.final=shuffle needs the same stride on all axes, not {strides[0]}: use final=conv"
             )
         made[-1] = SubVoxel(spatial_dims, inputs[-1], widths[-1], factor.pop())
-    return UNetDecoder(made, widths[-1], joins=skips != "none")
+    return UNetDecoder(made, widths, joins=skips != "none")

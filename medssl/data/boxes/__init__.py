@@ -1,0 +1,1 @@
+"""Boxes and points as public datasets publish them: one module a format, each with `fits(path)` and `read(path)`."""

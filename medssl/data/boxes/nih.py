@@ -1,0 +1,35 @@
+"""NIH ChestX-ray14, BBox_List_2017.csv: one row a box, in pixels of the image of 1024 x 1024.
+
+Its header has stray brackets, so columns go by their place. Images that it does not list are unknown, not negative.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from medssl.data.boxes import form
+from medssl.data.boxes.form import Mark, Marks
+from medssl.data.split import stem_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RENAMED = {"Infiltrate": "Infiltration"}  # as the image labels have it
+
+
+def fits(path: Path) -> bool:
+    """Whether a file is of this format."""
+    return form.head(path)[:2] == ["Image Index", "Finding Label"] and "ox" in "".join(form.head(path)[2:3])
+
+
+def read(path: Path) -> Marks:
+    """The boxes by image."""
+    found: dict[str, list[Mark]] = defaultdict(list)
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for row in list(csv.reader(stream))[1:]:
+            if len(row) >= 6:
+                sides = form.corner(path, row[0], *row[2:6])
+                found[stem_of(row[0])].append(form.of_sides(sides, RENAMED.get(row[1], row[1])))
+    return Marks(found, frozenset())

@@ -1,0 +1,129 @@
+"""Scores of lesions and candidates over images: FROC, AP, lesion-wise F1 and what an operating point does.
+
+All of it is computed from `Findings` alone, which rows of results.json hold, so it can be computed again without the
+network. A mean over classes is over those that have a lesion in all the images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from medssl.metrics import detection_ap, lesion_counts
+from medssl.metrics.froc import RATES, by_patient, cpm, froc, sensitivity_at, threshold_at, weighted_cpm
+from medssl.metrics.lesions import Findings
+from medssl.metrics.matching import match
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medssl.metrics.lesion_counts import Counts
+    from medssl.metrics.matching import Matched, Rule
+
+Score = Literal["cpm", "ap", "lesion_f1"]
+MASK = 0.5  # score at which a candidate is part of the predicted mask
+
+
+def findings(rows: Sequence[Mapping[str, Any]]) -> list[Findings]:
+    """The lesions and candidates of rows of results.json."""
+    return [Findings.from_json(row["findings"]) for row in rows]
+
+
+def matched(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> dict[str, list[Matched]]:
+    """The matches of each class that has a lesion in the images."""
+    found = {name: [match(image.of_class(name), rule) for image in images] for name in classes}
+    return {name: each for name, each in found.items() if any(image.lesions for image in each)}
+
+
+def summary(
+    images: Sequence[Findings], classes: Sequence[str], rule: Rule, threshold: float | None
+) -> dict[str, float]:
+    """All scores of a set of images, `operating_*` where a `threshold` was chosen."""
+    found = matched(images, classes, rule)
+    curves = {name: froc(each) for name, each in found.items()}
+    scores = {name: cpm(curve) for name, curve in curves.items()}
+    precisions = {name: detection_ap.average_precision(_best(each)) for name, each in found.items()}
+    summed = {"cpm": _mean(scores.values()), "ap": _mean(precisions.values())}
+    at = [sensitivity_at(curve) for curve in curves.values()]
+    summed |= {f"sensitivity_at_{rate:g}_fp": _mean(each[i] for each in at) for i, rate in enumerate(RATES)}
+    summed |= _counted(found, MASK, "lesion")
+    if threshold is not None:
+        summed |= _counted(found, threshold, "operating") | _false(images, classes, rule, threshold)
+    if len(classes) > 1:
+        summed |= {f"cpm.{name}": value for name, value in scores.items()}
+        summed |= {f"ap.{name}": value for name, value in precisions.items()}
+    real = [[lesion for lesion in image.lesions if not lesion.ignore] for image in images]
+    summed |= {"images": len(images), "negatives": sum(not image.lesions for image in images)}
+    return summed | {"lesions": sum(map(len, real))}
+
+
+def curves(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> dict[str, Any]:
+    """Of each class with lesions the FROC, counts at each threshold, and the score to set for each rate (or None)."""
+    found = {}
+    for name, each in matched(images, classes, rule).items():
+        curve = froc(each)
+        scores = [float(score) if np.isfinite(score) else None for score in threshold_at(curve)]
+        rates = {"fp_per_image": list(RATES), "sensitivity": sensitivity_at(curve), "threshold": scores}
+        found[name] = {"at": rates, "curve": curve.as_json()}
+    return found
+
+
+def resampled(
+    images: Sequence[Findings], classes: Sequence[str], rule: Rule, score: Score
+) -> Callable[[np.ndarray], float]:
+    """The score of the images with given indices, which may repeat; NaN where a class has no lesion in them."""
+    found = list(matched(images, classes, rule).values())
+    if not found:
+        return lambda i: float("nan")
+    if score == "cpm":
+        counts = [by_patient(each, range(len(images))) for each in found]
+
+        def cpms(i: np.ndarray) -> float:
+            weights = np.bincount(i, minlength=len(images))[None].astype(float)
+            return float(np.mean([weighted_cpm(each, weights)[0] for each in counts]))
+
+        return cpms
+    if score == "ap":
+        best = [_best(each) for each in found]
+        return lambda i: float(np.mean([detection_ap.average_precision([each[k] for k in i]) for each in best]))
+    tallies = [[lesion_counts.one_to_one(image, MASK) for image in each] for each in found]
+    return lambda i: float(np.mean([lesion_counts.pooled([each[k] for k in i]).f1 for each in tallies]))
+
+
+def _best(images: Sequence[Matched]) -> list[Matched]:
+    """The best candidates of each image, as many as COCO and nnDetection look at."""
+    most = detection_ap.MOST
+    return [
+        image._replace(score=image.score[:most], verdict=image.verdict[:most], lesion=image.lesion[:most])
+        for image in images
+    ]
+
+
+def _counted(found: Mapping[str, Sequence[Matched]], threshold: float, prefix: str) -> dict[str, float]:
+    """Lesions pooled over images, one to one, the mean over classes."""
+    counts: list[Counts] = [
+        lesion_counts.pooled([lesion_counts.one_to_one(image, threshold) for image in each]) for each in found.values()
+    ]
+    return {
+        f"{prefix}_{name}": _mean(getattr(each, name) for each in counts) for name in ("f1", "sensitivity", "precision")
+    }
+
+
+def _false(images: Sequence[Findings], classes: Sequence[str], rule: Rule, threshold: float) -> dict[str, float]:
+    """False positives at the operating point, of all classes together."""
+    each = [
+        sum(lesion_counts.one_to_one(match(image.of_class(name), rule), threshold).false for name in classes)
+        for image in images
+    ]
+    negative = [count for count, image in zip(each, images, strict=True) if not image.lesions]
+    return {
+        "operating_threshold": threshold,
+        "operating_fp_per_image": _mean(each),
+        "operating_fp_per_negative": _mean(negative),
+    }
+
+
+def _mean(values: Any) -> float:
+    known = [float(value) for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,142 @@
+"""What is to be found in a case, and the class map that a network learns it from.
+
+Lesions come from a label volume (connected components of its classes, or the instances it numbers), or from boxes and
+points with a diameter. Of the latter a network sees the inscribed ellipsoid, as nnDetection's maintainers advise where
+there are no masks; scores see the box itself, and never compare masks with it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from medssl.metrics import reference_lesions
+from medssl.metrics.lesions import Lesion, Region
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from medssl.data.cache import Box, Case
+
+Source = Literal["auto", "components", "instances", "boxes"]
+UNKNOWN = -1  # in a class map: neither lesion nor background
+LESION = "lesion"  # the class of what has no name
+
+
+class Truth(NamedTuple):
+    """A case's class map (1,*S) int64 (0, the number of a class, or `UNKNOWN`) and its lesions."""
+
+    map: np.ndarray
+    lesions: tuple[Lesion, ...]
+
+
+def labelled(case: Case, source: Source) -> bool:
+    """Whether somebody looked for lesions in a case: else it is unknown, not negative."""
+    masked = case.has_label and source != "boxes"
+    return masked or (source in ("auto", "boxes") and (bool(case.boxes) or bool(case.looked)))
+
+
+def names_of_boxes(cases: Collection[Case]) -> list[str]:
+    """The classes of all boxes, sorted."""
+    return sorted({box.label or LESION for case in cases for box in case.boxes})
+
+
+def of_case(
+    case: Case, label: np.ndarray | None, names: Sequence[str], source: Source, least_mm3: float = 0.0
+) -> Truth:
+    """The truth of a case from its label volume (1,*S), where `source` asks for one, else from its boxes.
+
+    Lesions under `least_mm3` (mm2 in 2D) are kept and ignored by scores. Raises `InputError` for a case that nobody
+    looked at, and for classes that are none of `names`.
+    """
+    if not labelled(case, source):
+        raise InputError(
+            f"case {case.id} has neither a label volume nor boxes that task.truth={source} could use, and is not known "
+            "to be without lesions: leave it out of the split"
+        )
+    if label is None or source == "boxes":
+        return _of_boxes(case, names)
+    if source == "instances":
+        map_ = (label > 0).astype(np.int64)
+        lesions = reference_lesions.from_instances(label[0], names[0])
+    else:
+        _check_values(label, names, case.id)
+        map_ = label.astype(np.int64)
+        lesions = reference_lesions.from_classes(label[0], names)
+    return Truth(map_, reference_lesions.too_small(lesions, least_mm3, case.spacing))
+
+
+def _check_values(label: np.ndarray, names: Sequence[str], case: str) -> None:
+    low, high = int(label.min()), int(label.max())
+    if low < 0 or high > len(names):
+        raise InputError(
+            f"the label of case {case} holds values from {low} to {high}, but the task knows 0..{len(names)} "
+            f"({', '.join(names)}): name all classes in task.classes, set task.truth=instances where each lesion has a "
+            f"number, or `medssl prepare` with --label-map {high}=1"
+        )
+
+
+def _of_boxes(case: Case, names: Sequence[str]) -> Truth:
+    map_ = np.zeros(case.shape, np.int64)
+    nearest = np.full(case.shape, np.inf)
+    found = []
+    for box in case.boxes:
+        name = box.label or LESION
+        if name not in names:
+            raise InputError(
+                f"case {case.id} has a box of class {name}, which is none of {', '.join(names)} (those of the training "
+                "cases): list all in task.classes, or leave the case out of the split"
+            )
+        if any(a >= b for a, b in zip(box.start, box.stop, strict=True)):
+            continue  # outside the prepared image
+        window, inside = ellipsoid(box.start, box.stop, case.shape)
+        away = _distance(box, window, case.spacing)
+        mine = inside & (away < nearest[window])
+        map_[window][mine] = UNKNOWN if box.ignore else 1 + names.index(name)
+        nearest[window][mine] = away[mine]
+        found.append(Lesion(name, Region.of_box(box.start, box.stop), box.diameter_mm, box.ignore))
+    return Truth(map_[None], tuple(found))
+
+
+def ellipsoid(
+    start: Sequence[float], stop: Sequence[float], shape: Sequence[int]
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """The voxels of an image of `shape` whose centres lie in the ellipsoid inscribed in a box: a window and a mask.
+
+    A box that holds no voxel's centre gives the voxel that its middle lies in.
+    """
+    low = [min(max(math.floor(a), 0), n - 1) for a, n in zip(start, shape, strict=True)]
+    high = [min(max(math.ceil(b), a + 1), n) for a, b, n in zip(low, stop, shape, strict=True)]
+    window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    middle, half = (np.add(stop, start) / 2, np.subtract(stop, start) / 2)
+    axes = [(np.arange(a, b) + 0.5 - m) / h for a, b, m, h in zip(low, high, middle, half, strict=True)]
+    inside = sum(np.ix_(*[axis**2 for axis in axes]), start=np.zeros(())) <= 1 + 1e-9
+    if not inside.any():
+        voxel = tuple(min(max(math.floor(m) - a, 0), b - a - 1) for m, a, b in zip(middle, low, high, strict=True))
+        inside[voxel] = True
+    return window, inside
+
+
+def _distance(box: Box, window: tuple[slice, ...], spacing: Sequence[float]) -> np.ndarray:
+    """Squared mm from the middle of a box to the centres of the voxels of a window."""
+    middle = np.add(box.stop, box.start) / 2
+    axes = [((np.arange(w.start, w.stop) + 0.5 - m) * s) ** 2 for w, m, s in zip(window, middle, spacing, strict=True)]
+    return np.asarray(sum(np.ix_(*axes), start=np.zeros(())))
+
+
+def places(lesions: Sequence[Lesion], shape: Sequence[int]) -> list[np.ndarray]:
+    """The voxels (N,n) of each lesion that counts, so that patches can be drawn by lesion."""
+    found = []
+    for lesion in lesions:
+        region = lesion.region
+        if lesion.ignore or region.start is None or region.stop is None:
+            continue
+        if region.mask is not None:
+            found.append(np.argwhere(region.mask) + np.asarray(region.start, int))
+        else:
+            window, inside = ellipsoid(region.start, region.stop, shape)
+            found.append(np.argwhere(inside) + [part.start for part in window])
+    return found

@@ -1,0 +1,47 @@
+"""A network for dense tasks: encoder, decoder and a 1x1 convolution; with deep supervision one on each level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from torch import Tensor, nn
+
+from medssl.models.heads import SegmentationHead
+from medssl.types import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Segmenter(nn.Module):
+    """encoder -> decoder -> head: (B,C,*S) -> logits (B,K,*S), background first.
+
+    With deep supervision it gives, while it trains, a tuple of logits, from the size of the input down by one level of
+    the decoder each; otherwise the first of them alone. The coarsest level has no head (nnU-Net weighs it with 0).
+    """
+
+    def __init__(self, spatial_dims: int, encoder: nn.Module, decoder: nn.Module, outputs: int, *, deep: bool) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.head = SegmentationHead(spatial_dims, cast("int", decoder.out_channels), outputs)
+        self.deep = nn.ModuleList()
+        if deep:
+            self.deep.extend(SegmentationHead(spatial_dims, width, outputs) for width in _widths(decoder)[-2:0:-1])
+
+    def forward(self, x_BC: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits at the size of the input; of all levels if `deep` and training."""
+        features, size = self.encoder(x_BC), tuple(x_BC.shape[2:])
+        if not (self.training and self.deep):
+            return self.head(self.decoder(features, size))
+        levels = self.decoder.levels(features, size)  # type: ignore[operator]
+        heads = (self.head, *self.deep)
+        return tuple(head(level) for head, level in zip(heads, reversed(levels), strict=False))
+
+
+def _widths(decoder: nn.Module) -> Sequence[int]:
+    if not hasattr(decoder, "levels"):
+        raise InputError(
+            "task.deep_supervision=true needs a decoder that gives its levels, as unet does, but this has none: set it "
+            "to false"
+        )
+    return cast("Sequence[int]", decoder.widths)
