@@ -1,13 +1,17 @@
-"""Curves of a run from its metrics.jsonl, one small plot per name."""
+"""Curves of a run, one small SVG per name, from its metrics.jsonl."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import MaxNLocator
+
+from medssl.report.names import chance, meaning
+from medssl.report.parts import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, FAINT, CHANCE = "#1f4e79", "#a9c1d9", "#b3541e"
-FEW = 12  # up to this many points are marked, as a line alone hides how few there are
+FEW = 12  # points that are marked: fewer make a line that hides how few they are
+MOST = 400  # points of a curve that are drawn
+HIDDEN = ("metric.chance", "metric.best", "lr")  # drawn into another chart, or the same as another
+METADATA = re.compile(r"<metadata>.*?</metadata>", re.S)  # says no more than that it is an SVG
+STYLE: dict[Any, Any] = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+
+
+class Chart(NamedTuple):
+    """A curve as base64 SVG; its name as it is logged, and in words."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
 
 
 def names(lines: list[dict[str, Any]], prefixes: Iterable[str]) -> list[str]:
@@ -28,50 +45,51 @@ def names(lines: list[dict[str, Any]], prefixes: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def curves(lines: list[dict[str, Any]], prefixes: Iterable[str] = ("loss.", "metric.")) -> bytes | None:
-    """A PNG with one curve per name; None if nothing was logged. The discrimination loss has its chance level."""
-    shown = [name for name in names(lines, prefixes) if name != "metric.chance"]
-    if not shown:
-        return None
+def charts(lines: list[dict[str, Any]], prefixes: Iterable[str] = ("loss.", "metric.")) -> list[Chart]:
+    """One chart per name; the chance level is drawn into those that have one."""
+    return [_chart(lines, name) for name in names(lines, prefixes) if name not in HIDDEN]
+
+
+def _chart(lines: list[dict[str, Any]], name: str) -> Chart:
     from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(3.4 * columns, 2.1 * rows), layout="constrained")
-        for index, name in enumerate(shown):
-            _draw(figure.add_subplot(rows, columns, index + 1), lines, name)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    buffer = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(3.4, 1.9), layout="constrained")
+        draw(figure.add_subplot(), lines, name)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    found = meaning(name)
+    svg = METADATA.sub("", buffer.getvalue())
+    return Chart(name, found.title, found.text, encoded(svg.encode()))
 
 
-def _draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
+def draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:
+    """One curve: faint every logged step, strong smoothed, dashed the chance level."""
     steps, values = series(lines, name)
-    axes.plot(steps, values, color=FAINT, linewidth=0.8)
-    axes.plot(steps, smooth(values), color=INK, linewidth=1.4, marker="o" if len(steps) < FEW else None, markersize=3)
-    if name == "loss.discrimination":
-        chance_steps, chance = series(lines, "metric.chance")
-        axes.plot(chance_steps, chance, color=CHANCE, linewidth=1, linestyle="--", label="chance")
-        if len(chance):
-            axes.legend(frameon=False, fontsize=7)
-    axes.set_title(name, loc="left", fontsize=8)
+    shown = slice(None, None, max(1, len(steps) // MOST))
+    marker = "o" if len(steps) < FEW else None
+    axes.plot(steps[shown], values[shown], color=FAINT, linewidth=0.8)
+    axes.plot(steps[shown], smooth(values)[shown], color=INK, linewidth=1.4, marker=marker, markersize=3)
+    at, level = chance(name, lines)
+    if at:
+        axes.plot(at[shown], level[shown], color=CHANCE, linewidth=1, linestyle="--", label="chance")
+        axes.legend(frameon=False, fontsize=7)
     axes.set_xlabel("step", fontsize=7)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
 def series(lines: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one name where it was logged; values that are not finite become NaN, a gap in the curve."""
+    """Steps and values of one name, where it was logged; what is not finite becomes NaN, a gap in the curve."""
     pairs = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
     array = np.array(pairs, dtype=float).reshape(-1, 2)
     return array[:, 0], np.where(np.isfinite(array[:, 1]), array[:, 1], np.nan)
 
 
 def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """A centred moving average over `share` of the curve; the window shrinks at the ends, so they are not biased.
+    """A centred mean over a window of `share` of the curve; the window shrinks at the ends, so ends stay honest.
 
-    NaN stays NaN, and does not count in the averages beside it.
+    NaN stays NaN, and is left out of the means beside it.
     """
     half = int(len(values) * share / 2)
     means = [

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 NUMBER = re.compile(r"-$|[+-]?\d[\d.e+-]*( to [+-]?\d[\d.e+-]*|%| MiB)?$")
 
+PLACES = ("cache", "manifest", "splits", "init")  # keys of a recipe that name files
+PATH = re.compile(r"[/\\]|\.(yaml|yml|json|csv|pt|safetensors)$")
+
 
 class Table(NamedTuple):
     """A small table; an empty head is not shown."""
@@ -48,3 +51,14 @@ def limits(low: Any, high: Any, form: str = ".4f") -> str:
 def encoded(png: bytes) -> str:
     """A PNG as base64 text."""
     return base64.b64encode(png).decode()
+
+
+def no_path(word: str) -> str:
+    """A word of a command line; where it names a file, that it was given.
+
+    >>> no_path("train.steps=5"), no_path("data.cache=jane"), no_path("init=scratch"), no_path("/data/my.yaml")
+    ('train.steps=5', 'data.cache=(given)', 'init=scratch', '(given)')
+    """
+    key, sign, value = word.rpartition("=")
+    names_file = key.rpartition(".")[2] in (*PLACES, "out", "probe") and value not in ("scratch", "null")
+    return f"{key}{sign}(given)" if names_file or PATH.search(value) else word

@@ -24,6 +24,7 @@ class Run(NamedTuple):
     verb: str
     recipe: dict[str, Any]
     lock: dict[str, Any]  # manifest.lock: hash and counts of the data
+    start: dict[str, Any]  # start.json: name of the recipe, command, date
     metrics: list[dict[str, Any]]
     results: dict[str, Any] | None  # results.json of a fine-tuning
     cells: list[dict[str, Any]]  # results.jsonl of a benchmark
@@ -44,6 +45,7 @@ def read(path: Path) -> Run:
         verb=next((verb for group, verb in VERBS.items() if group in (recipe or {})), "unknown"),
         recipe=recipe or {},
         lock=_object(path / "manifest.lock", json.loads) or {},
+        start=_object(path / "start.json", json.loads) or {},
         metrics=_lines(path / "metrics.jsonl", ("step",)),
         results=results,
         cells=_lines(path / "results.jsonl", ()),

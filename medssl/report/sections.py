@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from medssl.report import benchmarked
-from medssl.report.curves import curves
-from medssl.report.parts import Picture, Table, encoded, limits, number
-from medssl.report.verdict import verdict
+from medssl.report import benchmarked, curves
+from medssl.report.lead import lead
+from medssl.report.parts import PATH, PLACES, Picture, Table, encoded, limits, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +16,10 @@ if TYPE_CHECKING:
     from medssl.report.runs import Run
 
 BURNED_IN = "Text burned into radiographs may show a name or a date: check before you share this file."
-HIDDEN = "Pictures of real radiographs are not shown: pictures=true shows them."
+HIDDEN = (
+    "Pictures of real radiographs are left out, since text burned into them may name a person: pictures=true when "
+    "pretraining makes them, and `medssl report --pictures` shows them."
+)
 PICTURES = {  # file name in figures/ of the run -> title, caption
     "views": (
         "Views and crops",
@@ -29,30 +30,45 @@ PICTURES = {  # file name in figures/ of the run -> title, caption
         "The input of the network, what it restored, the target, and the difference.",
     ),
 }
-PLACES = ("cache", "manifest", "splits", "init")  # keys of a recipe that are paths
-PATH = re.compile(r"[/\\]|\.(yaml|yml|json|csv|pt|safetensors)$")
+
+
+GROUPS = (("Loss curves", ["loss."]), ("Measures", ["metric."]), ("Learning rates", ["lr."]))
 
 
 def section(run: Run, *, pictures: bool) -> dict[str, Any]:
-    """The section of one run."""
+    """What the page says about one run."""
     warnings: list[str] = []
     shown = _pictures(run, pictures, warnings)
-    for title, prefixes in (("Loss curves", ["loss."]), ("Measures", ["metric."]), ("Learning rates", ["lr."])):
-        png = curves(run.metrics, prefixes)
-        if png is not None:
-            shown.append(Picture(title, "Faint: logged values; strong: smoothed.", encoded(png)))
     said = (_scores(run), *_probes(run), _overlap(run), _data(run), _left_out(run), _course(run), _losses(run))
+    groups = [(title, curves.charts(run.metrics, prefixes)) for title, prefixes in GROUPS]
     return {
         "name": run.path.name,
         "verb": run.verb,
-        "verdict": verdict(run.summary) if run.summary else "",
+        "lead": lead(run),
+        "about": _about(run),
+        "command": _command(run),
         "first": benchmarked.figures(run.summary),
         "tables": benchmarked.tables(run.summary) + [table for table in said if table],
+        "charts": [(title, charts) for title, charts in groups if charts],
         "figures": shown,
         "folded": benchmarked.runs(run.cells),
         "warnings": warnings,
         "recipe": yaml.safe_dump(without_paths(run.recipe), sort_keys=False),
     }
+
+
+def _about(run: Run) -> list[str]:
+    """Recipe, date and version, as far as the run says."""
+    version = (run.lock.get("versions") or {}).get("medssl")
+    recipe, begun = run.start.get("recipe"), run.start.get("begun")
+    said = (recipe and f"recipe {recipe}", begun and f"begun {begun}", version and f"medssl {version}")
+    return [str(words) for words in said if words]
+
+
+def _command(run: Run) -> str:
+    """The command that began the run, without its paths."""
+    words = [str(word) for word in run.start.get("command") or []]
+    return " ".join(["medssl", *words]) if words else ""
 
 
 def comparison(runs: Sequence[Run]) -> Table | None:
@@ -71,8 +87,10 @@ def comparison(runs: Sequence[Run]) -> Table | None:
 
 def _pictures(run: Run, pictures: bool, warnings: list[str]) -> list[Picture]:
     radiographs = run.lock.get("radiographs", False)
-    if radiographs and run.figures:
-        warnings.append(BURNED_IN if pictures else HIDDEN)
+    if radiographs and pictures and run.figures:
+        warnings.append(BURNED_IN)
+    elif radiographs and run.verb == "pretrain":
+        warnings.append(HIDDEN)
     if radiographs and not pictures:
         return []
     return [Picture(*PICTURES.get(p.stem, (p.stem, "")), encoded(p.read_bytes())) for p in run.figures]
@@ -100,13 +118,14 @@ def _left_out(run: Run) -> Table | None:
 def _course(run: Run) -> Table | None:
     if not run.metrics:
         return None
-    last, seconds = run.metrics[-1], _sum(run, "time")
+    last, logged = run.metrics[-1], _sum(run, "time")
+    seconds = logged / len(run.metrics) * last["step"]  # not every step is logged
     rows = [
         ["steps", str(last["step"])],
         ["samples", str(last.get("samples", "")) or "-"],
         ["seconds", f"{seconds:.0f}"],
     ]
-    rows += [["waiting for data", f"{_sum(run, 'data_wait') / seconds:.1%}"]] if seconds else []
+    rows += [["waiting for data", f"{_sum(run, 'data_wait') / logged:.1%}"]] if logged else []
     rows += [["peak memory", f"{last['memory']:.0f} MiB"]] if last.get("memory") else []
     return Table("Training", ["", ""], rows)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import yaml
 
 import medssl
 from medssl.data.files import writable
+from medssl.report.parts import no_path
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -23,10 +26,11 @@ if TYPE_CHECKING:
 
 # The files of a run: `overwrite=true` replaces only these, so that a wrong out= costs nothing else.
 WRITTEN = (
-    "recipe.yaml manifest.lock metrics.jsonl train.log report.html results.json predictions.csv results.jsonl "
-    "summary.json splits_*.json checkpoints tb figures runs data"
+    "recipe.yaml manifest.lock start.json metrics.jsonl train.log report.html results.json predictions.csv "
+    "results.jsonl summary.json splits_*.json checkpoints tb figures runs data"
 ).split()
 DESCRIBED = "recipe.yaml"  # written once the run has begun
+COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())  # verb, recipe, settings: set by the verb
 REPLACED = ".replaced"  # keeps the replaced run until the new one has started
 
 
@@ -116,7 +120,10 @@ def _remove(entry: Path) -> None:
 
 
 def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mapping[str, Sequence[str]]) -> None:
-    """Write recipe.yaml (all defaults filled in) and manifest.lock (hash and counts of the data, versions)."""
+    """Write recipe.yaml (all defaults filled in), manifest.lock (hash and counts of the data, versions) and start.json.
+
+    start.json holds the command and its date; recipe.yaml alone holds paths.
+    """
     (out / DESCRIBED).write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
     lock = {
         "cache": cache.hash,
@@ -128,6 +135,9 @@ def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mappin
         "versions": {"medssl": medssl.__version__} | {name: version(name) for name in ("torch", "monai", "numpy")},
     }
     (out / "manifest.lock").write_text(json.dumps(lock, indent=2) + "\n")
+    words = [no_path(word) for word in COMMAND.get()]
+    start = {"recipe": words[1] if words else None, "command": words, "begun": f"{datetime.now():%Y-%m-%d %H:%M}"}
+    (out / "start.json").write_text(json.dumps(start, indent=2) + "\n")
     settle(out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
@@ -14,6 +15,8 @@ from PIL import Image
 
 from medssl import cli, report
 from medssl.report import benchmarked, curves
+from medssl.report.names import meaning
+from medssl.report.parts import no_path
 from medssl.report.sections import BURNED_IN, HIDDEN, without_paths
 from medssl.types import InputError
 
@@ -63,6 +66,10 @@ def page_of(runs, tmp_path, **options) -> str:
     return report.build(runs, tmp_path / "page.html", **options).read_text()
 
 
+def svgs_of(page: str) -> list[str]:
+    return [base64.b64decode(text).decode() for text in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)]
+
+
 def cells(page: str) -> list[list[str]]:
     return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.S)]
 
@@ -83,10 +90,10 @@ def test_the_page_tells_what_the_run_directory_says(make_run, tmp_path):
 def test_the_page_is_self_contained_and_holds_the_pictures_as_they_are(make_run, tmp_path):
     page = page_of([make_run("first")], tmp_path)
     sources = re.findall(r'src="([^"]+)"', page)
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    pngs = [base64.b64decode(source.split(",")[1]) for source in sources]
-    assert picture(200) in pngs
-    assert len(pngs) == 1 + 3, "the figure; losses, measures, learning rates"
+    kinds = [source.split(";")[0] for source in sources]
+    assert kinds == ["data:image/svg+xml"] * 4 + ["data:image/png"], "two losses, one measure, one rate; the figure"
+    assert base64.b64decode(sources[-1].split(",")[1]) == picture(200)
+    assert all("http" not in re.sub(r'xmlns[^"]*"[^"]*"|<!DOCTYPE[^>]*>', "", svg) for svg in svgs_of(page))
     assert not re.search(r"https?://|<script|<link|href=", page)
 
 
@@ -242,14 +249,14 @@ def test_radiographs_are_hidden_unless_asked_for(make_run, tmp_path):
     shown = base64.b64encode(picture(200)).decode()
     page = page_of([run], tmp_path)
     assert shown not in page
-    assert HIDDEN in page
+    assert HIDDEN in html.unescape(page)
     asked = page_of([run], tmp_path, pictures=True)
     assert shown in asked
     assert BURNED_IN in asked
     other = page_of([make_run("volume")], tmp_path)
     assert shown in other
     assert BURNED_IN not in other
-    assert HIDDEN not in other
+    assert HIDDEN not in html.unescape(other)
 
 
 def test_finetuned_runs_stand_side_by_side(make_run, tmp_path):
@@ -289,22 +296,71 @@ def test_what_is_no_run_and_where_no_page_can_be(make_run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "first"]
 
 
-def test_curves_have_one_panel_a_name_and_chance_is_drawn_into_the_contrastive_loss(monkeypatch):
-    lines = [line(step + 1) for step in range(STEPS)]
+def test_there_is_one_chart_per_name_and_the_chance_level_stands_in_it():
+    lines = [line(step + 1) | {"metric.val_auc": 0.7} for step in range(STEPS)]
     assert curves.names(lines, ["loss."]) == ["loss.discrimination", "loss.restoration"]
-    drawn = []
-    monkeypatch.setattr(curves, "_draw", lambda axes, lines, name: drawn.append(name))
-    curves.curves(lines)
-    assert drawn == ["loss.discrimination", "loss.restoration", "metric.top1"]
-    assert curves.curves(lines, ["nothing."]) is None
-    monkeypatch.undo()
+    drawn = [chart.name for chart in curves.charts(lines)]
+    assert drawn == ["loss.discrimination", "loss.restoration", "metric.top1", "metric.val_auc"]
+    assert curves.charts(lines, ["nothing."]) == []
+    from matplotlib.figure import Figure
+
+    for name, level in (("loss.discrimination", [2.0] * STEPS), ("metric.val_auc", [0.5, 0.5])):
+        axes = Figure().add_subplot()
+        curves.draw(axes, lines, name)
+        raw, _, chance = axes.get_lines()
+        np.testing.assert_array_equal(raw.get_ydata(), [found[name] for found in lines])
+        np.testing.assert_array_equal(chance.get_ydata(), level)
+
+
+def test_long_curves_are_thinned():
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    curves._draw(axes, lines, "loss.discrimination")
-    raw, _, chance = axes.get_lines()
-    np.testing.assert_array_equal(raw.get_ydata(), [3.0 / step for step in range(1, STEPS + 1)])
-    np.testing.assert_array_equal(chance.get_ydata(), [2.0] * STEPS)
+    curves.draw(axes, [{"step": step, "lr.main": 1.0 / step} for step in range(1, 5001)], "lr.main")
+    assert all(200 <= len(drawn.get_xdata()) <= 2 * curves.MOST for drawn in axes.get_lines())
+
+
+@pytest.mark.parametrize(
+    ("steps", "more", "words"),
+    [
+        (20, {}, ("stopped at step 10 of 20", "resume=true")),
+        (10, {"metric.effective_rank": 1.01}, ("finished", "Collapsed")),
+        (10, {"loss.discrimination": 1.99}, ("finished", "at chance (loss 1.99, a guess 2)")),
+        (10, {"metric.top1": 1.0}, ("100% of cases", "too easy")),
+        (10, {}, ("50% of cases (loss 0.3, a guess 2)", "probe_2d data.cache=CACHE init=RUN")),
+    ],
+)
+def test_the_verdict_and_the_next_step_stand_first(make_run, tmp_path, steps, more, words):
+    run = make_run("first")
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text()) | {"train": {"steps": steps}, "spatial_dims": 2}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line(s + 1) | more) + "\n" for s in range(STEPS)))
+    page = page_of([run], tmp_path)
+    for word in words:
+        assert word in page
+    assert page.index(words[1]) < page.index("<table")
+
+
+def test_recipe_command_and_date_are_shown_without_paths(make_run, tmp_path):
+    run = make_run("first")
+    command = [no_path(word) for word in ("pretrain", "phantom_tiny", "data.cache=Jane_Doe", "out=/home/Jane_Doe/run")]
+    start = {"recipe": "phantom_tiny", "command": command, "begun": "2026-01-02 03:04"}
+    (run / "start.json").write_text(json.dumps(start))
+    page = page_of([run], tmp_path)
+    assert "recipe phantom_tiny · begun 2026-01-02 03:04" in page
+    assert "medssl pretrain phantom_tiny data.cache=(given) out=(given)" in page
+
+
+def test_every_name_that_a_run_logs_is_explained():
+    names = ["loss.discrimination", "metric.val_auc.bacterial_pneumonia", "metric.rank_level3", "lr.bank", "metric.odd"]
+    assert [meaning(name).title for name in names] == [
+        "Discrimination loss",
+        "Validation AUC: bacterial pneumonia",
+        "Effective rank, level 3",
+        "Learning rate: bank",
+        "odd",
+    ]
+    assert all(meaning(name).text for name in names[:4])
 
 
 def test_smoothing_keeps_constants_and_lines_and_shortens_nothing():
