@@ -15,7 +15,9 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatch
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,7 +123,8 @@ def alone(root: Path, work: Path, count: int, seed: int) -> list[str]:
 def everything(work: Path, dicom: int, other: int, seed: int, one_by_one: int) -> tuple[list[str], dict[str, Any]]:
     """Plant the tree and run all commands; what failed, and figures."""
     root, manifest = work / "tree", work / "m.csv"
-    files = plant(root, dicom, other, seed)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:  # a child's peak would begin with ours
+        files = apart.submit(plant, root, dicom, other, seed).result()
     (work / "empty").mkdir()
     base = run("nothing", "scan", str(work / "empty"), "--out", str(work / "none.csv"))
     first = run("scan", "scan", str(root), "--out", str(manifest))

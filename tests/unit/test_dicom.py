@@ -160,6 +160,12 @@ class TestStack:
         assert (len(image.files), path) == (6, odd)
         assert reason in ("broken header", "broken geometry")
 
+    @pytest.mark.parametrize("modality", ["a\x00b", "99999", ["CT", "MR"], "../CT", ""])
+    def test_a_modality_that_is_no_word_is_unknown(self, tmp_path, modality):
+        path = write(tmp_path / "a.dcm", CUBE[0], Modality=modality, SOPClassUID=CR)
+        (image,), _ = dicom.group([path])
+        assert image.slices[0].modality == "OT"
+
     def test_single_slice(self, tmp_path):
         assert reasons(series(tmp_path, CUBE[:1])) == (0, {"single slice"})
 

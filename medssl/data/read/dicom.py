@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from medssl.data.read import dicom_pixels, dicom_stack, dicom_uih
-from medssl.data.read.dicom_header import STACKED, Slice, read_header, slices, uih_tiles
+from medssl.data.read.dicom_header import STACKED, Slice, modality_of, read_header, slices, uih_tiles
 from medssl.data.read.dicom_straight import straighten
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief, rejecting
@@ -171,7 +171,7 @@ def _parted(members: list[Slice], refused: list[Refused]) -> Iterable[list[Slice
 
 def _mosaic(source: Dataset, path: Path) -> Volume:
     array, affine = (dicom_uih.grid if uih_tiles(source) else dicom_pixels.mosaic)(source, path)
-    return make(dicom_pixels.narrow(array)[None], affine, str(source.get("Modality") or "MR"))
+    return make(dicom_pixels.narrow(array)[None], affine, modality_of(source))
 
 
 def _stack(sources: Mapping[Path, Dataset], ordered: Sequence[Slice]) -> Volume:

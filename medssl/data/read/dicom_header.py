@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,6 +107,12 @@ def slices(header: Dataset, path: Path) -> list[Slice]:
     return [_slice(header, path, number, count) for number in range(count)]
 
 
+def modality_of(header: Dataset) -> str:
+    """The modality, OT where it is not a word of capitals as PS3.3 C.7.3.1.1.1 has them: ids and file names hold it."""
+    text = str(header.get("Modality") or "").strip().upper()
+    return text if re.fullmatch("[A-Z]{2,10}", text) else "OT"
+
+
 def uih_tiles(source: Dataset) -> int | None:
     """The number of tiles of a UIH grid; None if the file is not such a grid, or has no tile positions."""
     kind = [str(word).upper() for word in source.get("ImageType") or []]
@@ -130,7 +137,7 @@ def frame_item(header: Dataset, frame: int, sequence: str) -> Any:
 
 
 def _check(header: Dataset, path: Path) -> None:
-    modality, kind = str(header.get("Modality") or "OT"), [str(word).upper() for word in header.get("ImageType") or []]
+    modality, kind = modality_of(header), [str(word).upper() for word in header.get("ImageType") or []]
     storage = str(header.SOPClassUID)
     if "Rows" not in header or modality in NO_PIXELS:
         raise Rejected("not an image", f"{header['SOPClassUID'].repval or storage}, modality {modality}", path)
@@ -147,7 +154,7 @@ def _check(header: Dataset, path: Path) -> None:
 def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
     plane = frame_item(header, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
     orientation = _numbers(plane, 6, path)
-    modality = str(header.get("Modality") or "OT")
+    modality = modality_of(header)
     position = _numbers(frame_item(header, frame, "PlanePositionSequence").get("ImagePositionPatient"), 3, path)
     grid = uih_tiles(header) is not None
     if modality in STACKED and not grid and not (orientation and position):

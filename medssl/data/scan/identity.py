@@ -95,4 +95,4 @@ def _modality(image: Image, otherwise: str | None) -> tuple[str, bool]:
 
 def _dicom_name(text: str) -> str:
     word = re.split(r"[^A-Za-z0-9]", text.upper())[0]
-    return "MR" if MR_WORD.fullmatch(word) else DICOM_NAMES.get(word, word)
+    return "MR" if MR_WORD.fullmatch(word) else DICOM_NAMES.get(word, word) or "OT"
