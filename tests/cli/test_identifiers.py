@@ -41,6 +41,7 @@ BEGIN = ["crop.start=0", "crop.every=1", "restore.start=0", "adversary.start=0"]
 SIZE = "[16,16,16]"
 PRETRAIN = ["phantom_tiny", "train.steps=3", "train.batch=2", f"views.size={SIZE}", *BEGIN, "device=cpu"]
 FINETUNE = ["phantom_tiny", "train.steps=1", "train.batch=2", f"augment.size={SIZE}", "device=cpu"]
+pytestmark = pytest.mark.slow
 FOLDERS = "kowalczyk_anna obrien_seamus yilmaz_ayse nguyen_van lindqvist_erik haddad_leila".split()
 
 
