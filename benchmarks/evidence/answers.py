@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from store import PLAN, ROWS, rows
 
 from medssl.metrics.statistics.mrmc import MRMC, jackknife, mrmc, patient_means
@@ -32,6 +31,7 @@ def cases() -> dict[str, Any]:
     return found
 
 
+@cache
 def readers(question: Question, arm: str) -> np.ndarray:
     """(S,P): the score of each patient for each reader. Empty where a reader is missing: nothing is said of parts."""
     found = [_reader(question, arm, s) for s in range(PLAN["draws"] if question.task != "T7" else 1)]
@@ -112,20 +112,27 @@ def _values(task: str, row: dict[str, Any]) -> np.ndarray:
 
 
 def _pseudo_values(found: dict[str, dict[str, Any]]) -> np.ndarray:
-    folds, truths, scores, patients = [], [], [], []
+    """(P,): of the mean over folds of the AUC. Pairs are compared once; leaving out a patient only takes some away."""
+    wins, sick, well, patients = [], [], [], []
     for fold, row in found.items():
         about = cases()["T2"][fold]
         values = row["scores"] if isinstance(row["scores"], list) else row["scores"]["probability.pneumonia"]
-        folds += [fold] * len(values)
-        truths += about["truth"]
-        scores += values
+        score, truth = np.array(values, float), np.array(about["truth"]) == 1
+        over = score[truth][:, None] - score[~truth]
+        wins.append((over > 0) + 0.5 * (over == 0))
+        place = len(patients) + np.arange(len(score))
+        sick.append(place[truth])
+        well.append(place[~truth])
         patients += about["patient"]
-    fold_N, truth_N, score_N = np.array(folds), np.array(truths), np.array(scores, float)
 
     def auc(index: np.ndarray) -> float:
-        parts = [index[fold_N[index] == fold] for fold in found]
-        if any(len(set(truth_N[part])) < 2 for part in parts):
-            return float("nan")
-        return float(np.mean([roc_auc_score(truth_N[part], score_N[part]) for part in parts]))
+        kept = np.zeros(len(patients))
+        kept[index] = 1
+        parts = [
+            (kept[a] @ one @ kept[b]) / (kept[a].sum() * kept[b].sum())
+            for one, a, b in zip(wins, sick, well, strict=True)
+        ]
+        return float(np.mean(parts))
 
-    return jackknife(auc, patients)
+    with np.errstate(invalid="ignore"):  # a fold that has lost one of its classes: NaN
+        return jackknife(auc, patients)
