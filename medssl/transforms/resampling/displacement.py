@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -107,10 +108,12 @@ def evaluate(coefficients: np.ndarray) -> np.ndarray:
 
 def rotation(angles: Sequence[float], n: int) -> np.ndarray:
     """Rotation matrix (n,n), index order, of `angles` in degrees: in the plane (2D) or about each axis in turn (3D)."""
+    turns = [(math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in angles]
+    if n == 2:
+        c, s = turns[0] if turns else (1.0, 0.0)
+        return np.array([[c, -s], [s, c]])
     result = np.eye(n)
-    planes = [(0, 1)] if n == 2 else [(1, 2), (0, 2), (0, 1)]
-    for angle, (a, b) in zip(angles, planes, strict=False):
-        c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    for (c, s), (a, b) in zip(turns, [(1, 2), (0, 2), (0, 1)], strict=False):
         step = np.eye(n)
         step[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
         result = result @ step

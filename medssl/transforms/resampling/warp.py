@@ -205,11 +205,13 @@ def compose(
     """
     n = len(size)
     sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
-    turned = np.eye(n)
-    for _ in range(turn % 4):
-        turned[[-2, -1]] = turned[[-1, -2]] * np.array([[1], [-1]])
-    turned *= np.where(np.asarray(flip or (False,) * n), -1.0, 1.0)
-    matrix = (rotation(angles, n) / zoom * (sides * mm)) @ turned / mm[:, None]
+    matrix = rotation(angles, n) / zoom * (sides * mm)
+    if turn % 4 or any(flip):
+        turned = np.eye(n)
+        for _ in range(turn % 4):
+            turned[[-2, -1]] = turned[[-1, -2]] * np.array([[1], [-1]])
+        matrix = matrix @ (turned * np.where(np.asarray(flip or (False,) * n), -1.0, 1.0))
+    matrix = matrix / mm[:, None]
     centre = np.asarray(window.start) + sides / 2 - 0.5
     half = 0.5 / np.asarray(size) - 0.5
     control = None
