@@ -5,6 +5,7 @@ B batch, V views. `medssl.views` explains what a view is.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ class Sample(NamedTuple):
     drafts: tuple[DeferredView, ...] = ()  # instead of views
 
 
-HELD, SMALL = 128 * 2**20, 2**20  # bytes of images that a process keeps in memory, and of the largest of them
+HELD, SMALL = 2**26, 2**18  # voxels of the images that a process keeps in memory, and of the largest of them
 
 
 class ViewsDataset(Dataset[Sample]):
@@ -76,11 +77,10 @@ class ViewsDataset(Dataset[Sample]):
         if index in self._held:
             return self._held[index]
         name = self.ids[index]
-        image = self.cache.image(name)
-        source = Reading(image, f"case {name} of {self.cache.path}")
-        if image.nbytes > min(SMALL, self._room):
+        source = Reading(self.cache.image(name), f"case {name} of {self.cache.path}")
+        if (voxels := math.prod(source.shape)) > min(SMALL, self._room):
             return source
-        self._room -= image.nbytes
+        self._room -= voxels
         return self._held.setdefault(index, source[:])
 
 

@@ -18,6 +18,7 @@ from medssl.build import parts
 from medssl.data.cache import Cache
 from medssl.engine import checkpoint, log
 from medssl.recipe import load
+from medssl.runtime import resume
 from medssl.times import steps_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def pretrain(arm: str, pool: str, seed: int, data: Path, work: Path) -> Path:
     settings = [*about.get("set", []), *_data(pool, data, work), f"seed={seed}", f"out={out}", "resume=true"]
     recipe = load("pretrain", about["recipe"], settings)[0]
     steps = math.ceil(about.get("samples", PLAN["samples"]) / recipe.train.batch)
-    if "begins_as" in about:
+    if "begins_as" in about and not (out / "checkpoints" / resume.LAST).exists():
         other = pretrain(about["begins_as"]["arm"], pool, seed, data, work)
         whole = load("pretrain", about["recipe"], [*settings[:-2], f"train.steps={steps}"])[0]
         until = steps_of(about["begins_as"]["until"], steps)
@@ -89,4 +90,6 @@ def _row(arm: str, pool: str, seed: int, out: Path, steps: int, recipe: Any) -> 
     kept = ("step", "samples")
     shown = [{k: v for k, v in line.items() if k in kept or k.startswith(("loss.", "metric."))} for line in curve]
     about = {"unit": name(arm, pool, seed), "arm": arm, "pool": pool, "seed": seed, "steps": steps}
+    if begins_as := PLAN["arms"][arm].get("begins_as"):
+        about["begins_as"] = begins_as
     return {**about, "samples": steps * recipe.train.batch, "recipe": recipe.hash(), "curve": shown}
