@@ -1,8 +1,9 @@
 """The evidence suite: every unit of the plan that is not done yet, resumable anywhere, several at a time.
 
 run: python benchmarks/evidence/run.py --data DIR --work DIR [--only PREFIX] [--workers 2] [--pretrain-only]
-A unit is one pretraining with its probes, one untrained network with its probes, or the fine-tunings of one start on
-one task and draw. Its rows are appended when it is whole. Kill it when you like: the next call goes on where it ended.
+A unit is one pretraining with its probes, the probe of one untrained network on one task, or the fine-tunings of one
+start on one task and draw. Its rows are appended when it is whole. Kill it when you like: the next call goes on where
+it ended.
 With --pretrain-only nothing is probed, so that arms whose recipes stand can be computed before the plan is final.
 """
 
@@ -38,22 +39,23 @@ class Unit(NamedTuple):
 
 def units() -> list[Unit]:
     """All units, the most telling first: baselines, one pretraining of each arm, the other seeds, fine-tunings."""
-    found = [_baseline("pixels", None)]
-    found += [_baseline(f"untrained.{seed}", seed) for seed in PLAN["untrained_seeds"]]
+    found = [_baseline("pixels", None, task) for task in PLAN["tasks"]]
+    found += [_baseline(f"untrained.{seed}", seed, task) for seed in PLAN["untrained_seeds"] for task in PLAN["tasks"]]
     for seed in range(PLAN["pretraining_seeds"]):
         for pool in PLAN["pools"]:
             found += [_pretraining(arm, pool, seed) for arm, about in PLAN["arms"].items() if seed < about["seeds"]]
     return [*found, *(Unit(name, run) for name, run in finetuning.units())]
 
 
-def _baseline(name: str, seed: int | None) -> Unit:
+def _baseline(name: str, seed: int | None, task: str) -> Unit:
+    arm, unit = name.split(".")[0], f"{name}.{task}"
+
     def run(data: Path, work: Path) -> None:
         network = None if seed is None else pretraining.untrained("ours", seed)
-        found = [row for task in PLAN["tasks"] for row in probe(task, network, data, work)]
-        arm = "pixels" if seed is None else "untrained"
-        append("probes", [{"unit": name, "arm": arm, "seed": seed or 0, **row} for row in found])
+        found = probe(task, network, data, work)
+        append("probes", [{"unit": unit, "arm": arm, "seed": seed or 0, **row} for row in found])
 
-    return Unit(name, run)
+    return Unit(unit, run)
 
 
 def _pretraining(arm: str, pool: str, seed: int) -> Unit:
