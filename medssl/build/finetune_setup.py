@@ -10,7 +10,7 @@ import torch
 from medssl import patches
 from medssl.build import compatibility, kinds, parts
 from medssl.engine.phases import ENCODER, Group, Phase, merged
-from medssl.models import levels
+from medssl.models import layout, levels
 from medssl.recipe import in_steps
 from medssl.times import steps_of
 
@@ -126,4 +126,7 @@ def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> 
 def network(recipe: FinetuneRecipe, task: Task) -> nn.Module:
     """The network of a task, its weights drawn from torch's global generator."""
     encoder = parts.encoder(recipe)
-    return task.model(encoder, parts.decoder(recipe, encoder) if recipe.decoder is not None and task.dense else None)
+    decoder = parts.decoder(recipe, encoder) if recipe.decoder is not None and task.dense else None
+    made = task.model(encoder, decoder)
+    layout.channels_last(made, recipe.spatial_dims)
+    return made

@@ -10,7 +10,6 @@ from medssl.build import compatibility, finetune_setup, parts
 from medssl.engine.log import TrainLog
 from medssl.engine.schedule import optimizer
 from medssl.finetuning.state import FinetuneState, restore
-from medssl.models import layout
 from medssl.patches import CACHE_BYTES, CaseCache
 from medssl.recipe import in_steps
 from medssl.runtime import cases, init_weights, resume, run_directory
@@ -53,7 +52,6 @@ def _state(
     model = finetune_setup.network(recipe, task)
     asked = model, options, task.parts
     origin = init_weights.start(*asked) if content is None else init_weights.continued(content, *asked)
-    layout.channels_last(model, recipe.spatial_dims)
     fabric.to_device(model)
     log = TrainLog(out if fabric.is_global_zero else None)
     limit = CACHE_BYTES // (1 + recipe.data.workers)  # each worker keeps its own
