@@ -17,6 +17,6 @@ PYTHON
 cat "$venv/lowest.txt"
 pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
 "${pip[@]}" "$(grep '^torch==' "$venv/lowest.txt")"  # first, so that a build which is there is not replaced
-"${pip[@]}" -c "$venv/lowest.txt" . 'pytest>=8.3' 'hatchling>=1.27' 'hatch-fancy-pypi-readme>=24'
+"${pip[@]}" -c "$venv/lowest.txt" . pytest hypothesis hatchling hatch-fancy-pypi-readme
 cd tests  # so that the installed package is tested, not the checkout
 "$venv/bin/python" -m pytest -p no:cacheprovider cli unit/test_recipe.py unit/test_package.py

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from medssl.models import sizes
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medssl.types import Features
 
 BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)  # residual blocks per stage
@@ -87,19 +89,15 @@ def build(
     ((1, 1, 1), (2, 2, 2), (4, 4, 4))
     """
     residual_encoder, init = _parts()
-    count = len(strides) if strides else stages or STAGES[preset][spatial_dims]
-    steps = [sizes.per_axis(s, spatial_dims) for s in strides or [1, *[2] * (count - 1)]]
-    kernel_sizes = [sizes.per_axis(k, spatial_dims) for k in kernels or [3] * count]
-    _check_stages(count, stages, kernel_sizes, steps, spatial_dims)
-    channels = [min(320 if spatial_dims == 3 else 512, 32 * 2**i) for i in range(count)]
+    shape = layout(spatial_dims, preset=preset, stages=stages, strides=strides, kernels=kernels)
     net = residual_encoder(
         in_channels,
-        count,
-        channels,
+        len(shape.channels),
+        shape.channels,
         Conv[Conv.CONV, spatial_dims],
-        kernel_sizes,
-        steps,
-        BLOCKS[:count],
+        shape.kernels,
+        shape.steps,
+        BLOCKS[: len(shape.channels)],
         conv_bias=True,
         norm_op=lambda width, **_: norms.build(norm, spatial_dims, width),
         nonlin=nn.LeakyReLU,
@@ -107,7 +105,31 @@ def build(
     )
     net.apply(init.InitWeights_He(1e-2))
     net.apply(init.init_last_bn_before_add_to_0)
-    return ResEncEncoder(net.stem, net.stages, channels, steps)
+    return ResEncEncoder(net.stem, net.stages, shape.channels, shape.steps)
+
+
+class Layout(NamedTuple):
+    """What each stage is: its channels, kernel and stride, one number per axis."""
+
+    channels: list[int]
+    kernels: list[tuple[int, ...]]
+    steps: list[tuple[int, ...]]
+
+
+def layout(
+    spatial_dims: int,
+    *,
+    preset: str = "M",
+    stages: int | None = None,
+    strides: Sequence[int | Sequence[int]] | None = None,
+    kernels: Sequence[int | Sequence[int]] | None = None,
+) -> Layout:
+    """The stages that `build` makes of these arguments. Raises `InputError` where they contradict each other."""
+    count = len(strides) if strides else stages or STAGES[preset][spatial_dims]
+    steps = [sizes.per_axis(s, spatial_dims) for s in strides or [1, *[2] * (count - 1)]]
+    kernel_sizes = [sizes.per_axis(k, spatial_dims) for k in kernels or [3] * count]
+    _check_stages(count, stages, kernel_sizes, steps, spatial_dims)
+    return Layout([min(320 if spatial_dims == 3 else 512, 32 * 2**i) for i in range(count)], kernel_sizes, steps)
 
 
 def _check_stages(
