@@ -40,6 +40,16 @@ class Window(NamedTuple):
     size: tuple[int, ...]
 
 
+class Box(NamedTuple):
+    """A labelled box in voxels of the cached array, index order, half-open."""
+
+    label: str
+    start: tuple[float, ...]
+    stop: tuple[float, ...]
+    ignore: bool = False  # neither asked for nor held against what finds it
+    diameter_mm: float | None = None  # of a point with a diameter, around which the box lies
+
+
 class View(NamedTuple):
     """One view of one sample, as numpy arrays in [0, 1]."""
 

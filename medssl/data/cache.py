@@ -16,7 +16,7 @@ import numpy as np
 
 from medssl.data.arrays import file_digest, image_file, label_file, write_array
 from medssl.data.files import write_json
-from medssl.types import InputError, Window
+from medssl.types import Box, InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,16 +25,6 @@ FORMAT = 2  # 1 scaled intensities by another rule (see presets.RANGE) and had n
 
 
 UNFINISHED: Mapping[str, Any] = {"cases": 0, "rejected": {}, "left_out": {}, "notices": []}  # until all is prepared
-
-
-class Box(NamedTuple):
-    """A labelled box in voxels of the cached array, index order, half-open."""
-
-    label: str
-    start: tuple[float, ...]
-    stop: tuple[float, ...]
-    ignore: bool = False  # neither asked for nor held against what finds it
-    diameter_mm: float | None = None  # of a point with a diameter, around which the box lies
 
 
 class Case(NamedTuple):

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data import foreground, presets
-from medssl.data.cache import Box
 from medssl.data.preparing.units import check_hounsfield, rescaled
 from medssl.data.read.volume import Volume, make, orient, resample, resampled_size
 from medssl.data.reject import Rejected
-from medssl.types import InputError, Window
+from medssl.types import Box, InputError, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.data import cache, manifest, stack
-from medssl.data.cache import Box, Cache
+from medssl.data.cache import Cache
 from medssl.data.files import read_csv
 from medssl.data.preparing import shards
 from medssl.data.preparing.fill import add, claim, finish, nothing_prepared, write_splits
@@ -18,6 +18,7 @@ from medssl.data.preparing.select import one_modality, select
 from medssl.data.preparing.settings import label_options, settings
 from medssl.data.reject import Rejected
 from medssl.data.split import stem_of, with_ids
+from medssl.types import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

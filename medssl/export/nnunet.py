@@ -6,13 +6,13 @@ branch adapts the encoder of a checkpoint that carries an `nnssl_adaptation_plan
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from medssl import __version__
+from medssl.data.files import write, write_json
 from medssl.export import learned
 from medssl.models import sizes
 from medssl.models.encoder import resenc
@@ -95,9 +95,9 @@ def export(
     }
     with learned.folder(out) as folder:
         torch.save(content, folder / CHECKPOINT)
-        _write(folder / "adaptation_plan.json", {**plan, "trainer_name": "medssl"})
-        _write(folder / "config.json", found.config())
-        (folder / "README.md").write_text(_readme(found), encoding="utf-8")
+        write_json(folder / "adaptation_plan.json", {**plan, "trainer_name": "medssl"})
+        write_json(folder / "config.json", found.config())
+        write(folder / "README.md", _readme(found))
     return folder
 
 
@@ -124,9 +124,9 @@ def _refuse(found: Learned) -> None:
 
 def _arguments(found: Learned) -> dict[str, Any]:
     """What nnU-Net's plans say of the architecture, as plain values."""
-    settings = {k: v for k, v in found.content["recipe"]["encoder"].items() if k != "kind"}
-    dims = found.recipe.spatial_dims
-    shape = resenc.layout(dims, **{key: settings.get(key) for key in ("preset", "stages", "strides", "kernels")})
+    settings, dims = found.content["recipe"]["encoder"], found.recipe.spatial_dims
+    given: dict[str, Any] = {k: settings[k] for k in ("preset", "stages", "strides", "kernels") if k in settings}
+    shape = resenc.layout(dims, **given)
     count = len(shape.channels)
     return {
         "n_stages": count,
@@ -215,7 +215,3 @@ def _readme(found: Learned) -> str:
         checkpoint=CHECKPOINT,
         note=ZSCORE.format(preset=preset, values=values),
     )
-
-
-def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

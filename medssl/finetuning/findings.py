@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from medssl.data import files, grid
-from medssl.data.cache import Box
+from medssl.types import Box
 from medssl.views import scaled
 
 if TYPE_CHECKING:

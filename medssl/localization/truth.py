@@ -19,7 +19,8 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from medssl.data.cache import Box, Case
+    from medssl.data.cache import Case
+    from medssl.types import Box
 
 Source = Literal["auto", "components", "instances", "boxes"]
 UNKNOWN = -1  # in a class map: neither lesion nor background

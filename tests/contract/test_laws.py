@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from medssl.types import InputError, Window
 
 torch.set_num_threads(1)
 
+EXPORT_OF_A_RUN = ("monai_bundle", "nnunet")  # formats that do not take the small pretraining of check_exporter
 SMALL = {"resenc": {"stages": 3}}  # settings of encoders that are slow to check as they come
 
 
@@ -58,9 +61,15 @@ def test_a_task_holds_to_the_laws(kind):
     check_task(kind)
 
 
-@pytest.mark.parametrize("kind", kinds("export"))
+@pytest.mark.parametrize("kind", [kind for kind in kinds("export") if kind not in EXPORT_OF_A_RUN])
 def test_an_export_format_holds_to_the_laws(kind):
     check_exporter(kind)
+
+
+@pytest.mark.parametrize("kind", EXPORT_OF_A_RUN)
+def test_a_format_that_does_not_take_every_run_is_checked_with_its_own_tests(kind):
+    text = (Path(__file__).parents[1] / "unit" / f"test_{kind}.py").read_text()
+    assert f'check_exporter("{kind}", ' in text
 
 
 class Wrong(plain.Plain):

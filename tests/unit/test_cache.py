@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from medssl.data.arrays import write_array
-from medssl.data.cache import FORMAT, Box, Cache, Case, write_case, write_json
+from medssl.data.cache import FORMAT, Cache, Case, write_case, write_json
 from medssl.data.phantom.cases import phantom_cache
-from medssl.types import InputError, Window
+from medssl.types import Box, InputError, Window
 
 WHOLE = Window((0, 0, 0), (40, 70, 30))
 

@@ -9,7 +9,7 @@ import torch
 from finetuning import SEGMENT, options, recipe
 
 from medssl.build import kinds
-from medssl.data.cache import Box, Cache
+from medssl.data.cache import Cache
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
 from medssl.finetuning import evaluate
@@ -20,7 +20,7 @@ from medssl.metrics.matching import Rule
 from medssl.patches import CaseCache, PatchDataset
 from medssl.patches import build as augment
 from medssl.tasks import localize, segment
-from medssl.types import InputError
+from medssl.types import Box, InputError
 
 
 def case(shape=(12, 12), boxes=(), has_label=False, looked="", spacing=(1.0, 1.0)):

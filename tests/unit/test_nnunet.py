@@ -14,6 +14,7 @@ from medssl import export_weights
 from medssl.engine import checkpoint
 from medssl.recipe import shipped
 from medssl.runtime.known import load
+from medssl.testing import check_exporter
 from medssl.types import InputError
 
 unet = pytest.importorskip("dynamic_network_architectures.architectures.unet")
@@ -46,6 +47,10 @@ def network(plan, channels=1):
     assert about["arch_class_name"] == f"{unet.__name__}.ResidualEncoderUNet"
     torch.manual_seed(3)
     return unet.ResidualEncoderUNet(channels, num_classes=5, deep_supervision=True, **arguments)
+
+
+def test_it_holds_to_the_laws_of_formats(run):
+    check_exporter("nnunet", run)
 
 
 def test_every_encoder_tensor_is_ours_and_each_is_stored_once(run, exported, content):

@@ -15,7 +15,7 @@ from PIL import Image
 from medssl import views
 from medssl.crop import random as crop
 from medssl.data import foreground, presets, stack
-from medssl.data.cache import Box, Cache
+from medssl.data.cache import Cache
 from medssl.data.grid import box_to_array, to_array, to_source
 from medssl.data.manifest import PATIENT_GUESSED, Manifest, Row
 from medssl.data.phantom.cases import ct_case, histology
@@ -27,7 +27,7 @@ from medssl.data.preparing.settings import settings
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected
 from medssl.data.scan.scan import scan
-from medssl.types import InputError, Window
+from medssl.types import Box, InputError, Window
 
 TURNS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 CANONICAL = np.array([[0, 0, 1.2, -20], [0, 1.5, 0, -30], [2.0, 0, 0, -40], [0, 0, 0, 1]])

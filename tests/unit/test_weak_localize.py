@@ -10,7 +10,6 @@ from finetuning import CLASSIFY, options, recipe
 
 from medssl.build import kinds
 from medssl.data import files
-from medssl.data.cache import Box
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
 from medssl.finetuning import evaluate
@@ -20,7 +19,7 @@ from medssl.metrics.lesions import Findings, Lesion, Region
 from medssl.models.encoder import tiny
 from medssl.models.heads import ClassificationHead
 from medssl.tasks import classify, localize_from_classes
-from medssl.types import InputError
+from medssl.types import Box, InputError
 
 C1 = [[0, 0, 0, 0], [0, 1, 0.6, 0], [0, 0.5, 0.2, 0], [0, 0, 0, 0]]
 

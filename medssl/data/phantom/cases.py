@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.data.cache import Box, Cache, sha256
+from medssl.data.cache import Cache, sha256
 from medssl.data.phantom.files import affine, write_ct_dataset
 from medssl.data.phantom.images import histology, xray
 from medssl.data.phantom.volumes import LESIONS, ct_case, mr_case
 from medssl.data.preparing.fill import add, claim, finish
 from medssl.data.preparing.settings import settings
 from medssl.data.read.volume import Volume, make, plane
-from medssl.types import InputError
+from medssl.types import Box, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
