@@ -14,9 +14,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 class Short:
     """One epoch of two iterations."""
 
-    def __init__(self, *arguments, **named):
-        super().__init__(*arguments, **named)
+    def initialize(self):  # __init__ must keep nnU-Net's own arguments, which it looks at
         self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 2, 1
+        super().initialize()
 
     def on_train_start(self):
         super().on_train_start()
