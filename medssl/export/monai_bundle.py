@@ -5,9 +5,7 @@ TorchScript with its metadata, an inference configuration, and scripts: the very
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import medssl
 from medssl import __version__
 from medssl.build import finetune_setup, kinds
 from medssl.data.files import write, write_json
 from medssl.export import learned
-from medssl.export.bundle import transforms
+from medssl.export.bundle import scripts
 from medssl.models import weights
 from medssl.types import InputError
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
     from medssl.export.learned import Learned
 
-ROOT = Path(medssl.__file__).parent
 MODEL = "models/model.ts"
 NEEDED = ("nibabel", "scipy", "scikit-image", "pytorch-ignite", "fire")
 README = """# {name}
@@ -100,7 +96,7 @@ def export(run: Path, out: Path, *, name: str = "medssl_segmentation", license: 
         write_json(folder / "configs" / "metadata.json", metadata)
         write(folder / "configs" / "logging.conf", LOGGING)
         _save(script, folder / MODEL, metadata, inference)
-        _write_scripts(folder / "scripts")
+        scripts.write_scripts(folder / "scripts")
         write(folder / "docs" / "README.md", _readme(found, task, name, license))
         write(folder / "LICENSE", f"Weights: {license}\nscripts/: part of medssl, Apache License 2.0\n")
     return folder
@@ -132,52 +128,6 @@ def _save(script: Any, path: Path, metadata: dict[str, Any], inference: dict[str
 
     extra = {"inference.json": json.dumps(inference).encode()}
     save_net_with_metadata(script, str(path), meta_values=metadata, more_extra_files=extra)
-
-
-def _write_scripts(folder: Path) -> None:
-    """The transforms and every module of ours that they import, under the name `scripts`."""
-    for module in sorted(_closure(transforms.__name__)):
-        source = _file(module)
-        assert source is not None
-        text = '"""Modules of medssl that prepare images."""\n' if module == "medssl" else source.read_text("utf-8")
-        write(
-            folder / source.relative_to(ROOT), re.sub(r"^(\s*(?:from|import) )medssl\b", r"\1scripts", text, flags=re.M)
-        )
-
-
-def _closure(start: str) -> set[str]:
-    """A module and all of ours that it imports when it is run, with the packages that hold them."""
-    todo, found = [start], set[str]()
-    while todo:
-        module = todo.pop()
-        if module in found:
-            continue
-        found.add(module)
-        if module != "medssl":  # whose own file is not taken
-            todo += [module.rpartition(".")[0], *_imports(module)]
-    return found
-
-
-def _imports(module: str) -> list[str]:
-    """The modules of ours that a module imports, but for type checkers."""
-    source = _file(module)
-    assert source is not None
-    tree = ast.parse(source.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "medssl":
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if _file(name) is not None]
-
-
-def _file(module: str) -> Path | None:
-    """The file of a module or package of ours; None for another name."""
-    place = ROOT.joinpath(*module.split(".")[1:])
-    files = (place / "__init__.py", place.with_suffix(".py"))
-    return next((file for file in files if file.is_file()), None)
 
 
 def _inference(found: Learned, task: Any) -> dict[str, Any]:
