@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from medssl import __version__
-from medssl.build import finetune_setup, kinds
+from medssl.build import finetune_setup
 from medssl.data.files import write, write_json
 from medssl.export import learned
 from medssl.export.bundle import scripts
-from medssl.models import weights
+from medssl.models import weights, windows
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Sequence
+
+    from torch import Tensor
 
     from medssl.export.learned import Learned
 
@@ -69,6 +72,17 @@ format=%(asctime)s - %(name)s - %(levelname)s - %(message)s
 """
 
 
+class _Inference(nn.Module):
+    """A network as it is used: logits, averaged over mirror images where the task asks for that."""
+
+    def __init__(self, network: nn.Module, mirrors: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.mirrors = network, tuple(mirrors)
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        return windows.mirrored(self.network, self.mirrors)(x_BC)
+
+
 def export(run: Path, out: Path, *, name: str = "medssl_segmentation", license: str = "unknown") -> Path:
     """Write the network of a fine-tuned 3D segmentation as a bundle into `out`; returns `out`.
 
@@ -82,7 +96,7 @@ def export(run: Path, out: Path, *, name: str = "medssl_segmentation", license: 
         InputError: the run is no 3D segmentation, or `out` is taken.
     """
     found = learned.read(run)
-    if not found.dense or found.recipe.spatial_dims != 3:
+    if found.content["recipe"].get("task", {}).get("kind") != "segment" or found.recipe.spatial_dims != 3:
         raise InputError(
             f"a bundle holds a fine-tuned 3D segmentation, but {run} is none: run `medssl finetune` with "
             "task.kind=segment, or export --to huggingface or torch_export"
@@ -117,10 +131,10 @@ def traced(network: nn.Module, shape: tuple[int, ...]) -> Any:
 
 def _network(found: Learned) -> tuple[Any, nn.Module]:
     recipe: Any = found.recipe
-    task = kinds.make("task", recipe.task, {"spatial_dims": recipe.spatial_dims})
+    task: Any = finetune_setup.task_of(recipe, finetune_setup.plan(recipe).augment)
     network = finetune_setup.network(recipe, task)
     weights.load(network, found.content["weights"], ["all"])
-    return task, network.eval()
+    return task, _Inference(network.eval(), task.settings.mirrors).eval()
 
 
 def _save(script: Any, path: Path, metadata: dict[str, Any], inference: dict[str, Any]) -> None:
@@ -135,6 +149,7 @@ def _inference(found: Learned, task: Any) -> dict[str, Any]:
     loaded = {"_target_": "LoadImaged", "keys": "image", "dtype": None}
     prepared = {"_target_": "scripts.export.bundle.transforms.Prepared", "keys": "image"}
     restored = {"_target_": "scripts.export.bundle.transforms.Restored", "keys": "pred"}
+    restored |= {"keep": task.settings.keep}
     saved = {
         "_target_": "SaveImaged",
         "keys": "pred",
@@ -143,7 +158,7 @@ def _inference(found: Learned, task: Any) -> dict[str, Any]:
         "resample": False,
     }
     saved |= {"separate_folder": False, "output_dtype": "$torch.uint8"}
-    inferer = {"roi_size": list(found.size()), "sw_batch_size": 2, "overlap": task.overlap, "mode": "gaussian"}
+    inferer = {"roi_size": list(found.size()), "sw_batch_size": 2, "overlap": task.settings.overlap, "mode": "gaussian"}
     evaluator = {"device": "@device", "val_data_loader": "@dataloader", "network": "@network", "inferer": "@inferer"}
     return {
         "imports": ["$import glob", "$import os", "$import torch"],
@@ -208,6 +223,6 @@ def _readme(found: Learned, task: Any, name: str, license: str) -> str:
         needed=" ".join(NEEDED),
         preset=found.preprocessing["preset"],
         size=" x ".join(map(str, found.size())),
-        overlap=task.overlap,
+        overlap=task.settings.overlap,
         licence=license if license != "unknown" else "licence not said at export",
     )

@@ -18,6 +18,7 @@ from medssl import export_weights, load_model, predict
 from medssl.data.phantom.cases import phantom_cache
 from medssl.data.phantom.volumes import ct_case
 from medssl.finetuning.loop import tune
+from medssl.models import windows
 from medssl.testing import check_exporter
 from medssl.types import InputError
 
@@ -35,7 +36,9 @@ runpy.run_module("monai.bundle", run_name="__main__")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("bundle")
     phantom_cache(made / "cache", 4, (24, 24, 24), 0, "ct")
-    tune(recipe(SEGMENT, data={"cache": str(made / "cache")}, train={"steps": 12}), options(made / "run"))
+    task = {"mirror": True, "keep": "largest"}  # what inference may do beyond the network
+    settings = recipe(SEGMENT, data={"cache": str(made / "cache")}, train={"steps": 12}, task=task)
+    tune(settings, options(made / "run"))
     export_weights(made / "run", made / "bundle", to="monai_bundle", name="lesions", license="cc-by-4.0")
     (made / "images").mkdir()
     for number, turn in enumerate((np.diag([-1.3, 2.0, 1.7]), np.array([[0, 1.5, 0], [1.1, 0, 0], [0, 0, 2.0]]))):
@@ -81,7 +84,8 @@ def test_the_scripts_need_no_medssl_and_name_no_place(folder):
 
 
 def test_the_network_takes_any_size_and_carries_its_metadata(folder):
-    model = load_model(folder / "run").network
+    model = load_model(folder / "run")
+    model = windows.mirrored(model.network, model._task.settings.mirrors)
     extra = {"metadata.json": ""}
     script = torch.jit.load(folder / "bundle" / "models" / "model.ts", _extra_files=extra)
     about = json.loads(extra["metadata.json"])

@@ -16,6 +16,7 @@ from monai.transforms.transform import MapTransform
 from medssl.data import grid
 from medssl.data.read.volume import make
 from medssl.data.reject import Rejected
+from medssl.metrics.reference_lesions import largest
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -54,17 +55,21 @@ class Prepared(MapTransform):
 
 
 class Restored(MapTransform):
-    """Logits (K,Z,Y,X) -> the mask (1,X,Y,Z), uint8, on the grid of the image that they are of."""
+    """Logits (K,Z,Y,X) -> the mask (1,X,Y,Z), uint8, on the grid of the image that they are of.
 
-    def __init__(self, keys: str, image: str = "image") -> None:
+    `keep` is `all`, or `largest`: of each class its largest connected component.
+    """
+
+    def __init__(self, keys: str, image: str = "image", keep: str = "all") -> None:
         super().__init__(keys)
-        self.image = image
+        self.image, self.keep = image, keep
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The sample with its masks restored."""
         found = dict(data)
         for key in self.key_iterator(found):
             mask = np.asarray(torch.as_tensor(found[key]).argmax(0).cpu()).astype(np.uint8)
+            mask = largest(mask) if self.keep == "largest" else mask
             volume = grid.to_source(mask, json.loads(found[GEOMETRY]))
             name = found[self.image].meta.get("filename_or_obj")
             affine = torch.as_tensor(volume.affine @ TURNED)
