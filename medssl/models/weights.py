@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+WRAPPERS = ("weights", "state_dict", "network_weights", "model", "net", "student", "teacher")  # keys of state dicts
 ALIASES = "aliases"  # in the header of a .safetensors file: further names of its tensors
 
 
@@ -28,6 +29,8 @@ class LoadReport(NamedTuple):
 
     loaded: list[str]
     left_out: list[str]
+    missing: list[str]  # of the network: not in the weights, and left as they were
+    adapted: list[str]  # whose shape was changed to fit, as sentences
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -43,7 +46,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"weights {path} cannot be read: {error.strerror or error}") from error
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"weights {path} are damaged or hold more than tensors: save the state dict alone") from error
-    for key in ("weights", "state_dict", "network_weights"):
+    for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
@@ -86,6 +89,7 @@ def load(
     *,
     source: str = "checkpoint",
     adapt_channels: tuple[int, int] | None = None,
+    may_miss: Sequence[str] = (),
 ) -> LoadReport:
     """Copy the tensors of the named parts from `weights` into `module`.
 
@@ -95,6 +99,7 @@ def load(
         parts: "encoder", "decoder", ... or "all".
         source: what error messages call the weights.
         adapt_channels: image channels (of the weights, of the network): adapts the first convolution if they differ.
+        may_miss: beginnings of names that the weights need not have.
 
     Raises InputError if a tensor of these parts is missing or has another shape; nothing is changed then.
 
@@ -108,13 +113,20 @@ def load(
             raise InputError(f"{part} was asked for from {source}, but the network has no such part: leave it out")
     if list(parts) == ["encoder"] and not any(_inside(name, parts) for name in weights):
         weights = {f"encoder.{name}": tensor for name, tensor in weights.items()}
+    missing = [name for name in wanted if name not in weights and name.startswith(tuple(may_miss))]
     chosen = {
         name: _fitting(name, weights.get(name), tensor, source, adapt_channels)
         for name, tensor in wanted.items()
-        if name in weights or not name.endswith(".num_batches_tracked")  # absent from weights older than torch 0.4
+        # weights older than torch 0.4 have no num_batches_tracked
+        if name not in missing and (name in weights or not name.endswith(".num_batches_tracked"))
     }
     module.load_state_dict(chosen, strict=False)
-    return LoadReport(list(chosen), [name for name in weights if name not in chosen])
+    adapted = [f"{n} {_shape(weights[n])} to {_shape(t)}" for n, t in chosen.items() if t.shape != weights[n].shape]
+    return LoadReport(list(chosen), [name for name in weights if name not in chosen], missing, adapted)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))
 
 
 def _inside(name: str, parts: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from medssl.data import fingerprint
 from medssl.engine import checkpoint
-from medssl.models import gray, weights
+from medssl.models import foreign, gray, weights
 from medssl.recipe.shipped import own_weights
 from medssl.types import InputError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medssl.data.cache import Cache
+    from medssl.models.foreign import Foreign
     from medssl.recipe import Options
 
 SCRATCH = "scratch"
@@ -40,6 +41,8 @@ class Origin(NamedTuple):
     digest: str = ""  # of the tensors that were loaded
     fingerprints: Sequence[str] = ()  # of the images they were trained on
     fingerprint_key: str = ""
+    missing: Sequence[str] = ()  # names in the network that the weights lack: left as they were drawn
+    adapted: Sequence[str] = ()  # tensors whose shape was changed to fit
 
     def seen(self, cache: Cache) -> Sequence[str]:
         """The fingerprints, if those of `cache` can be compared with them."""
@@ -50,7 +53,12 @@ class Origin(NamedTuple):
         if self.init == SCRATCH:
             return "starting from scratch"
         left = f"; left out: {', '.join(self.left_out)}" if self.left_out else "; nothing was left out"
-        return f"starting from {self.init}: loaded {self.loaded} tensors of {', '.join(self.parts)}{left}"
+        missing = (
+            f"; not in the weights, so drawn at random: {', '.join(_parts(self.missing, 2))}" if self.missing else ""
+        )
+        adapted = f"; adapted to the image channels: {', '.join(self.adapted)}" if self.adapted else ""
+        loaded = f"loaded {self.loaded} tensors of {', '.join(self.parts)}"
+        return f"starting from {self.init}: {loaded}{left}{missing}{adapted}"
 
 
 FRESH = Origin(SCRATCH, [], 0, [], [], None, None)
@@ -64,6 +72,9 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     parts = [asked] if isinstance(asked, str) else list(asked)
     path = find(options.init)
     content, tensors = about(path), weights.read(path)
+    other = None if "recipe" in content else foreign.recognise(tensors)
+    if other is not None:
+        return _start_from(other, model, parts if options.init_parts else ["encoder"], f"init={options.init}")
     if not options.init_parts and "decoder" in parts and "decoder" not in _parts(tensors):
         raise InputError(f"init={options.init} has no decoder: init_parts=[encoder] loads the encoder only")
     # weights trained on gray repeated as three channels give the same features for one channel
@@ -77,6 +88,25 @@ def start(model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
     prints = {name: data[name] for name in ("fingerprints", "fingerprint_key") if name in data}
     made = content.get("preprocessing")
     return Origin(name, parts, len(report.loaded), left_out, patients, cache, made, digest, **prints)
+
+
+def _start_from(other: Foreign, model: nn.Module, parts: list[str], source: str) -> Origin:
+    """Load recognised weights of another tool into the encoder of `model`. Raises `InputError` if they do not fit."""
+    stem = model.state_dict().get(f"encoder.{other.stem}")
+    if stem is None or stem.ndim - 2 != other.spatial_dims:
+        said = ", ".join(f"{key}={value}" for key, value in other.encoder.items())
+        raise InputError(
+            f"{source} holds {other.family}, in {other.spatial_dims}D, which this encoder is not: use encoder=auto, or "
+            f"'encoder={{{said.replace('=', ': ')}}}'"
+        )
+    named = {f"encoder.{name}": tensor for name, tensor in other.tensors.items()}
+    may_miss = [f"encoder.{name}" for name in other.may_miss]
+    channels = (other.channels, stem.shape[1])
+    report = weights.load(model, named, parts, source=source, adapt_channels=channels, may_miss=may_miss)
+    left = _parts([*other.left_out, *(name.removeprefix("encoder.") for name in report.left_out)])
+    digest, loaded = _digest(model, report.loaded), len(report.loaded)
+    fresh = Origin(other.family, parts, loaded, left, [], None, None, digest)
+    return fresh._replace(missing=report.missing, adapted=report.adapted)
 
 
 def continued(content: Mapping[str, Any], model: nn.Module, options: Options, default: Sequence[str]) -> Origin:
@@ -105,9 +135,9 @@ def _digest(model: nn.Module, names: Iterable[str]) -> str:
     return found.hexdigest()
 
 
-def _parts(names: Iterable[str]) -> list[str]:
+def _parts(names: Iterable[str], words: int = 1) -> list[str]:
     """The first words of tensor names: encoder, decoder, method, ..."""
-    return list(dict.fromkeys(name.split(".")[0] for name in names))
+    return list(dict.fromkeys(".".join(name.split(".")[:words]) for name in names))
 
 
 def find(where: str | Path) -> Path:

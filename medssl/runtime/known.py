@@ -11,6 +11,7 @@ from medssl import recipe as recipes
 from medssl.build import kinds, parts
 from medssl.data import manifest, presets
 from medssl.data.cache import Cache
+from medssl.models import foreign, weights
 from medssl.recipe.auto import AUTO, IMAGES, Known
 from medssl.runtime import init_weights, resume
 from medssl.types import InputError
@@ -55,8 +56,12 @@ def known(verb: str, content: dict[str, Any], options: Options, like: str | os.P
 
 @lru_cache(maxsize=8)
 def _recipe_in(path: Path, changed: int) -> dict[str, Any] | None:
-    """The recipe that a checkpoint keeps; a benchmark asks for the same few again and again."""
-    return init_weights.about(path).get("recipe")
+    """The recipe in a checkpoint, cached; of recognised weights of other tools, what is known of their network."""
+    found: dict[str, Any] | None = init_weights.about(path).get("recipe")
+    if found is not None:
+        return found
+    other = foreign.recognise(weights.read(path))
+    return None if other is None else {"spatial_dims": other.spatial_dims, "encoder": other.encoder, "decoder": None}
 
 
 def _continued(verb: str, options: Options) -> dict[str, Any] | None:

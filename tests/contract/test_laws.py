@@ -18,7 +18,10 @@ from medssl.types import InputError, Window
 torch.set_num_threads(1)
 
 EXPORT_OF_A_RUN = ("monai_bundle", "nnunet")  # formats that do not take the small pretraining of check_exporter
-SMALL = {"resenc": {"stages": 3}}  # settings of encoders that are slow to check as they come
+SMALL = {
+    "resenc": {"stages": 3},
+    "swin_unetr": {"feature_size": 24},
+}  # settings of encoders that are slow to check as they come
 
 
 @pytest.mark.parametrize("kind", kinds("encoder"))

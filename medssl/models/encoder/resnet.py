@@ -20,11 +20,18 @@ class ResNetEncoder(nn.Module):
     """The five levels of MONAI's ResNetFeatures (strides 2, 4, 8, 16, 32), with the same tensor names.
 
     ResNetFeatures fixes ResNet-18 to shortcuts of type A, which pass no gradient. Here both depths have type B, a
-    convolution of kernel 1 without bias and a norm, as public weights do. ResNet-50 has 23,508,032 parameters at 3
-    channels in 2D. The arguments are those of `build`.
+    convolution of kernel 1 without bias and a norm, unless `shortcut` says A, as for MedicalNet's ResNet-18. ResNet-50
+    has 23,508,032 parameters at 3 channels in 2D. The arguments are those of `build`.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, depth: Literal[18, 50], norm: norms.NormKind) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        depth: Literal[18, 50],
+        norm: norms.NormKind,
+        shortcut: Literal["A", "B"] = "B",
+    ) -> None:
         block, layers = BLOCKS[depth]
         super().__init__()
         net = ResNet(
@@ -34,7 +41,7 @@ class ResNetEncoder(nn.Module):
             spatial_dims=spatial_dims,
             n_input_channels=in_channels,
             conv1_t_stride=2,
-            shortcut_type="B",
+            shortcut_type=shortcut,
             bias_downsample=False,
             feed_forward=False,
         )
@@ -59,7 +66,12 @@ class ResNetEncoder(nn.Module):
 
 
 def build(
-    *, spatial_dims: int, in_channels: int, depth: Literal[18, 50] = 18, norm: norms.NormKind = "batch"
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    depth: Literal[18, 50] = 18,
+    norm: norms.NormKind = "batch",
+    shortcut: Literal["A", "B"] = "B",
 ) -> ResNetEncoder:
     """A ResNet (He et al. 2016) with five levels; its stem has stride 2.
 
@@ -67,9 +79,10 @@ def build(
         spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
         depth: 18 or 50.
         norm: kind of norm.
+        shortcut: A has no parameters (subsampling and padding with 0), B is a convolution and a norm.
 
     >>> encoder = build(spatial_dims=2, in_channels=1, depth=18)
     >>> encoder.channels, encoder.strides, encoder.divisor
     ((64, 64, 128, 256, 512), (2, 4, 8, 16, 32), (32, 32))
     """
-    return ResNetEncoder(spatial_dims, in_channels, depth, norm)
+    return ResNetEncoder(spatial_dims, in_channels, depth, norm, shortcut)
