@@ -1,1 +1,1 @@
-"""From labels to lesions, from predictions to candidates, from both to scores: what `localize` rests on."""
+"""Lesions from labels, candidates from predictions, and scores from both: the parts of `task: {kind: localize}`."""

@@ -1,7 +1,7 @@
-"""Scores of lesions and candidates over images: FROC, AP, lesion-wise F1 and what an operating point does.
+"""Scores of lesions and candidates over images: FROC, AP, lesion-wise F1, and the operating point.
 
-All of it is computed from `Findings` alone, which rows of results.json hold, so it can be computed again without the
-network. A mean over classes is over those that have a lesion in all the images.
+All scores are computed from the `Findings` in rows of results.json, so they can be computed again without the
+network. A mean over classes is over those with a lesion in any image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MASK = 0.5  # score at which a candidate is part of the predicted mask
 
 
 def findings(rows: Sequence[Mapping[str, Any]]) -> list[Findings]:
-    """The lesions and candidates of rows of results.json."""
+    """The lesions and candidates in rows of results.json."""
     return [Findings.from_json(row["findings"]) for row in rows]
 
 
@@ -39,7 +39,7 @@ def matched(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> d
 def summary(
     images: Sequence[Findings], classes: Sequence[str], rule: Rule, threshold: float | None
 ) -> dict[str, float]:
-    """All scores of a set of images, `operating_*` where a `threshold` was chosen."""
+    """All scores of a set of images, with `operating_*` if a `threshold` was chosen."""
     found = matched(images, classes, rule)
     curves = {name: froc(each) for name, each in found.items()}
     scores = {name: cpm(curve) for name, curve in curves.items()}
@@ -59,7 +59,7 @@ def summary(
 
 
 def curves(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> dict[str, Any]:
-    """Of each class with lesions the FROC, counts at each threshold, and the score to set for each rate (or None)."""
+    """For each class with lesions the FROC, counts at each threshold, and the threshold for each rate (or None)."""
     found = {}
     for name, each in matched(images, classes, rule).items():
         curve = froc(each)
@@ -72,7 +72,7 @@ def curves(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> di
 def resampled(
     images: Sequence[Findings], classes: Sequence[str], rule: Rule, score: Score
 ) -> Callable[[np.ndarray], float]:
-    """The score of the images with given indices, which may repeat; NaN where a class has no lesion in them."""
+    """The score of the images with given indices, which may repeat; NaN if a class has no lesion in them."""
     found = list(matched(images, classes, rule).values())
     if not found:
         return lambda i: float("nan")
@@ -92,7 +92,7 @@ def resampled(
 
 
 def _best(images: Sequence[Matched]) -> list[Matched]:
-    """The best candidates of each image, as many as COCO and nnDetection look at."""
+    """The best candidates of each image, as many as COCO and nnDetection use."""
     most = detection_ap.MOST
     return [
         image._replace(score=image.score[:most], verdict=image.verdict[:most], lesion=image.lesion[:most])
@@ -101,7 +101,7 @@ def _best(images: Sequence[Matched]) -> list[Matched]:
 
 
 def _counted(found: Mapping[str, Sequence[Matched]], threshold: float, prefix: str) -> dict[str, float]:
-    """Lesions pooled over images, one to one, the mean over classes."""
+    """One-to-one scores with lesions pooled over images, averaged over classes."""
     counts: list[Counts] = [
         lesion_counts.pooled([lesion_counts.one_to_one(image, threshold) for image in each]) for each in found.values()
     ]
@@ -111,7 +111,7 @@ def _counted(found: Mapping[str, Sequence[Matched]], threshold: float, prefix: s
 
 
 def _false(images: Sequence[Findings], classes: Sequence[str], rule: Rule, threshold: float) -> dict[str, float]:
-    """False positives at the operating point, of all classes together."""
+    """False positives at the operating point, for all classes together."""
     each = [
         sum(lesion_counts.one_to_one(match(image.of_class(name), rule), threshold).false for name in classes)
         for image in images

@@ -1,8 +1,8 @@
-"""What is to be found in a case, and the class map that a network learns it from.
+"""The lesions of a case, and the class map on which a network is trained.
 
-Lesions come from a label volume (connected components of its classes, or the instances it numbers), or from boxes and
-points with a diameter. Of the latter a network sees the inscribed ellipsoid, as nnDetection's maintainers advise where
-there are no masks; scores see the box itself, and never compare masks with it.
+Lesions come from a label volume (connected components of its classes, or numbered instances), or from boxes and
+points with a diameter. For the latter a network learns the inscribed ellipsoid, as the maintainers of nnDetection
+advise without masks; scores use the box itself, and never compare masks with it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 Source = Literal["auto", "components", "instances", "boxes"]
 UNKNOWN = -1  # in a class map: neither lesion nor background
-LESION = "lesion"  # the class of what has no name
+LESION = "lesion"  # the class of lesions without a name
 
 
 class Truth(NamedTuple):
-    """A case's class map (1,*S) int64 (0, the number of a class, or `UNKNOWN`) and its lesions."""
+    """The class map of a case (1,*S), int64 (0, a class number, or `UNKNOWN`), and its lesions."""
 
     map: np.ndarray
     lesions: tuple[Lesion, ...]
 
 
 def labelled(case: Case, source: Source) -> bool:
-    """Whether somebody looked for lesions in a case: else it is unknown, not negative."""
+    """Whether a case was searched for lesions; else it is unknown, not negative."""
     masked = case.has_label and source != "boxes"
     return masked or (source in ("auto", "boxes") and (bool(case.boxes) or bool(case.looked)))
 
@@ -48,15 +48,15 @@ def names_of_boxes(cases: Collection[Case]) -> list[str]:
 def of_case(
     case: Case, label: np.ndarray | None, names: Sequence[str], source: Source, least_mm3: float = 0.0
 ) -> Truth:
-    """The truth of a case from its label volume (1,*S), where `source` asks for one, else from its boxes.
+    """The truth of a case, from its label volume (1,*S) if `source` asks for one, else from its boxes.
 
-    Lesions under `least_mm3` (mm2 in 2D) are kept and ignored by scores. Raises `InputError` for a case that nobody
-    looked at, and for classes that are none of `names`.
+    Lesions below `least_mm3` (mm2 in 2D) are kept, but ignored by scores. Raises `InputError` for a case that nobody
+    searched, and for classes that are not in `names`.
     """
     if not labelled(case, source):
         raise InputError(
             f"case {case.id} has neither a label volume nor boxes that task.truth={source} could use, and is not known "
-            "to be without lesions: leave it out of the split"
+            "to be without lesions: remove it from the split"
         )
     if label is None or source == "boxes":
         return _of_boxes(case, names)
@@ -74,7 +74,7 @@ def _check_values(label: np.ndarray, names: Sequence[str], case: str) -> None:
     low, high = int(label.min()), int(label.max())
     if low < 0 or high > len(names):
         raise InputError(
-            f"the label of case {case} holds values from {low} to {high}, but the task knows 0..{len(names)} "
+            f"the label of case {case} has values from {low} to {high}, but the task has 0..{len(names)} "
             f"({', '.join(names)}): name all classes in task.classes, set task.truth=instances where each lesion has a "
             f"number, or `medssl prepare` with --label-map {high}=1"
         )
@@ -88,8 +88,8 @@ def _of_boxes(case: Case, names: Sequence[str]) -> Truth:
         name = box.label or LESION
         if name not in names:
             raise InputError(
-                f"case {case.id} has a box of class {name}, which is none of {', '.join(names)} (those of the training "
-                "cases): list all in task.classes, or leave the case out of the split"
+                f"case {case.id} has a box of class {name}, not one of {', '.join(names)} (those of the training "
+                "cases): list all classes in task.classes, or remove the case from the split"
             )
         if any(a >= b for a, b in zip(box.start, box.stop, strict=True)):
             continue  # outside the prepared image
@@ -105,9 +105,9 @@ def _of_boxes(case: Case, names: Sequence[str]) -> Truth:
 def ellipsoid(
     start: Sequence[float], stop: Sequence[float], shape: Sequence[int]
 ) -> tuple[tuple[slice, ...], np.ndarray]:
-    """The voxels of an image of `shape` whose centres lie in the ellipsoid inscribed in a box: a window and a mask.
+    """The voxels of an image of `shape` with centres in the ellipsoid inscribed in a box, as a window and a mask.
 
-    A box that holds no voxel's centre gives the voxel that its middle lies in.
+    For a box without any voxel centre, it is the voxel in which its middle lies.
     """
     low = [min(max(math.floor(a), 0), n - 1) for a, n in zip(start, shape, strict=True)]
     high = [min(max(math.ceil(b), a + 1), n) for a, b, n in zip(low, stop, shape, strict=True)]
@@ -122,14 +122,14 @@ def ellipsoid(
 
 
 def _distance(box: Box, window: tuple[slice, ...], spacing: Sequence[float]) -> np.ndarray:
-    """Squared mm from the middle of a box to the centres of the voxels of a window."""
+    """Squared distance (mm2) from the middle of a box to the voxel centres of a window."""
     middle = np.add(box.stop, box.start) / 2
     axes = [((np.arange(w.start, w.stop) + 0.5 - m) * s) ** 2 for w, m, s in zip(window, middle, spacing, strict=True)]
     return np.asarray(sum(np.ix_(*axes), start=np.zeros(())))
 
 
 def places(lesions: Sequence[Lesion], shape: Sequence[int]) -> list[np.ndarray]:
-    """The voxels (N,n) of each lesion that counts, so that patches can be drawn by lesion."""
+    """The voxels (N,n) of each lesion that is not ignored, so that patches can be drawn by lesion."""
     found = []
     for lesion in lesions:
         region = lesion.region

@@ -1,4 +1,4 @@
-"""What validation decides once and the test then takes as it is: the least size of a candidate, the operating point."""
+"""What is chosen on validation and then fixed for the test: the minimum size of candidates, and the operating point."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from medssl.metrics.lesions import Findings
     from medssl.metrics.matching import Rule
 
-LEAST = (0, 3, 5, 10, 20)  # voxels that are tried; nnDetection sweeps 0 to 20
+LEAST = (0, 3, 5, 10, 20)  # minimum sizes in voxels that are tried; nnDetection tries 0 to 20
 
 
 def with_least(image: Findings, voxels: int) -> Findings:
-    """The findings without candidates of fewer voxels."""
+    """The findings without candidates of fewer than `voxels` voxels."""
     return replace(image, candidates=tuple(one for one in image.candidates if one.region.size >= voxels))
 
 
 def best_least(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> int:
-    """The least size in voxels with the highest mean CPM on validation images; the smallest of equals."""
+    """The minimum size in voxels with the highest mean CPM on validation images; on ties the smallest."""
     values = []
     for voxels in LEAST:
         found = matched([with_least(image, voxels) for image in images], classes, rule)
@@ -37,9 +37,9 @@ def best_least(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -
 def best_threshold(
     images: Sequence[Findings], classes: Sequence[str], rule: Rule, choose: Literal["f1", "fp"], most_fp: float
 ) -> float:
-    """The score from which on candidates are reported, chosen on validation images, one for all classes.
+    """The lowest score of reported candidates, chosen on validation images, the same for all classes.
 
-    Where validation has no lesion, or none was found, nothing can be chosen, and it is that of the mask.
+    If validation has no lesions, or none was found, it is the score of the mask.
     """
     found = matched(images, classes, rule)
     every = [image for each in found.values() for image in each]

@@ -1,6 +1,6 @@
-"""Scores of boxes and maps from image labels alone, and of what needs no network, from rows of results.json.
+"""Scores of boxes and maps from image labels only, and of baselines without a network, from rows of results.json.
 
-A row holds the probability of each class, the lesions of the image, and the map of each class; boxes at any threshold,
+A row has the probability of each class, the lesions of the image, and the map of each class; boxes at any threshold,
 and every score, follow from these.
 """
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from medssl.metrics.lesions import Candidate
 
-MOST = 3  # boxes of a map
-LEAST_SHARE = 0.005  # of the image: smaller components are no candidates
+MOST = 3  # boxes per map
+LEAST_SHARE = 0.005  # of the image: smaller components are not candidates
 CUTS = tuple(np.arange(0.05, 0.951, 0.05).round(2).tolist())
 TWO_LEVELS = (0.235, 0.706)  # 60 and 180 of 255: ChestX-ray8, section 4
 Cut = float | Literal["otsu", "two_level"]
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 class Located(NamedTuple):
-    """One image and one class: its findings, its map at the size of the image, the truth as a mask."""
+    """For one image and one class: the findings, the map at the size of the image, and the truth as a mask."""
 
     image: Findings
     heat: np.ndarray
@@ -38,7 +38,7 @@ class Located(NamedTuple):
 
 
 def candidates(heat: np.ndarray, label: str, cut: Cut, probability: float) -> tuple[Candidate, ...]:
-    """The boxes of a map (*S); their score is the class's probability times their peak relative to the map's."""
+    """The boxes of a map (*S); their score is the probability of the class times their peak over the map's peak."""
     if cut == "two_level":
         both = [_of_heat(heat, label, level, probability) for level in TWO_LEVELS]
         return tuple(sorted((one for each in both for one in each), key=lambda one: -one.score))
@@ -50,7 +50,7 @@ def _of_heat(heat: np.ndarray, label: str, level: float | None, probability: flo
 
 
 def located(rows: Sequence[Row], label: str) -> list[Located]:
-    """The images that were searched for lesions, with the map of a class."""
+    """The images that were searched for lesions, with the map of one class."""
     found = []
     for row in rows:
         if "findings" in row:
@@ -61,7 +61,7 @@ def located(rows: Sequence[Row], label: str) -> list[Located]:
 
 
 def best_cut(rows: Sequence[Row], labels: Sequence[str]) -> Cut:
-    """The threshold whose hottest boxes overlap the boxes of validation images most; Otsu's where there is none."""
+    """The threshold whose hottest boxes overlap the boxes of validation images most; Otsu's if there are no boxes."""
     gained = np.zeros(len(CUTS))
     boxes = 0
     for label in labels:
@@ -93,7 +93,7 @@ def of_class(found: Sequence[Located]) -> dict[str, float]:
 
 
 def no_network(found: Sequence[Located], patients: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What is reached without a network: one box for all, the whole image, a random voxel, the share of true voxels."""
+    """Baselines without a network: one box for all, the whole image, a random voxel, the share of true voxels."""
     own = [image for image, _, _ in found]
     boxes = {"whole image": [whole_image(image) for image in own], "best fixed box": fixed_box(own, patients)}
     made = {name: {f"iou_{t:g}": box_accuracy(images, t).accuracy for t in IOU} for name, images in boxes.items()}
@@ -106,7 +106,7 @@ def no_network(found: Sequence[Located], patients: Sequence[str]) -> dict[str, d
 
 
 def mean_accuracy(found: Sequence[Located]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each image: its boxes' accuracies summed, each the mean over the overlaps; and how many boxes it has."""
+    """For each image, the summed accuracy of its boxes (averaged over the overlaps), and the number of boxes."""
     gained, boxes = np.zeros(len(found)), np.zeros(len(found))
     for number, (image, _, _) in enumerate(found):
         each = [box_accuracy([image], threshold) for threshold in IOU]
@@ -116,14 +116,14 @@ def mean_accuracy(found: Sequence[Located]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_over(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each score over classes; what no class has is NaN."""
+    """The mean of each score over classes; NaN if no class has it."""
     names = dict.fromkeys(name for each in found.values() for name in each)
     table = {name: [each[name] for each in found.values() if not np.isnan(each[name])] for name in names}
     return {name: float(np.mean(values)) if values else float("nan") for name, values in table.items()}
 
 
 def _mask(image: Findings) -> np.ndarray:
-    """The voxels of the lesions that count, of boxes those whose centres they hold."""
+    """The voxels of the lesions that are not ignored; of boxes, those with their centre inside."""
     assert image.shape is not None
     mask = np.zeros(image.shape, bool)
     for lesion in image.lesions:

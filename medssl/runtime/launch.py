@@ -38,7 +38,7 @@ def fabric(options: Options, precision: str) -> Fabric:
     """Fabric for the devices of `options`, not launched yet. Raises InputError for devices that do not exist.
 
     On a CPU bf16 becomes float32, so that one recipe serves both: where the CPU has bf16 itself (avx512_bf16), torch
-    2.13 gives infinite or NaN gradients of convolutions, 2D and 3D, on maps of 1 or 2 voxels a side.
+    2.13 gives infinite or NaN gradients of convolutions, 2D and 3D, on maps of 1 or 2 voxels per side.
     """
     _check_started(options.devices, options.num_nodes)
     device = _device(options.device)

@@ -177,7 +177,7 @@ def build(
             f"task classify needs two classes or more, but it has {known}: see the class column of the manifest"
         )
     if positive is not None and positive not in known:
-        raise InputError(f"task.positive '{positive}' is none of the classes {', '.join(known)}")
+        raise InputError(f"task.positive '{positive}' is not one of the classes {', '.join(known)}")
     return Classify(classes=known, multilabel=multilabel, positive=positive, levels=levels, uncertain=uncertain)
 
 

@@ -1,7 +1,7 @@
 """Localization of lesions: a segmentation network whose probabilities become scored candidates, matched with lesions.
 
-Candidates come from a ladder of thresholds (`metrics.candidates.ladder`): what is found at .5 is the mask that Dice
-scores, and weaker lesions follow. Rows keep the lesions and candidates of each image, from which every score follows.
+Candidates come from several thresholds (`metrics.candidates.ladder`): the components at .5 are the mask that Dice
+scores, lower thresholds add weaker lesions. Rows keep the lesions and candidates of each image, which give all scores.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from medssl.tasks.segment import Segment
     from medssl.tasks.task import Row
 
-SURE = 40.0  # a logit of which nothing is left to learn
+SURE = 40.0  # a logit so large that its gradient vanishes
 
 
 class Settings(NamedTuple):
-    """What `build` takes beside what the network is; see there."""
+    """The arguments of `build` that do not concern the network."""
 
     truth: truth.Source
     rule: Rule
@@ -61,12 +61,12 @@ class Localize:
 
     @property
     def reporting(self) -> float:
-        """The score from which on a candidate is reported: the chosen threshold, else that of the mask."""
+        """The lowest score of reported candidates: the chosen threshold, else that of the mask."""
         return scores.MASK if self.settings.threshold is None else self.settings.threshold
 
     @property
     def undecided(self) -> bool:
-        """Whether validation has something to decide."""
+        """Whether something is to be chosen on validation."""
         return self.settings.least is None or self.settings.threshold is None
 
     def truth(self, case: Case, label: np.ndarray | None) -> tuple[np.ndarray, tuple[Lesion, ...]]:
@@ -74,13 +74,13 @@ class Localize:
         return truth.of_case(case, label, self.classes, self.settings.truth, self.settings.least_mm3)
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
-        """The class map (*S) as int64; raises `InputError` where it is missing or holds an unknown value."""
+        """The class map (*S) as int64. Raises `InputError` if it is missing or has an unknown value."""
         if label is not None and (unknown := label == truth.UNKNOWN).any():
             return np.where(unknown[0], truth.UNKNOWN, self.within.target(names, np.where(unknown, 0, label), case))
         return self.within.target(names, label, case)
 
     def loss(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Losses:
-        """That of `segment`; where `label` is unknown nothing is learned."""
+        """The loss of `segment`, without unknown voxels of `label`."""
         unknown = label < 0
         if not unknown.any():
             return self.within.loss(output, label)
@@ -101,7 +101,7 @@ class Localize:
         spacing: Sequence[float],
         shape: Sequence[int],
     ) -> Row:
-        """Lesions and candidates of one case, and where lesions have masks the Dice of probabilities (K,*S)."""
+        """Lesions and candidates of one case, and, if lesions have masks, the Dice of probabilities (K,*S)."""
         image = Findings(tuple(spacing), tuple(lesions), self.candidates(prediction, shape), tuple(shape))
         row: Row = {"findings": image.as_json()}
         if all(lesion.region.mask is not None for lesion in lesions):
@@ -112,14 +112,14 @@ class Localize:
         return row
 
     def candidates(self, prediction: Tensor, shape: Sequence[int]) -> tuple[Candidate, ...]:
-        """The candidates of probabilities (K,*S), of every class."""
+        """The candidates of all classes from probabilities (K,*S)."""
         probability, least = prediction.float().cpu().numpy(), self.settings.least or 0
         how: dict[str, Any] = {"thresholds": self.settings.ladder, "score": self.settings.peak, "least": least}
         found = [candidates.ladder(probability[k], name, **how) for k, name in enumerate(self.classes, 1)]
         return tuple(one for each in found for one in each)
 
     def tuned(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The least size of candidates and the operating threshold, by validation; see `localization.tuning`."""
+        """Minimum size of candidates and operating threshold, chosen on validation; see `localization.tuning`."""
         images, rule = scores.findings(rows), self.settings.rule
         least, threshold = self.settings.least, self.settings.threshold
         if least is None:
@@ -134,11 +134,11 @@ class Localize:
         """FROC, AP and lesion-wise scores, the operating point if there is one, and the Dice of masks."""
         summed = scores.summary(scores.findings(rows), self.classes, self.settings.rule, self.settings.threshold)
         masked = [{k: v for k, v in row.items() if k != "findings"} for row in rows if "dice" in row]
-        shown = any(row["findings"]["lesions"] for row in rows if "dice" in row)  # else there are boxes alone
+        shown = any(row["findings"]["lesions"] for row in rows if "dice" in row)  # else there are only boxes
         return summed | (self.within.summary(masked) if shown else {})
 
     def details(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The curves, and the scores to set for each rate of false positives."""
+        """The curves, and the threshold for each rate of false positives."""
         images = scores.findings(rows)
         full = sum(len(image.candidates) >= candidates.MOST for image in images)
         hit = {"kind": self.settings.rule.kind, "threshold": self.settings.rule.threshold}
@@ -150,7 +150,7 @@ class Localize:
         return scores.resampled(scores.findings(rows), self.classes, self.settings.rule, self.settings.score)
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> None:
-        """None: what sees no image finds no lesion at a place of its own."""
+        """None: without an image, lesions cannot be located."""
         return None
 
 
@@ -177,34 +177,35 @@ def build(
     mirror: bool = False,
     deep_supervision: bool = False,
 ) -> Localize:
-    """Find lesions and say how sure the network is of each. Raises `InputError`.
+    """Localize lesions, with a score for each. Raises `InputError`.
 
     Args:
         spatial_dims: 2 or 3.
         flips: axes that training mirrors, for `mirror`.
-        from_: what is learned from: `masks` (or boxes), or `classes` of whole images; then see
+        from_: the labels for training: `masks` (or boxes), or `classes` of whole images; for the latter see
             `localize_from_classes`.
         classes: names of the values 1..K, or of the classes of boxes; null: those of the training cases.
-        truth: what shows lesions: `components` of a label volume's classes, `instances` that it numbers, or `boxes`
-            (points with a diameter too); `auto`: the components where a case has a label volume, else its boxes.
-        hit: when a candidate hits a lesion, with the overlap `hit_at`; see `metrics.matching.Rule`.
-        score: what chooses the best weights and is compared: `cpm` of the FROC, `ap`, or `lesion_f1` at .5.
-        ladder: thresholds of probability, falling; see `metrics.candidates.ladder`.
-        peak: the score of a candidate: the `max`, `p95` or `mean` of its probabilities.
-        least: candidates of fewer voxels are left out; null: what validation likes best of 0, 3, 5, 10, 20.
-        least_mm3: lesions under this size (mm2 in 2D) are neither asked for nor held against what finds them.
-        threshold: score from which on candidates are reported; null: chosen on validation.
-        choose: that threshold has the best lesion-wise `f1`, or finds most with `most_fp` false positives per image.
+        truth: the source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
+            (also points with a diameter); `auto`: the components if a case has a label volume, else its boxes.
+        hit: when a candidate hits a lesion; see `metrics.matching.Rule`.
+        hit_at: the overlap for `hit`.
+        score: the score that chooses the best weights and is compared: `cpm` of the FROC, `ap`, or `lesion_f1` at .5.
+        ladder: thresholds of probability, in descending order; see `metrics.candidates.ladder`.
+        peak: the score of a candidate: `max`, `p95` or `mean` of its probabilities.
+        least: candidates with fewer voxels are dropped; null: the best of 0, 3, 5, 10, 20 on validation.
+        least_mm3: lesions below this size (mm2 in 2D) count neither as missed nor as false positives if found.
+        threshold: the lowest score of reported candidates; null: chosen on validation.
+        choose: how: the best lesion-wise `f1`, or most lesions with at most `most_fp` false positives per image (`fp`).
         most_fp: see `choose`.
-        pooled: as `segment` takes it, and `smooth`, `overlap`, `mirror`, `deep_supervision` too.
-        smooth: of the Dice loss.
-        overlap: of windows.
-        mirror: images are predicted with their mirror images.
-        deep_supervision: losses on all levels of the decoder.
+        pooled: as in `segment`, like `smooth`, `overlap`, `mirror` and `deep_supervision`.
+        smooth: constant of the Dice loss.
+        overlap: share of a window that the next one covers.
+        mirror: average predictions over mirrored images.
+        deep_supervision: use losses on all levels of the decoder.
     """
     falling = all(a > b for a, b in pairwise(ladder))
     if not ladder or not falling or not 0 < ladder[-1] <= ladder[0] < 1:
-        raise InputError(f"task.ladder={list(ladder)} must be falling probabilities between 0 and 1")
+        raise InputError(f"task.ladder={list(ladder)} must be probabilities between 0 and 1 in descending order")
     for key, value in (("hit_at", hit_at), ("least", least), ("least_mm3", least_mm3), ("most_fp", most_fp)):
         if value is not None and value < 0:
             raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
@@ -216,7 +217,7 @@ def build(
 
 
 def variant(settings: Mapping[str, Any]) -> Any:
-    """The module for `settings`: which cases can be used, and what the classes are, goes by `truth`."""
+    """The module for these settings: `truth` decides which cases can be used and what the classes are."""
     if settings.get("from") == "classes":
         weak = localize_from_classes
         return SimpleNamespace(__name__=__name__, build=weak.build, names=weak.names, labelled=weak.labelled)
@@ -239,12 +240,14 @@ def variant(settings: Mapping[str, Any]) -> Any:
 def _of_boxes(cases: Sequence[Case]) -> list[str]:
     found = truth.names_of_boxes(cases)
     if not found:
-        raise InputError("no training case has a lesion, neither in a label volume nor as a box: train on some that do")
+        raise InputError(
+            "no training case has a lesion, neither in a label volume nor as a box: add training cases with lesions"
+        )
     return found
 
 
 def _background_where(unknown: Tensor, logits_BK: Tensor) -> Tensor:
-    """Logits that are sure of the background, and pass no gradient, where a voxel is unknown."""
+    """Logits that are certain of the background, without gradient, at unknown voxels."""
     sure = torch.full_like(logits_BK, -SURE)
     sure[:, 0] *= -1
     return torch.where(unknown[:, None], sure, logits_BK)

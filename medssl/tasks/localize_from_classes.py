@@ -1,6 +1,6 @@
-"""Weakly supervised localization: a classifier from image labels, and where in an image it finds its evidence.
+"""Weakly supervised localization: a classifier trained on image labels, and where in an image its evidence is.
 
-It trains exactly as `classify` does; no box is read before the threshold of the maps is chosen, and then only those of
+It is trained exactly as `classify`; boxes are used only to choose the threshold of the maps, and then only those of
 validation patients (Choe et al. 2020). `task: {kind: localize, from: classes}` is this task.
 """
 
@@ -37,7 +37,7 @@ class FromClasses:
     """The task; see `build`."""
 
     dense = False
-    randomised = True  # the test is repeated with fresh weights
+    randomised = True  # the test is repeated with untrained weights
     reporting = 0.5
     parts = ("encoder",)
 
@@ -49,18 +49,18 @@ class FromClasses:
 
     @property
     def undecided(self) -> bool:
-        """Whether the threshold of the maps is to be chosen on validation."""
+        """Whether the threshold of the maps is chosen on validation."""
         return self.cut is None
 
     def truth(self, case: Case, label: np.ndarray | None) -> tuple[None, tuple[Lesion, ...] | None]:
-        """No label volume to train on, and the lesions; None where nobody is known to have looked."""
+        """No label volume, and the lesions; None for a case that was not searched."""
         if not truth.labelled(case, "auto"):
             return None, None
         return None, truth.of_case(case, label, self.located, "auto").lesions
 
     def predict(self, model: nn.Module, volume_BC: Tensor, window: Sequence[int]) -> Any:
         """The logits and maps of images that already have the size `window`, one `Heat` each."""
-        if not hasattr(model, "encoder"):  # logits alone
+        if not hasattr(model, "encoder"):  # logits only
             logits = model(volume_BC).float()
             return [heat.Heat(one, one.new_zeros(len(one), *[1] * (volume_BC.ndim - 2))) for one in logits]
         return heat.grad_cam(model.encoder, model.head, volume_BC, self.level)
@@ -70,7 +70,7 @@ class FromClasses:
         return prediction.logits.sigmoid() if self.within.multilabel else prediction.logits.softmax(0)
 
     def metrics(self, prediction: Heat, target: np.ndarray, spacing: Sequence[float]) -> Row:
-        """Probability and truth of each class of one case."""
+        """Predicted probability and true value of each class, for one case."""
         return self.within.metrics(self.probability(prediction), target, spacing)
 
     def found(
@@ -81,7 +81,7 @@ class FromClasses:
         spacing: Sequence[float],
         shape: Sequence[int],
     ) -> Row:
-        """Probabilities of one case, and if it was searched for lesions these, the candidates and the maps."""
+        """Probabilities of one case, and, if it was searched, its lesions, candidates and maps."""
         row = self.metrics(prediction, target, spacing)
         if lesions is None:
             return row
@@ -90,7 +90,7 @@ class FromClasses:
         return row | {"findings": image.as_json(), "heat": maps}
 
     def candidates(self, prediction: Heat, shape: Sequence[int]) -> tuple[Candidate, ...]:
-        """The boxes of every class on the grid of an image of `shape`, by Otsu's threshold until one was chosen."""
+        """The boxes of all classes on the grid of an image of `shape`, with Otsu's threshold until one is chosen."""
         cut: Cut = "otsu" if self.cut is None else self.cut
         probability = self.probability(prediction)
         found: list[Candidate] = []
@@ -101,11 +101,11 @@ class FromClasses:
         return tuple(found)
 
     def tuned(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The threshold of the maps, by the boxes of validation cases."""
+        """The threshold of the maps, chosen with the boxes of validation cases."""
         return {"cut": weak_scores.best_cut(rows, self.located)}
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Scores of the classifier; of boxes and maps, over the classes that have lesions; FROC over all images."""
+        """Scores of the classifier, of boxes and maps (over classes with lesions), and FROC over all images."""
         summed = self.within.summary(rows)
         found = {name: weak_scores.located(rows, name) for name in self.located}
         found = {name: each for name, each in found.items() if any(one.truth.any() for one in each)}
@@ -118,7 +118,7 @@ class FromClasses:
         return summed | {name: value for name, value in froc.items() if not name.startswith(("ap", "lesion_"))}
 
     def details(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """The curves, and what is reached without a network."""
+        """The curves, and the baselines without a network."""
         searched = [row for row in rows if "findings" in row]
         patients = [row["patient"] for row in searched]
         found = {name: weak_scores.located(searched, name) for name in self.located}
@@ -143,7 +143,7 @@ class FromClasses:
         return lambda i: of(np.array([place[n] for n in i if n in place], dtype=int))
 
     def _accuracy(self, rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
-        """Accuracy of the hottest box, the mean over the overlaps, of all boxes of the rows with given indices."""
+        """Accuracy of the hottest box, averaged over the overlaps, for all boxes of the rows with given indices."""
         gained, boxes = np.zeros(len(rows)), np.zeros(len(rows))
         searched = [number for number, row in enumerate(rows) if "findings" in row]
         for name in self.located:
@@ -165,23 +165,23 @@ def build(
     hit: Literal["centre", "iou", "overlap", "iobb"] = "iou",
     hit_at: float = 0.1,
 ) -> FromClasses:
-    """Classify whole images, and show where by Grad-CAM. Raises `InputError`.
+    """Classify whole images, and localize the evidence by Grad-CAM. Raises `InputError`.
 
     Args:
-        from_: as `localize` has it.
+        from_: as in `localize`.
         classes: their names, as in `classify`; boxes and label volumes show lesions of these (of two classes: of the
             positive one).
         multilabel: an image may have several classes.
-        positive: of two classes the one that is looked for, by default the last.
-        score: what chooses the best weights and is compared: `auc` of the classes; `accuracy` of the hottest box, the
-            mean over the overlaps .1 to .6; `cpm` of the FROC.
-        level: of the encoder whose maps are taken; null: the deepest with 14 cells a side or more.
-        cut: share of a map's peak from which on a voxel belongs to a box, `otsu`, or `two_level` (ChestX-ray8's .235
-            and .706); null: by the boxes of validation cases, Otsu's without any.
-        hit: when a candidate hits a lesion, for the FROC, with the overlap `hit_at`.
-        hit_at: see `hit`.
+        positive: the class to localize if there are two; by default the last.
+        score: chooses the best weights and is compared: `auc` of the classes; `accuracy` of the hottest box,
+            averaged over the overlaps .1 to .6; or `cpm` of the FROC.
+        level: the encoder level of the maps; null: the deepest with at least 14 cells per side.
+        cut: fraction of a map's peak that voxels of a box must reach, `otsu`, or `two_level` (.235 and .706, as in
+            ChestX-ray8); null: chosen with the boxes of validation cases, or Otsu's without any.
+        hit: when a candidate hits a lesion, for the FROC.
+        hit_at: the overlap for `hit`.
     """
     if isinstance(cut, float) and not 0 < cut < 1:
-        raise InputError(f"task.cut={cut} is a share of a map's peak: give a number between 0 and 1")
+        raise InputError(f"task.cut={cut} is a fraction of a map's peak: give a number between 0 and 1")
     within = classify.build(classes=classes, multilabel=multilabel, positive=positive)
     return FromClasses(within, score, level, cut, Rule(hit, hit_at))

@@ -79,7 +79,7 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         self.elastic = 0.0
         self.modes: dict[Hashable, Mode] = self._by_key("mode", mode)
         if not set(self.modes.values()) <= {"linear", "nearest"}:
-            raise InputError(f"{name}: mode is {mode}, give linear or nearest, one or one a key")
+            raise InputError(f"{name}: mode is {mode}, give linear or nearest, one or one per key")
         self.fills = {k: fill_value(f"{name}: fill", f) for k, f in self._by_key("fill", fill).items()}
 
     def draw(

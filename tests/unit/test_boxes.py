@@ -186,7 +186,7 @@ def test_a_manifest_of_before_has_nobody_who_looked(tmp_path):
             r"\[20.0, 40.0\] to .* for a.png.*\[64, 48\]",
         ),
         ("patientId,x,y,width,height,Target\nz,1,1,2,2,1\n", "lists 1 images, such as z, and none of them was scanned"),
-        ("patientId,x,y,width,height,Target\na,1,1,wide,2,1\n", "a box of a is 1, 1, wide, 2, which are no numbers"),
+        ("patientId,x,y,width,height,Target\na,1,1,wide,2,1\n", "a box of a is 1, 1, wide, 2, which are not numbers"),
         ("some,thing\n1,2\n", "no known header"),
         ("seriesuid,coordX,coordY,coordZ,diameter_mm\na,1,2,3,4\n", "3D"),
     ],

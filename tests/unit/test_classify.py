@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_refused():
         task.target([], None, "X-1")
     with pytest.raises(InputError, match="two classes"):
         classify.build(classes=["a"])
-    with pytest.raises(InputError, match="'z' is none of"):
+    with pytest.raises(InputError, match="'z' is not one of"):
         classify.build(classes=["a", "b"], positive="z")
 
 

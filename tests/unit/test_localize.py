@@ -77,7 +77,7 @@ def test_who_looked_and_found_nothing_is_a_negative_and_who_is_unknown_is_none()
     assert truth.labelled(case(looked="none"), "boxes")
     with pytest.raises(InputError, match=r"X-1 has neither a label volume nor boxes"):
         truth.of_case(case(), None, ["mass"], "auto")
-    with pytest.raises(InputError, match=r"box of class cyst, which is none of mass"):
+    with pytest.raises(InputError, match=r"box of class cyst, not one of mass"):
         truth.of_case(case(boxes=[Box("cyst", (0, 0), (2, 2))]), None, ["mass"], "boxes")
     with pytest.raises(InputError, match=r"values from 7 to 7.*task.truth=instances"):
         truth.of_case(case(has_label=True), np.full((1, 2, 2), 7), ["mass"], "auto")

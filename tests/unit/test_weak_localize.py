@@ -49,7 +49,7 @@ def test_the_level_is_the_deepest_with_cells_enough():
     assert heat.level_of(features, None) == 2
     assert heat.level_of(features[3:], None) == 0  # none has: the finest
     assert heat.level_of(features, -1) == 3
-    with pytest.raises(InputError, match=r"task.level=4: the encoder has the levels 0 to 3"):
+    with pytest.raises(InputError, match=r"task.level=4, but the encoder has levels 0 to 3"):
         heat.level_of(features, 4)
 
 

@@ -1,1 +1,1 @@
-"""Boxes and points as public datasets publish them: one module a format, each with `fits(path)` and `read(path)`."""
+"""Boxes and points in the formats of public datasets: one module per format, with `fits(path)` and `read(path)`."""

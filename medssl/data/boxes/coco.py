@@ -1,6 +1,6 @@
-"""COCO JSON: `bbox` is x, y, width, height in pixels; crowds are to be ignored; 2D only.
+"""COCO JSON: `bbox` is x, y, width, height in pixels; crowds are marked as ignored; 2D only.
 
-All images that it lists were looked at. Segmentations are not read: masks are label files (`--labels`).
+All listed images count as searched. Segmentations are not read: masks are label files (`--labels`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def fits(path: Path) -> bool:
-    """Whether a file is of this format."""
+    """Whether a file has this format."""
     return path.suffix.lower() == ".json" and path.is_file()
 
 
 def read(path: Path) -> Marks:
-    """The boxes by image. Raises `InputError` for JSON of another sort."""
+    """The boxes of each image. Raises `InputError` for JSON of another form."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = {image["id"]: _stem(str(image["file_name"])) for image in content["images"]}
@@ -36,7 +36,7 @@ def read(path: Path) -> Marks:
             found[names[one["image_id"]]].append(form.of_sides(sides, label, ignore=crowd))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"--boxes {path} is no COCO file (images, annotations with image_id, category_id and bbox): {error}"
+            f"--boxes {path} is not a COCO file (images, annotations with image_id, category_id and bbox): {error}"
         ) from error
     return Marks(found, frozenset(names.values()) - set(found))
 

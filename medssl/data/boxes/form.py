@@ -1,4 +1,4 @@
-"""What every format of boxes is read into. Voxels are in index order, (row, column) or (z, y, x); boxes half-open."""
+"""The common form of all box formats. Voxels are in index order, (row, column) or (z, y, x); boxes are half-open."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 class Mark(NamedTuple):
-    """A box of an image as stored."""
+    """A box in voxels of the stored image."""
 
     label: str
     start: tuple[float, ...]
     stop: tuple[float, ...]
     reader: str = ""  # who drew it
-    ignore: bool = False  # neither asked for nor held against what finds it
-    diameter_mm: float | None = None  # of a point, around which the box lies
+    ignore: bool = False  # counts neither as missed nor as a false positive if found
+    diameter_mm: float | None = None  # of a point, if the box is around one
 
 
 class Point(NamedTuple):
-    """A ball in mm, in the patient's coordinates toward Left, Posterior, Superior, as DICOM counts them."""
+    """A ball in mm, in patient coordinates toward Left, Posterior, Superior, as in DICOM."""
 
     label: str
     centre_lps: tuple[float, float, float]
@@ -34,15 +34,15 @@ class Point(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """A file of boxes or points, by the name of the image, its ending left out."""
+    """The boxes or points of a file, by image name without its ending."""
 
     by_image: Mapping[str, Sequence[Mark | Point]]
-    searched: frozenset[str]  # images that were looked at without a finding
+    searched: frozenset[str]  # images that were searched and have no finding
     notices: tuple[str, ...] = ()
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file. Raises `InputError` for what is no text."""
+    """The rows of a CSV file. Raises `InputError` if it is not text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -51,7 +51,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def head(path: Path) -> list[str]:
-    """The first cells of a CSV file; empty for what is none."""
+    """The header of a CSV file; empty if it is not one."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return []
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
@@ -59,14 +59,14 @@ def head(path: Path) -> list[str]:
 
 
 def corner(path: Path, image: str, *texts: str) -> tuple[float, ...]:
-    """Numbers of a row. Raises `InputError` naming the image."""
+    """The numbers of a row. Raises `InputError` with the name of the image."""
     try:
         return tuple(float(text) for text in texts)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: a box of {image} is {', '.join(map(str, texts))}, which are no numbers") from error
+        raise InputError(f"{path}: a box of {image} is {', '.join(map(str, texts))}, which are not numbers") from error
 
 
 def of_sides(sides: Sequence[float], label: str, *, ignore: bool = False) -> Mark:
-    """A box given as x, y, width, height: the column and row of its first corner, and its sides."""
+    """A box from x, y, width, height: column and row of its first corner, and its sides."""
     x, y, width, height = sides
     return Mark(label, (y, x), (y + height, x + width), ignore=ignore)

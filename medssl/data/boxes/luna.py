@@ -1,6 +1,6 @@
-"""LUNA16, annotations.csv: a nodule a row, centre in mm toward Left, Posterior, Superior, and diameter.
+"""LUNA16, annotations.csv: one nodule per row, with centre in mm toward Left, Posterior, Superior, and diameter.
 
-What annotations_excluded.csv lists beside it is to be ignored; a diameter below 0 is unknown there and counts as 10 mm.
+Findings of annotations_excluded.csv beside it are ignored; a diameter below 0 means unknown and counts as 10 mm.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ UNKNOWN_MM = 10.0
 
 
 def fits(path: Path) -> bool:
-    """Whether a file is of this format."""
+    """Whether a file has this format."""
     return {"seriesuid", "coordX", "coordY", "coordZ"} <= set(form.head(path))
 
 
 def read(path: Path) -> Marks:
-    """The nodules by series."""
+    """The nodules of each series."""
     found: dict[str, list[Point]] = defaultdict(list)
     files = [path] + [beside for beside in [path.with_name(EXCLUDED)] if beside.is_file() and beside != path]
     for file in files:

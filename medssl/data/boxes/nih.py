@@ -1,6 +1,6 @@
-"""NIH ChestX-ray14, BBox_List_2017.csv: one row a box, in pixels of the image of 1024 x 1024.
+"""NIH ChestX-ray14, BBox_List_2017.csv: one row per box, in pixels of the 1024 x 1024 image.
 
-Its header has stray brackets, so columns go by their place. Images that it does not list are unknown, not negative.
+Its header has stray brackets, so columns are read by position. Images that are not listed are unknown, not negative.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from medssl.data.split import stem_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-RENAMED = {"Infiltrate": "Infiltration"}  # as the image labels have it
+RENAMED = {"Infiltrate": "Infiltration"}  # the name in the image labels
 
 
 def fits(path: Path) -> bool:
-    """Whether a file is of this format."""
+    """Whether a file has this format."""
     return form.head(path)[:2] == ["Image Index", "Finding Label"] and "ox" in "".join(form.head(path)[2:3])
 
 
 def read(path: Path) -> Marks:
-    """The boxes by image."""
+    """The boxes of each image."""
     found: dict[str, list[Mark]] = defaultdict(list)
     with path.open(encoding="utf-8-sig", newline="") as stream:
         for row in list(csv.reader(stream))[1:]:

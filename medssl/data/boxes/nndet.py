@@ -1,6 +1,6 @@
-"""nnDetection's labelsTr: an instance volume CASE.nii.gz and CASE.json with the class of each instance, by case.
+"""nnDetection's labelsTr: for each case an instance volume CASE.nii.gz, and CASE.json with the class of each instance.
 
-Boxes are those around the instances. `--labels labelsTr` with task.truth=instances takes their masks instead, as one
+The boxes are those around the instances. `--labels labelsTr` with task.truth=instances uses their masks instead, as one
 class.
 """
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def fits(path: Path) -> bool:
-    """Whether a folder is of this format."""
+    """Whether a folder has this format."""
     return path.is_dir() and any(path.glob("*.json"))
 
 
 def read(path: Path) -> Marks:
-    """The boxes by case. Raises `InputError` where a volume is missing or an instance has no class."""
+    """The boxes of each case. Raises `InputError` if a volume is missing or an instance has no class."""
     names, found = _classes(path.parent / "dataset.json"), {}
     for file in sorted(path.glob("*.json")):
         volume = file.with_name(f"{file.stem}.nii.gz")
@@ -46,7 +46,7 @@ def read(path: Path) -> Marks:
 
 
 def _classes(dataset: Path) -> dict[str, str]:
-    """Names of class numbers, where dataset.json tells them."""
+    """Names of class numbers, if dataset.json has them."""
     if not dataset.is_file():
         return {}
     labels = json.loads(dataset.read_text(encoding="utf-8")).get("labels", {})

@@ -1,4 +1,4 @@
-"""A file of boxes in one of the formats, as asked for or as its header shows, and its boxes on their images."""
+"""Read a file of boxes in a given or detected format, and place the boxes on their images."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 Format = Literal["rsna", "nih", "vindr", "luna", "coco", "nndet"]
 FORMATS: dict[str, Any] = {"rsna": rsna, "nih": nih, "vindr": vindr, "luna": luna, "coco": coco, "nndet": nndet}
-TO_LPS = np.array([-1.0, -1.0, 1.0])  # affines count toward Right, Anterior, Superior
-SLACK = 1.0  # voxels that a box may reach beyond its image: annotators draw over the edge
+TO_LPS = np.array([-1.0, -1.0, 1.0])  # affines are toward Right, Anterior, Superior
+SLACK = 1.0  # voxels by which a box may exceed its image, as annotators draw over the edge
 
 
 def read(path: Path, format_: str | None) -> tuple[Marks, str]:
-    """The boxes of a file and its format. Raises `InputError` where that cannot be told or read."""
+    """The boxes of a file, and its format. Raises `InputError` if the format is unknown or the file cannot be read."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"there is no file at --boxes {path}")
     if format_ is None:
         fitting = [name for name, module in FORMATS.items() if module.fits(path)]
         if not fitting:
-            raise InputError(f"--boxes {path} has no known header: say which it is with --boxes-as {'|'.join(FORMATS)}")
+            raise InputError(f"--boxes {path} has no known header: give its format with --boxes-as {'|'.join(FORMATS)}")
         format_ = fitting[0]
     if format_ not in FORMATS:
-        raise InputError(f"--boxes-as {format_} is none of {', '.join(FORMATS)}")
+        raise InputError(f"--boxes-as {format_} is not one of {', '.join(FORMATS)}")
     if not FORMATS[format_].fits(path):
         raise InputError(f"--boxes {path} is not of the format {format_}: leave --boxes-as out, or choose another")
     return FORMATS[format_].read(path), format_
 
 
 def placed(marks: Sequence[Mark | Point], shape: Sequence[int], affine: np.ndarray | None, image: str) -> list[Mark]:
-    """Boxes in voxels of an image of `shape`, points by its `affine` (index to mm toward R, A, S), cut to the image.
+    """Boxes in voxels of an image of `shape`, clipped to it; points are placed by its `affine` (index -> RAS mm).
 
-    Raises `InputError` for a box outside the image, which is one of an image of another size.
+    Raises `InputError` for a box outside the image, which must be from an image of another size.
     """
     found = []
     for mark in marks:
@@ -62,7 +62,7 @@ def placed(marks: Sequence[Mark | Point], shape: Sequence[int], affine: np.ndarr
 
 
 def _check_inside(box: Mark, shape: Sequence[int], image: str) -> None:
-    """A ball may reach beyond the image, a box by a voxel; neither may lie outside."""
+    """Check that nothing lies outside the image; a ball may exceed it, and a box by one voxel."""
     corners = list(zip(box.start, box.stop, shape, strict=True))
     beyond = box.diameter_mm is None and any(a < -SLACK or b > n + SLACK for a, b, n in corners)
     if beyond or any(b <= a or b <= 0 or a >= n for a, b, n in corners):

@@ -1,6 +1,6 @@
-"""RSNA Pneumonia Detection Challenge 2018, stage_2_train_labels.csv: several rows an image, boxes in its pixels.
+"""RSNA Pneumonia Detection Challenge 2018, stage_2_train_labels.csv: several rows per image, boxes in its pixels.
 
-Target 0 says that the image was looked at and has no opacity.
+Target 0 means that the image was searched and has no opacity.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ CLASS = "opacity"
 
 
 def fits(path: Path) -> bool:
-    """Whether a file is of this format."""
+    """Whether a file has this format."""
     return {"patientId", "Target"} <= set(form.head(path))
 
 
 def read(path: Path) -> Marks:
-    """The boxes by image."""
+    """The boxes of each image."""
     found: dict[str, list[Mark]] = defaultdict(list)
     searched = set()
     for row in form.table(path):

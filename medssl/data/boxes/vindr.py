@@ -1,7 +1,7 @@
-"""VinDr-CXR, train.csv: one row a box and reader, three readers an image, `No finding` where one saw nothing.
+"""VinDr-CXR, train.csv: one row per box and reader, three readers per image; `No finding` if a reader saw nothing.
 
-A box is taken where two readers agree (same class, IoU of .4 or more), as the mean of theirs. An image where all found
-nothing is a negative; one where no two agree is unknown.
+If two readers agree (same class, IoU of at least .4), the mean of their boxes is used. An image in which all readers
+found nothing is a negative; one in which no two agree is unknown.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOTHING = "No finding"
-READERS = 2  # that must agree
+READERS = 2  # number of readers that must agree
 AGREE = 0.4  # IoU
 
 
 def fits(path: Path) -> bool:
-    """Whether a file is of this format."""
+    """Whether a file has this format."""
     return {"image_id", "class_name", "rad_id", "x_min"} <= set(form.head(path))
 
 
 def read(path: Path, readers: int = READERS) -> Marks:
-    """The boxes by image that so many `readers` drew."""
+    """The boxes of each image on which `readers` readers agree."""
     drawn: dict[str, list[Mark]] = defaultdict(list)
     clear = set()
     for row in form.table(path):
@@ -41,12 +41,16 @@ def read(path: Path, readers: int = READERS) -> Marks:
         drawn[name].append(Mark(row["class_name"], (y, x), (low, right), row["rad_id"]))
     found = {name: agreed(boxes, readers) for name, boxes in drawn.items()}
     unsure = sum(not boxes for boxes in found.values())
-    said = (f"{unsure} images have boxes, but none that {readers} readers drew: they are unknown",) if unsure else ()
+    said = (
+        (f"{unsure} images have boxes, but none on which {readers} readers agree: they count as unknown",)
+        if unsure
+        else ()
+    )
     return Marks({name: boxes for name, boxes in found.items() if boxes}, frozenset(clear - set(drawn)), said)
 
 
 def agreed(boxes: Sequence[Mark], readers: int) -> list[Mark]:
-    """The means of groups of boxes of one class by `readers` different readers; each box is in one group."""
+    """The means of groups of boxes of one class from at least `readers` different readers; each box is in one group."""
     left, found = list(boxes), []
     while left:
         first = left.pop(0)
