@@ -185,7 +185,7 @@ def build(
         from_: the labels for training: `masks` (or boxes), or `classes` of whole images; for the latter see
             `localize_from_classes`.
         classes: names of the values 1..K, or of the classes of boxes; null: those of the training cases.
-        truth: the source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
+        truth: source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
             (also points with a diameter); `auto`: the components if a case has a label volume, else its boxes.
         hit: when a candidate hits a lesion; see `metrics.matching.Rule`.
         hit_at: the overlap for `hit`.
