@@ -182,13 +182,11 @@ def build(
     Args:
         spatial_dims: 2 or 3.
         flips: axes that training mirrors, for `mirror`.
-        from_: the labels for training: `masks` (or boxes), or `classes` of whole images; for the latter see
-            `localize_from_classes`.
+        from_: the labels for training: `masks` (or boxes), or `classes` of images (see `localize_from_classes`).
         classes: names of the values 1..K, or of the classes of boxes; null: those of the training cases.
         truth: source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
             (also points with a diameter); `auto`: the components if a case has a label volume, else its boxes.
-        hit: when a candidate hits a lesion; see `metrics.matching.Rule`.
-        hit_at: the overlap for `hit`.
+        hit: when a candidate hits a lesion, with the overlap `hit_at`; see `metrics.matching.Rule`.
         score: the score that chooses the best weights and is compared: `cpm` of the FROC, `ap`, or `lesion_f1` at .5.
         ladder: thresholds of probability, in descending order; see `metrics.candidates.ladder`.
         peak: the score of a candidate: `max`, `p95` or `mean` of its probabilities.
@@ -196,7 +194,6 @@ def build(
         least_mm3: lesions below this size (mm2 in 2D) count neither as missed nor as false positives if found.
         threshold: the lowest score of reported candidates; null: chosen on validation.
         choose: how: the best lesion-wise `f1`, or most lesions with at most `most_fp` false positives per image (`fp`).
-        most_fp: see `choose`.
         pooled: as in `segment`, like `smooth`, `overlap`, `mirror` and `deep_supervision`.
         smooth: constant of the Dice loss.
         overlap: share of a window that the next one covers.
