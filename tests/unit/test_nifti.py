@@ -1,4 +1,5 @@
 import gzip
+import struct
 from pathlib import Path
 
 import nibabel
@@ -136,3 +137,25 @@ class TestRejected:
     def test_colours(self, tmp_path):
         rgb = np.zeros((2, 2, 2), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
         assert reason(save(tmp_path / "a.nii", rgb)) == "not a scalar image"
+
+
+@pytest.mark.parametrize("form", ["none", "qform", "sform"])
+@pytest.mark.parametrize("sizes", [(0, 1, 1), (0, 0, 0), (float("nan"), 1, 1), (-1, 1, 1), (3, 1, 1), (1, 1, 2)])
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_a_voxel_size_that_is_none_is_refused_or_noted_never_1_mm_unseen(tmp_path, form, sizes, ending):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1, 1, 2, 1]))
+    content = bytearray(image.to_bytes())
+    struct.pack_into("<3f", content, 80, *sizes)
+    struct.pack_into("<2h", content, 252, form == "qform", form == "sform")
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(gzip.compress(bytes(content)) if ending.endswith("gz") else bytes(content))
+    sound = all(size != 0 and np.isfinite(size) for size in sizes)
+    if not sound and form != "sform":
+        with pytest.raises(Rejected) as caught:
+            nifti.read(path)
+        assert caught.value.reason == "no voxel size"
+        return
+    volume = nifti.read(path)
+    told = any(note.startswith("pixdim ") for note in volume.notes)
+    assert told == (sizes == (-1, 1, 1) or (form == "sform" and sizes != (1, 1, 2)))
+    assert volume.spacing == ((2, 1, 1) if form == "sform" else tuple(np.abs(sizes[::-1])))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medssl.data.read.nifti_pixdim import check_pixdim
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
 
@@ -45,7 +46,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
     array = array.transpose(2, 1, 0)[None]
     volume = make(integers(array, path) if label else array, affine, "OT")
     volume = _slice(volume) if 1 in volume.array.shape[1:] else volume
-    return volume._replace(notes=_notes(image, affine))
+    return volume._replace(notes=(*_notes(image, affine), *check_pixdim(image)))
 
 
 def header(path: Path) -> Header:
@@ -128,6 +129,7 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
         raise Rejected("not a NIfTI", brief(error), path) from None
     if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.get_data_dtype().kind not in "iuf":
         raise Rejected("not a scalar image", f"it is a {type(image).__name__} of {image.get_data_dtype()}", path)
+    check_pixdim(image)
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-18:
         raise Rejected("broken affine", f"{affine[:3].round(3).tolist()}", path)

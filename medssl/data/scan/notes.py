@@ -79,6 +79,7 @@ def of_geometry(rows: Sequence[Row]) -> list[str]:
     mended = {
         "tilt": "of a tilted gantry were straightened",
         "uneven": "have uneven slices, interpolated to even ones (`scan --largest-block` keeps the largest even block)",
+        "pixdim": "have voxel sizes that are negative, or not those of their sform, which was used",
         "sform": "have two forms that differ",
         "odd spacing": "have an odd spacing",
         "unit": "were not in mm, and their unit was obeyed",
