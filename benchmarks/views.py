@@ -23,7 +23,8 @@ from medssl.crop import random as random_crop
 from medssl.data.cache import Case
 from medssl.transforms import RandBlurNoised, RandCutoutd, RandGammad
 from medssl.transforms.modality import Preset
-from medssl.transforms.resampling.warp import Warp, WarpSettings, warp, warp_torch
+from medssl.transforms.resampling.on_device import warp_torch
+from medssl.transforms.resampling.warp import Warp, WarpSettings, warp
 from medssl.types import Window
 from medssl.views import ViewMaker
 

@@ -38,7 +38,7 @@ class RandResizedCropd(RandElasticWarpd):
     shape or spacing, for NaN in any key, and for arguments out of range.
 
     Args:
-        keys: keys of the images (C,*S); they share one draw.
+        keys: keys of the images (C,*S); all keys get the same random change.
         size: of the output, in voxels.
         scale: smallest and largest share of the area (2D) or volume (3D).
         ratio: smallest and largest ratio of the sides.
@@ -92,7 +92,7 @@ class ContrastiveCropd(RandResizedCropd):
     and a copy uses the same `box_source` as the original. Raises InputError if a box is missing or malformed.
 
     Args:
-        keys: keys of the images (C,*S); they share one draw.
+        keys: keys of the images (C,*S); all keys get the same random change.
         size: of the output, in voxels.
         box_source: where boxes come from: a crop policy (its `box` of `data[index_key]`), a function of the dictionary,
             or anything that can be indexed by `data[index_key]`, such as a tensor (samples, 2n) in shared memory that

@@ -1,7 +1,8 @@
-"""MONAI dictionary transforms: geometry, intensity, stain and corruption; each draws parameters, then applies them.
+"""MONAI dictionary transforms for geometry, intensity, stain and corruption.
 
-All that are here are found on disk: the classes `Rand...d` of the modules with a `build` in `intensity` and
-`corruption`, and the spatial ones. Those that crop are in `medssl.crop`.
+Each transform first draws its random parameters, then applies them. The classes `Rand...d` of the modules in
+`intensity` and `corruption` are found on disk, so that a new file needs no entry here; the spatial ones are in
+`spatial`. Transforms that crop are in `medssl.crop`.
 
 >>> from medssl.transforms import RandGammad
 >>> RandGammad("image").set_random_state(0)({"image": np.full((1, 4, 4), 0.5)})["image"].shape
@@ -29,5 +30,5 @@ globals().update(_found())
 __all__ = sorted([*_found(), "RandAffineWarpd", "RandElasticWarpd"])
 
 
-def __getattr__(name: str) -> Any:  # for type checkers: which classes there are is known on disk alone
-    raise AttributeError(f"module {__name__} has no transform {name}: there are {', '.join(__all__)}")
+def __getattr__(name: str) -> Any:  # for type checkers, which cannot know the classes found on disk
+    raise AttributeError(f"module {__name__} has no transform {name}; the transforms are {', '.join(__all__)}")

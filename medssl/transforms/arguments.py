@@ -1,6 +1,6 @@
-"""What transforms are given: an argument that means nothing is refused at once, in one sentence that names it.
+"""Checks of the arguments of transforms: a bad value raises an InputError that names the argument and the value.
 
-Numbers are what Python and numpy call real; true and false are none.
+Numbers are Python's and numpy's real numbers; True and False are not numbers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 DIMS = (2, 3)
-Fill = float | Literal["edge", "reflect"]  # what a voxel outside the image is worth
+Fill = float | Literal["edge", "reflect"]  # the value of voxels outside the image
 
 
 def bounded(what: str, value: Any, highest: float, counts: Sequence[int] = ()) -> tuple[float, ...]:
-    """One number from 0 to `highest`, or as many as one of `counts`; InputError for anything else."""
+    """One number from 0 to `highest`, or several, as many as `counts` allows; InputError for anything else."""
     values = _listed(value)
     fits = not hasattr(value, "__len__") or len(values) in counts
     if not fits or not all(_real(v) is not None and 0 <= v <= highest for v in values):
@@ -32,7 +32,7 @@ def bounded(what: str, value: Any, highest: float, counts: Sequence[int] = ()) -
 
 
 def positive(what: str, value: Any, counts: Sequence[int] = DIMS) -> tuple[float, ...]:
-    """As many finite numbers above 0 as one of `counts`; InputError for anything else."""
+    """Finite numbers above 0, as many as `counts` allows; InputError for anything else."""
     values = _listed(value)
     if len(values) not in counts or not all(_real(v) is not None and 0 < v < math.inf for v in values):
         raise InputError(f"{what} is {value}, give {' or '.join(map(str, counts))} finite numbers above 0")
@@ -48,13 +48,13 @@ def sides(what: str, value: Any) -> tuple[int, ...]:
 
 
 def fill_value(what: str, fill: Any, kind: np.dtype | None = None) -> Fill:
-    """What lies outside: "edge", "reflect" or a finite number, which `kind` can hold; InputError for anything else."""
+    """Check `fill`: "edge", "reflect" or a finite number that the data type `kind` can hold; else InputError."""
     if isinstance(fill, str) and fill in ("edge", "reflect"):
         return fill  # type: ignore[return-value]
     if isinstance(fill, str) or _real(fill) is None or not math.isfinite(fill):
         raise InputError(f"{what} is {fill}, give edge, reflect or a finite number")
     if kind is not None and not _holds(kind, fill):
-        raise InputError(f"{what} is {fill:g}, which {kind} cannot hold: give a number that it can, or edge or reflect")
+        raise InputError(f"{what} is {fill:g}, which the type {kind} cannot hold: give another number, edge or reflect")
     return float(fill)
 
 
@@ -107,7 +107,7 @@ def choice(owner: object, key: str, value: object, known: Sequence[str]) -> None
 
 
 def refused(owner: object, key: str, value: object, wanted: str) -> InputError:
-    """Return the error that names the transform, the key and the value, and says what to give."""
+    """The error that names the transform, the argument and its value, and says what to give."""
     return InputError(f"{type(owner).__name__}: {key} is {value!r}, give {wanted}")
 
 

@@ -1,6 +1,6 @@
-"""Filters of whole batches on whatever device they lie on: what `filters` and `noise` do on the CPU, to 1e-4.
+"""Filters of whole batches on any device, equal to those of `filters` and `noise` on the CPU to 1e-4.
 
-Shapes: x (B,C,*S) float32; of the other arguments there is one per sample.
+Shapes: x (B,C,*S) float32; the other arguments have one entry per sample.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def column(values: Sequence[float], x: Tensor) -> Tensor:
-    """Numbers, one per sample, shaped to go along with x."""
+    """One number per sample, as a tensor that broadcasts with x."""
     return torch.tensor(values, dtype=torch.float32, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def tone(x: Tensor, curves: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Tensor:
-    """Map each sample, cut to [0,1], through its tone curve."""
+    """Clip each sample to [0,1] and map it through its tone curve."""
     entries = np.linspace(0, 1, ENTRIES) ** 2
     tables = torch.as_tensor(np.stack([f(entries) for f in curves]), dtype=torch.float32, device=x.device)
     at = x.flatten(1).clamp(0, 1).sqrt() * (ENTRIES - 1)
@@ -36,7 +36,7 @@ def tone(x: Tensor, curves: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Ten
 
 
 def blur(x: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Gaussian blur of each sample with its own `sigma` voxels, above 0."""
+    """Gaussian blur of each sample with its own sigma (above 0), in voxels."""
     weights = [gaussian(sigma) for sigma in sigmas]
     radius = max(map(len, weights)) - 1
     sides = torch.stack([pad(torch.from_numpy(w), (0, radius + 1 - len(w))) for w in weights]).to(x.device)
@@ -53,7 +53,7 @@ def blur(x: Tensor, sigmas: Sequence[float]) -> Tensor:
 
 
 def normal(image: Tensor, seed: int) -> Tensor:
-    """Noise of unit variance, voxel for voxel that of `noise.add_noise`, in the shape of `image` (C,*S)."""
+    """Noise of unit variance in the shape of `image` (C,*S), the same in each voxel as that of `noise.add_noise`."""
     low, high = (int(word) for word in words(seed))
     counter = torch.arange(image.numel(), device=image.device)
     bits = _mix32(_mix32(counter ^ low) ^ high)

@@ -1,4 +1,4 @@
-"""Boxes as corruptions draw them: a list of ints, start along every axis, then size along every axis."""
+"""Random boxes for corruptions. A box is a list of ints: the start along each axis, then the size along each axis."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
     Range = tuple[float, float]
 
-MARGIN = 3 / 224  # DiRA's blocks keep 3 of 224 pixels away from the border
+MARGIN = 3 / 224  # DiRA's blocks stay 3 of 224 pixels away from the border
 
 
 def nearest(shape: Sequence[int], side: Range) -> list[tuple[int, int]]:
-    """Shortest and longest side of a box per axis of `shape`: parts of it, to the nearest voxel, 1 at least."""
+    """Shortest and longest side of a box per axis: fractions `side` of `shape`, rounded, at least 1 voxel."""
     return [(max(round(side[0] * s), 1), max(round(side[1] * s), 1)) for s in shape]
 
 
 def whole(shape: Sequence[int], side: Range, least: int = 1) -> list[tuple[int, int]]:
-    """The same, in the whole voxels that fit into those parts, as `64 // 6` counts them, `least` at least."""
+    """The same, rounded down (as `64 // 6`), at least `least` voxels."""
     low, high = ([max(int(part * s + 1e-9), least) for s in shape] for part in side)
     return list(zip(low, high, strict=True))
 
@@ -28,15 +28,15 @@ def whole(shape: Sequence[int], side: Range, least: int = 1) -> list[tuple[int, 
 def draw_box(
     rng: np.random.Generator, shape: tuple[int, ...], sides: Sequence[tuple[int, int]], margin: float = MARGIN
 ) -> list[int]:
-    """Draw a box in `shape` with sides from the first to the second of `sides`, `margin` away from the border."""
+    """Draw a box in `shape` with sides in the ranges `sides`, at least `margin` away from the border."""
     size = [int(rng.integers(low, high + 1)) for low, high in sides]
     return moved(rng, shape, [0] * len(shape) + size, margin)
 
 
 def moved(rng: np.random.Generator, shape: tuple[int, ...], box: list[int], margin: float = MARGIN) -> list[int]:
-    """Draw another place for a box of the same size.
+    """Draw another position for a box of the same size.
 
-    `margin`: below 1 a part of each side, else voxels; less where the box leaves no room for it.
+    `margin` below 1 is a fraction of each side, else voxels; it is smaller if the box leaves no room for it.
     """
     size, start = box[len(shape) :], []
     for s, b in zip(shape, size, strict=True):
@@ -46,6 +46,6 @@ def moved(rng: np.random.Generator, shape: tuple[int, ...], box: list[int], marg
 
 
 def within(box: list[int]) -> tuple[slice, ...]:
-    """Slices of a box in an array (C,*S)."""
+    """The slices of a box in an array (C,*S)."""
     n = len(box) // 2
     return (slice(None), *(slice(a, a + b) for a, b in zip(box[:n], box[n:], strict=True)))

@@ -1,4 +1,4 @@
-"""Views that workers only read and draw, and the device that trains makes, a whole batch at a time.
+"""Deferred views: the workers read and draw, and the training device makes the views of a whole batch at once.
 
 Shapes: C channels, *R the region that a view needs, *S the view's size, B batch.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 
 from medssl.transforms.base import unusable
-from medssl.transforms.resampling.warp import cut, warp_torch
+from medssl.transforms.resampling.on_device import warp_torch
+from medssl.transforms.resampling.warp import cut
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 
 class DeferredView(NamedTuple):
-    """One view read and drawn, not yet made."""
+    """One view that was read and drawn, but not made yet."""
 
-    parts: list[tuple[torch.Tensor, Warp]]  # stored values (C,*R) and the map into them: the view's, the target's
+    parts: list[tuple[torch.Tensor, Warp]]  # stored values (C,*R) and the map into them, of the view and of the target
     intensity: Sequence[tuple[float, float]]
     changes: list[Params | None]
     corrupt: Params | None
@@ -36,7 +37,7 @@ class DeferredView(NamedTuple):
 
 
 class DeferredViews(NamedTuple):
-    """A batch of drafts; the other fields are those of Views."""
+    """A batch of deferred views; the other fields are those of Views."""
 
     x: tuple[list[DeferredView], ...]
     mask: torch.Tensor
@@ -47,7 +48,7 @@ class DeferredViews(NamedTuple):
 def region(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[np.ndarray, Warp]:
     """Read the region (C,*R) that a map needs, in stored units; returns it and the map into it.
 
-    Raises InputError, naming the case, for values that are NaN or infinite: here, so that both backends refuse alike.
+    Raises InputError, naming the case, for values that are NaN or infinite; both backends come through here.
     """
     found, inner = cut(source, map_, fill=fill, average=True)
     if bad := unusable(found):
@@ -56,7 +57,7 @@ def region(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[np
 
 
 def read(source: Any, map_: Warp, case: Case, fill: Fill = "edge") -> tuple[torch.Tensor, Warp]:
-    """What `region` gives, as a tensor."""
+    """The same as `region`, with a tensor."""
     found, inner = region(source, map_, case, fill)
     return torch.from_numpy(found), inner
 
@@ -68,14 +69,14 @@ def _sampled(
     device: torch.device,
     fill: Literal["edge", "reflect"] = "edge",
 ) -> torch.Tensor:
-    """What a worker samples, of a region on `device`: each channel's (low, high) becomes (0, 1), nothing is cut."""
+    """Sample a region on `device` and scale each channel's (low, high) to (0, 1) without clipping."""
     x = warp_torch(region.to(device, non_blocking=True).float(), map_, fill=fill)
     low, high = torch.tensor(intensity, device=device).reshape(-1, 2, *[1] * (x.ndim - 1)).unbind(1)
     return torch.where(high > low, (x - low) / (high - low), 0.0)
 
 
 class Made(NamedTuple):
-    """One view of a batch, tensors (B,C,*S): as the method sees it, its target, and what restoration starts from."""
+    """One view of a batch, tensors (B,C,*S): input of the method, target and input of restoration."""
 
     x: torch.Tensor
     target: torch.Tensor
@@ -83,7 +84,7 @@ class Made(NamedTuple):
 
 
 def finish(drafts: list[DeferredView], preset: Preset, device: torch.device, *, apart: bool = False) -> Made:
-    """Make one view of a batch on `device`; `apart`: the corruption is for restoration alone."""
+    """Make one view of a batch on `device`; with `apart`, only a copy for restoration is corrupted."""
     moved = torch.stack([_sampled(*d.parts[0], d.intensity, device, preset.warp.fill) for d in drafts])
     target = clean = moved.clamp(0, 1)
     if len(drafts[0].parts) > 1:

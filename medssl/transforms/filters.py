@@ -1,4 +1,4 @@
-"""Compiled loops of the intensity transforms: scaling, tone curves by table, powers, small Gaussian blurs."""
+"""Compiled loops for the intensity transforms: scaling, tone curves by table, powers, small Gaussian blurs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 ENTRIES = 4096
 _SQUARES = np.linspace(0, 1, ENTRIES) ** 2
-_TAPS = 3  # neighbours a side that are summed in one go
+_TAPS = 3  # neighbours per side that are summed in one pass
 
 
 def _fitted(f: Callable[[np.ndarray], np.ndarray], degree: int, domain: tuple[float, float]) -> tuple[np.float32, ...]:
-    """Coefficients, from the constant on, of the polynomial through f at Chebyshev's points."""
+    """Coefficients (constant first) of the polynomial that interpolates f at the Chebyshev points."""
     series = np.polynomial.Chebyshev.interpolate(f, degree, domain)
     return tuple(np.float32(c) for c in series.convert(kind=np.polynomial.Polynomial).coef)
 
@@ -27,9 +27,9 @@ _EXP2 = _fitted(np.exp2, 5, (0, 1))  # to 3e-7
 
 
 def to_unit(x: np.ndarray, low: float, high: float, *, cut: bool = True) -> None:
-    """Map `x` (contiguous float32), in place, so that (low, high) becomes (0, 1), and `cut` what is beyond; NaN stays.
+    """Map `x` (contiguous float32) in place so that (low, high) becomes (0, 1); `cut` clips to 0..1. NaN stays NaN.
 
-    Where low and high are equal (a constant image) everything becomes 0.
+    If low and high are equal (a constant image), everything becomes 0.
     """
     bounds = np.float32(0 if cut else -np.inf), np.float32(1 if cut else np.inf)
     _to_unit(x.reshape(-1), np.float32(low), np.float32(1 / (high - low) if high > low else 0.0), *bounds)
@@ -65,7 +65,7 @@ def _look_up(x: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
 
 
 def power(x: np.ndarray, exponent: float) -> np.ndarray:
-    """Raise `x` of any shape, cut to [0,1] first, to the power `exponent`; right to 1e-5, and far faster than libm."""
+    """Clip `x` (any shape) to [0,1] and raise it to the power `exponent`; exact to 1e-5, and much faster than libm."""
     out = np.empty(x.shape, np.float32)
     bits = np.ascontiguousarray(x, np.float32).reshape(-1).view(np.int32)
     _power(bits, np.float32(exponent), out.reshape(-1))
@@ -91,13 +91,13 @@ def _power(x: np.ndarray, exponent: np.float32, out: np.ndarray) -> None:
 
 
 def gaussian(sigma: float) -> np.ndarray:
-    """Weights float32 at distances 0, 1, ... to 3 sigma, of both sides in sum 1."""
+    """Gaussian weights float32 at distances 0, 1, ... up to 3 sigma; those of both sides sum to 1."""
     weights = np.exp(-0.5 * (np.arange(int(np.ceil(3 * sigma)) + 1) / sigma) ** 2)
     return (weights / (weights[0] + 2 * weights[1:].sum())).astype(np.float32)
 
 
 def blur(x: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of `x` (C,*S) float32 with `sigma` voxels, cut at 3 sigma, the border voxel repeated outside."""
+    """Gaussian blur of `x` (C,*S) float32 with `sigma` voxels, truncated at 3 sigma; the border voxel is repeated."""
     weights = gaussian(sigma)
     padded = np.pad(weights, (0, max(_TAPS + 1 - len(weights), 0)))
     out = np.empty(x.shape, np.float32)

@@ -1,4 +1,4 @@
-"""Augmentation that suits the image: one preset a modality, each with its reasons, and a recipe's changes to it."""
+"""Augmentation presets: one per modality, with the reasons for its settings, and how a recipe changes them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class Preset(NamedTuple):
-    """How views of one modality are made: geometry, then intensity in order, then one corruption or none."""
+    """The augmentation of one modality: geometry, then the intensity changes in order, then at most one corruption."""
 
     warp: WarpSettings
     intensity: list[RandTransform]
     corrupt: Corruption | None
-    share: float | None = None  # elastic as a part of the view's side, where no length in mm suits every spacing
+    share: float | None = None  # elastic as a fraction of the view's side, where no length in mm fits every spacing
 
     @property
     def keep_unclipped(self) -> bool:
-        """Whether intensity changes start from values beyond the case's window, since the first one moves it."""
+        """Whether intensity changes need values beyond the intensity window, since the first one moves the window."""
         return bool(self.intensity) and self.intensity[0].unclipped
 
     def moves(self, window: Window, spacing: tuple[float, ...]) -> WarpSettings:
-        """How far a view of `window` is moved, with `spacing` in mm."""
+        """The geometry settings for a view of `window`, with `spacing` in mm."""
         if self.share is None:
             return self.warp
         side = math.prod(s * mm for s, mm in zip(window.size, spacing, strict=True)) ** (1 / len(spacing))
@@ -39,11 +39,11 @@ class Preset(NamedTuple):
 
 
 def ct(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
-    """CT: numbers mean tissue (HU), so curves are gentle and never inverted; the window moves as a reader moves it.
+    """CT: values are HU and mean tissue, so tone curves are gentle and never inverted; the window varies as in reading.
 
-    Mirroring left and right is allowed, since what is learned is texture and shape rather than side; up and down is
-    not, since patients lie, and fluid levels and gravity are real. Noise and blur stand for dose and kernel. Patients
-    are turned in plane more than they are tilted.
+    Left-right flips are allowed, since texture and shape are to be learned rather than the side; up-down flips are
+    not, since fluid levels follow gravity. Noise and blur stand for dose and reconstruction kernel. Patients are
+    rotated in plane more than they are tilted.
     """
     geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 15, 8), zoom=0.1, elastic=3.0)
     return geometry, [
@@ -55,9 +55,9 @@ def ct(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 def mr(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
-    """MR: intensity has no unit, and differs by scanner, sequence and coil: bias field, histogram shift, wide gamma.
+    """MR: intensity has no unit and varies with scanner, sequence and coil: bias field, histogram shift, wide gamma.
 
-    Left and right may be mirrored, as for CT.
+    Left-right flips are allowed, as for CT.
     """
     geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 15, 10), zoom=0.1, elastic=3.0)
     return geometry, [
@@ -69,9 +69,9 @@ def mr(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 def pet(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
-    """PET: brightness ranks uptake, so curves only rise and shift little; noise and blur vary with dose and scanner.
+    """PET: brightness means uptake, so tone curves rise and change little; noise and blur vary with dose and scanner.
 
-    Left and right may be mirrored, as for CT.
+    Left-right flips are allowed, as for CT.
     """
     geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 10, 8), zoom=0.1, elastic=4.0)
     return geometry, [
@@ -81,10 +81,10 @@ def pet(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 def xray(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
-    """X-ray: no flips: heart, stomach and side markers tell left from right, and up from down, and must stay readable.
+    """X-ray: no flips, since the heart, the gastric bubble and side markers distinguish left from right.
 
-    Rotation is as large as poor positioning, 7 degrees. Exposure and vendor curves differ much: gamma and histogram
-    shift. The curve is never inverted: the manifest has put MONOCHROME1 right already.
+    Rotation is at most 7 degrees, as with poor positioning. Exposure and vendor processing vary much: gamma and
+    histogram shift. Tone curves are never inverted: MONOCHROME1 images are inverted when they are prepared.
     """
     geometry = WarpSettings((0.0,) * n, rotate=_tilts(n, 7, 3), zoom=0.1, elastic=4.0)
     return geometry, [
@@ -95,12 +95,12 @@ def xray(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
-    """Pathology: a slide has no up; any rotation, flip and quarter turn. Stain varies by laboratory: jitter it in HED.
+    """Pathology: a slide has no up, so any rotation, flip and quarter turn. Stain varies by laboratory: jitter in HED.
 
-    Histogram shift stands for scanners, warping for how tissue is cut and stretched: by up to 2% of the view's side,
-    5 pixels of 256, since a pixel may be 0.25 micrometres or, where a tile carries no spacing, count as one mm. With
-    `warp={elastic: 0.003}` it is in mm as elsewhere. A tile is cut out of tissue that goes on, so what a turned view
-    sees beyond it is its mirror image, not streaks.
+    Histogram shift stands for scanners, elastic deformation for cutting and stretching of the tissue: up to 2% of the
+    view's side (5 of 256 pixels), since a pixel may be 0.25 micrometres or, in a tile without spacing, count as 1 mm.
+    `warp={elastic: 0.003}` gives it in mm, as elsewhere. A tile is cut from a larger piece of tissue, so that a rotated
+    view is filled with the mirror image beyond the border rather than with streaks.
     """
     flips, turns = (0.5,) * n, _tilts(n, 180, 0)
     geometry = WarpSettings(flips, rotate=turns, zoom=0.15, turn=True, fill="reflect")
@@ -112,10 +112,10 @@ def pathology(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 def ultrasound(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
-    """Ultrasound: the probe is above and shadows fall down, so nothing is flipped upside down; left and right may be.
+    """Ultrasound: the probe is on top and shadows point down, so only left-right flips.
 
-    Dynamic range and gain are set by hand, gain differs with depth, and the probe touches better here than there:
-    gamma, and a smooth field of all axes. Speckle is signal: noise is low.
+    Dynamic range and gain are set by hand, gain varies with depth, and contact varies along the probe: gamma, and a
+    smooth bias field along all axes. Speckle is signal, so that noise is low.
     """
     geometry = WarpSettings(_flips(n, left_right=0.5), rotate=_tilts(n, 10, 5), zoom=0.15, elastic=2.0)
     return geometry, [
@@ -126,7 +126,7 @@ def ultrasound(n: int) -> tuple[WarpSettings, list[dict[str, Any]]]:
 
 
 PRESETS = {f.__name__: f for f in (ct, mr, pet, xray, pathology, ultrasound)}
-SHARE = {"pathology": 0.02}  # of the view's side: the elastic of presets that have none in mm
+SHARE = {"pathology": 0.02}  # elastic as a fraction of the view's side, of presets that have none in mm
 
 
 def preset(
@@ -139,13 +139,23 @@ def preset(
     corrupt: str | Mapping[str, Any] | None = "dira",
     faithful: bool = False,
 ) -> Preset:
-    """Build the preset `name` with a recipe's changes; unknown names and keys are refused with a suggestion.
+    """The preset `name` with a recipe's changes.
 
-    `warp` overrides single settings (flip: one probability, or one an axis; rotate: degrees, one or as many as there
-    are angles; zoom; elastic: mm, or "transvw", the released deformation of volumes; turn; fill: edge or reflect).
-    `intensity` replaces the list: {"kind": "gamma", "prob": 0.5, ...}, a window jitter first. `corrupt`: a name, or
-    {"kind": name, ...}, or "none". `faithful` takes TransVW's released number of shuffled blocks. `channels`: of the
-    images, None where they are not known.
+    Args:
+        name: of the preset, see `PRESETS`.
+        spatial_dims: 2 or 3.
+        channels: of the images; None if not known.
+        warp: single geometry settings: flip (probability, one or one per axis), rotate (degrees, one or one per angle),
+            zoom, elastic (mm, or "transvw", the published deformation of volumes), turn, fill ("edge" or "reflect").
+        intensity: replaces the list of intensity changes: [{"kind": "gamma", "prob": 0.5}, ...], a window jitter first.
+        corrupt: the corruption: a name, {"kind": name, ...}, or "none".
+        faithful: whether to shuffle as many blocks as TransVW's published code.
+
+    Raises InputError, with a suggestion, for unknown names and keys, and for values out of range.
+
+    >>> made = preset("ct", 2, warp={"rotate": 5}, intensity=[{"kind": "gamma"}], corrupt="none")
+    >>> made.warp.rotate, [type(change).__name__ for change in made.intensity]
+    ((5.0,), ['RandGammad'])
     """
     geometry, changes = PRESETS[named.known("preset", name, PRESETS)](spatial_dims)
     share = None if warp and "elastic" in warp else SHARE.get(name)
@@ -161,7 +171,7 @@ def preset(
 
 
 def _flips(n: int, left_right: float) -> tuple[float, ...]:
-    """Probabilities an axis: the last one is left to right."""
+    """Flip probabilities per axis; the last axis is left to right."""
     return (0.0,) * (n - 1) + (left_right,)
 
 
@@ -169,7 +179,7 @@ def _tilts(n: int, in_plane: float, tilt: float) -> tuple[float, ...]:
     return (in_plane,) if n == 2 else (in_plane, tilt, tilt)
 
 
-HIGHEST = {"flip": 1.0, "rotate": 180.0, "zoom": 0.9, "elastic": 1000.0}  # of each setting; the lowest is 0
+HIGHEST = {"flip": 1.0, "rotate": 180.0, "zoom": 0.9, "elastic": 1000.0}  # largest value; the smallest is 0
 
 
 def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSettings:
@@ -188,7 +198,7 @@ def _overridden(geometry: WarpSettings, warp: dict[str, Any], n: int) -> WarpSet
 
 
 def _numbers(key: str, value: Any, count: int) -> tuple[float, ...]:
-    """One number for all `count` places, or one for each."""
+    """One number for all `count` axes or angles, or one for each."""
     values = list(value) if isinstance(value, (list, tuple)) else [value] * count
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     if len(values) != count or not numbers or not all(0 <= v <= HIGHEST[key] for v in values):

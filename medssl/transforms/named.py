@@ -1,4 +1,4 @@
-"""What a recipe may name: kinds of intensity change and corruption, made of what it says or refused in a sentence."""
+"""Make the intensity changes and the corruption that a recipe names, or refuse them with a clear message."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
     from medssl.transforms.base import RandTransform
     from medssl.transforms.corruption.base import Corruption
 
-NOT_IN_RECIPES = ("keys", "allow_missing_keys", "references")  # what views give themselves, and images
+NOT_IN_RECIPES = ("keys", "allow_missing_keys", "references")  # set by medssl, or images
 
 
 def changes(specs: Sequence[Mapping[str, Any]], spatial_dims: int, channels: int | None = None) -> list[RandTransform]:
-    """Make the changes of intensity {"kind": "gamma", "prob": 0.5, ...} for images of `channels`, None: not known.
+    """Make the intensity changes [{"kind": "gamma", "prob": 0.5}, ...] for images with `channels` (None: not known).
 
-    Raises InputError for unknown kinds and keys, bad values, what does not fit such images, and for one that takes
-    values which nothing has cut yet where another has cut them before.
+    Raises InputError for unknown kinds and keys, bad values, changes that do not fit such images, and for a change that
+    needs unclipped values but is not the first.
     """
     made: list[RandTransform] = [_made("intensity", dict(spec), spatial_dims) for spec in specs]
     for number, (spec, transform) in enumerate(zip(specs, made, strict=True)):
         if transform.unclipped and number > 0:
             raise InputError(
-                f"intensity: {spec['kind']} needs values that nothing has cut to 0..1 yet: give it once, first in the "
-                "list"
+                f"intensity: {spec['kind']} needs values not yet clipped to 0..1: give it once, and first in the list"
             )
         try:
             transform.fits(spatial_dims, channels)
@@ -45,9 +44,9 @@ def corruption(spec: Mapping[str, Any], spatial_dims: int) -> Corruption:
 
 
 def _made(group: str, spec: dict[str, Any], spatial_dims: int) -> Any:
-    """Call the `build` of a kind with its arguments, and with `spatial_dims` if it takes that."""
+    """Call the `build` of a kind with its arguments, and with `spatial_dims` if it has that argument."""
     if "kind" not in spec:
-        raise InputError(f"{group}: {spec} has no kind, give one of {', '.join(kinds(group))}")
+        raise InputError(f"{group}: {spec} has no `kind`, give one of {', '.join(kinds(group))}")
     kind = spec.pop("kind")
     if not isinstance(kind, str) or "." not in kind:
         known(group, kind, kinds(group))
@@ -63,7 +62,7 @@ def _made(group: str, spec: dict[str, Any], spatial_dims: int) -> Any:
 
 
 def known(group: str, name: Any, names: Collection[str]) -> str:
-    """Return `name` if it is one of `names`, or say what was probably meant. Raises InputError."""
+    """Return `name` if it is one of `names`. Raises InputError, with a suggestion, if not."""
     if isinstance(name, str) and name in names:
         return name
     raise InputError(f"{group}: {name} is not known{suggest(str(name), names)}")

@@ -1,4 +1,4 @@
-"""Compiled noise and shuffles: random bits from counters, so that a seed gives the same on every machine and device."""
+"""Compiled noise and shuffling: random bits from counters, so that a seed gives the same result on every device."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from scipy.stats import norm
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 _STEP = np.uint64(0x9E3779B97F4A7C15)  # of the counter behind the shuffles
 _LEVELS = 4096
-_RUN = 2048  # voxels a go: what is between two loops stays in the processor's cache
+_RUN = 2048  # voxels per pass, so that the random bits stay in the processor's cache
 
 
 @cache
 def normal_table() -> np.ndarray:
-    """4,096 equally likely values of unit variance: means of the normal distribution between its quantiles."""
+    """4,096 equally likely values of unit variance: the means of the normal distribution between its quantiles."""
     edges = norm.pdf(norm.ppf(np.linspace(0, 1, _LEVELS + 1)))
     values = edges[:-1] - edges[1:]
     return (values / values.std()).astype(np.float32)
 
 
 def add_noise(x: np.ndarray, std: float, seed: int) -> np.ndarray:
-    """`x` + fresh Gaussian noise of `std`, cut to [0,1]; voxel i of seed s always gets the same noise."""
+    """`x` plus Gaussian noise of `std`, clipped to [0,1]; voxel i always gets the same noise for the same seed."""
     out = np.empty(x.shape, np.float32)
     table = normal_table() * np.float32(std)
     _add_noise(np.ascontiguousarray(x, np.float32).reshape(-1), table, *words(seed), out.reshape(-1))
@@ -31,7 +31,7 @@ def add_noise(x: np.ndarray, std: float, seed: int) -> np.ndarray:
 
 
 def block_seed(seed: int, number: int) -> int:
-    """A seed of its own for each block of a draw: seeds that are neighbours give the same numbers in another order."""
+    """A separate seed for each block: neighbouring seeds would give the same numbers in another order."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
 
 
@@ -66,16 +66,16 @@ def _add_noise(x: np.ndarray, table: np.ndarray, low: np.uint32, high: np.uint32
 
 
 def uniform_noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Fresh noise (shape) float32, uniform in (0,1), by the same generator."""
+    """Noise (shape) float32, uniform in (0,1), by the same generator."""
     bits = np.empty(int(np.prod(shape)), np.uint32)
     _bits(0, *words(seed), bits)
     return (((bits >> np.uint32(9)) + np.float32(0.5)) * np.float32(2**-23)).astype(np.float32).reshape(shape)
 
 
 def shuffle_blocks(x: np.ndarray, boxes: np.ndarray, seed: int) -> np.ndarray:
-    """Shuffle the voxels of `x` (C,*S) inside each box, one after the other, reading from `x`, channels together.
+    """Shuffle the voxels of `x` (C,*S) inside each box, all channels alike.
 
-    `boxes` (K,2n): start, then size. Later boxes overwrite earlier ones.
+    `boxes` (K,2n): start, then size. Each box reads from `x`, and later boxes overwrite earlier ones.
     """
     n = x.ndim - 1
     out, source = x.copy(), np.ascontiguousarray(x)

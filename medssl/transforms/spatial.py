@@ -1,4 +1,4 @@
-"""The resampling pass as MONAI dictionary transforms: one map for every key, each key sampled once."""
+"""Geometric MONAI dictionary transforms: one map for all keys, and one interpolation per key."""
 
 from __future__ import annotations
 
@@ -26,27 +26,26 @@ if TYPE_CHECKING:
 
 
 class RandAffineWarpd(RandTransform, InvertibleTransform):
-    """Flip, turn, rotate, zoom and resize, about the centre of the image, in one interpolation.
+    """Flip, turn, rotate, zoom and resize about the centre of the image, in one interpolation.
 
-    With probability 1 - prob the image is only resized. Affines of MetaTensors are moved with the voxels, in the plane
-    of a 2D image too. No inverse is recorded: MONAI's `Compose.inverse` is refused, not silently wrong. Raises
-    InputError for arguments out of range, for NaN or infinity in any key, and when keys differ in shape, or in spacing
-    if none is given.
+    With probability 1 - prob the image is only resized. The affine of a MetaTensor follows the voxels, also in the
+    plane of a 2D image. No inverse is recorded: MONAI's `Compose.inverse` raises an error rather than being silently
+    wrong. Raises InputError for arguments out of range, for NaN or infinity in any key, and if keys differ in shape, or
+    in spacing if none is given.
 
     Args:
-        keys: keys of the images (C,*S); they share one draw.
+        keys: keys of the images (C,*S); all keys get the same random change.
         prob: probability that the image is moved.
         flip: probability of a flip, one or one per axis.
-        rotate: largest angle in degrees, one or (3D) one per axis.
-        zoom: largest change of scale: it is in 1 +- zoom; up to 0.9.
-        turn: whether to turn by quarters in the plane of the last two axes.
+        rotate: largest angle in degrees, one number or (3D) one per axis.
+        zoom: the scale is drawn from 1 - zoom to 1 + zoom; up to 0.9.
+        turn: whether to rotate by multiples of 90 degrees in the plane of the last two axes.
         size: of the output, in voxels; None keeps it.
         mode: "linear" (gives float32) or "nearest" (keeps type and values; for labels), one or one per key.
-        fill: what lies outside: "edge", "reflect" or a value, one or one per key.
+        fill: value outside the image: "edge", "reflect" or a number, one or one per key.
         spacing: mm per axis; None takes it from the affine of the first key that has one, or 1.
-        average: whether "linear" samples means of blocks where the map steps over two voxels or more, so that nothing
-            aliases.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        average: whether "linear" averages blocks of voxels when it shrinks by 2 or more, to avoid aliasing.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> mirror = RandAffineWarpd("image", flip=(0.0, 1.0), rotate=0.0, zoom=0.0).set_random_state(0)
     >>> mirror({"image": np.array([[[1.0, 2.0, 3.0]]])})["image"].tolist()
@@ -85,7 +84,7 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
     def draw(
         self, rng: np.random.Generator, shape: tuple[int, ...], spacing: Sequence[float] | None = None
     ) -> Params | None:
-        """Draw a map for an image of `shape` (C,*S) with `spacing` in mm; None if nothing is to be done."""
+        """Draw a map for an image of `shape` (C,*S) with `spacing` in mm; None if the image stays as it is."""
         n = len(shape) - 1
         size = self._size(n) if self.size else tuple(shape[1:])
         mm = self._mm(n, spacing)
@@ -97,28 +96,28 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         return params
 
     def map(self, shape: tuple[int, ...], params: Params) -> Warp:
-        """Return the map that `params` stand for on an image of `shape` (C,*S)."""
+        """The map of an image of `shape` (C,*S) for the parameters `params`."""
         elastic = params.get("elastic")
         params = params if elastic is None else {**params, "elastic": np.asarray(elastic)}
         window = Window(*params.get("window", ((0,) * (len(shape) - 1), shape[1:])))
         return compose(**{**params, "window": window})
 
     def _moves(self, rng: np.random.Generator, window: Window, size: tuple[int, ...], mm: tuple[float, ...]) -> Params:
-        """Draw how a view of `window` is moved, as JSON keeps it."""
+        """Draw the geometry of a view of `window`, in a form that JSON can store."""
         drawn = draw_warp(rng, window, size, mm, self._settings(len(size)))[1]
         return {**drawn, "elastic": np.asarray(drawn["elastic"]).tolist()}  # None stays None
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Sample `x` linearly, as the first key."""
+        """Sample `x` linearly, with the fill of the first key."""
         return warp(x, self.map(x.shape, params), fill=self.fills[self.keys[0]], average=self.average)
 
     def drawn_for(self, data: Mapping[Hashable, Any]) -> Params | None:
-        """Draw for the images of the dictionary `data`; None, too, where no key is there."""
+        """Draw parameters for the images of the dictionary `data`; None also if it has none of the keys."""
         grid = self._grid(data)
         return None if grid is None else self.draw(self.generator(), *grid)
 
     def _grid(self, data: Mapping[Hashable, Any]) -> tuple[tuple[int, ...], Sequence[float] | None] | None:
-        """Shape (C,*S) and spacing of the grid that all keys share; None where no key is there."""
+        """Shape (C,*S) and spacing of the grid that all keys share; None if `data` has none of the keys."""
         images = self._images(data)
         if not images:
             return None
@@ -126,28 +125,28 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         return tuple(next(iter(images.values())).shape), mm
 
     def replay(self, data: Mapping[Hashable, Any], params: Params | None) -> dict[Hashable, Any]:
-        """Move every key by drawn parameters."""
+        """Apply drawn parameters to all keys."""
         changed = dict(data)
         for key, image in self._images(data).items():
             array, linear = to_numpy(image), self.modes[key] == "linear"
             refuse(array, f"{type(self).__name__}: {key}")
             if params is not None:
                 changed[key] = self._moved(key, image, array, self.map(array.shape, params))
-            elif linear and array.dtype != np.float32:  # the coin does not decide the type
+            elif linear and array.dtype != np.float32:  # the type does not depend on the draw
                 changed[key] = like(array.astype(np.float32), image)
         return changed
 
     def inverse(self, data: Any) -> Any:
-        """Refuse, since no inverse is recorded: MONAI would skip what cannot be inverted, and misplace the image.
+        """Raise InputError: no inverse is recorded, and MONAI would skip this transform and misplace the image.
 
-        What never moves an image, having prob=0 and no `size`, gives it back. Raises InputError.
+        With prob=0 and no `size` the image never moves, and `data` is returned.
         """
         if self.prob == 0 and self.size is None:
             return data
-        raise InputError(f"{type(self).__name__} records no inverse: leave it out of what is to be inverted")
+        raise InputError(f"{type(self).__name__} cannot be inverted: leave it out of the transforms to invert")
 
     def _images(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The images of all keys that are there, which must be on one grid."""
+        """The images of the keys, which must have equal shapes; missing keys are skipped if that is allowed."""
         return {key: data[key] for key in self._shapes(data)}
 
     def _moved(self, key: Hashable, image: Any, array: np.ndarray, w: Warp) -> Any:
@@ -161,7 +160,9 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
 
     def _size(self, n: int) -> tuple[int, ...]:
         if self.size is None or len(self.size) != n:
-            raise InputError(f"{type(self).__name__}: size is {self.size} but the image has {n} axes, give {n} numbers")
+            raise InputError(
+                f"{type(self).__name__}: size is {self.size}, but the image has {n} axes: give {n} numbers"
+            )
         return self.size
 
     def _mm(self, n: int, spacing: Sequence[float] | None) -> tuple[float, ...]:
@@ -173,7 +174,7 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
         rotate = self.rotate * angles if len(self.rotate) == 1 else self.rotate
         if len(flip) != n or len(rotate) != angles:
             raise InputError(
-                f"{type(self).__name__}: flip {flip}, rotate {rotate}: in {n}D give {n} and {angles} numbers"
+                f"{type(self).__name__}: flip is {flip} and rotate is {rotate}: in {n}D give {n} and {angles} numbers"
             )
         return WarpSettings(flip, rotate, self.zoom, self.elastic, self.turn)
 
@@ -186,20 +187,20 @@ class RandAffineWarpd(RandTransform, InvertibleTransform):
 
 
 class RandElasticWarpd(RandAffineWarpd):
-    """An elastic deformation, and by choice all that RandAffineWarpd does, in one interpolation.
+    """An elastic deformation, optionally with all changes of RandAffineWarpd, in one interpolation.
 
     The displacement is a cubic B-spline with four cells along the longest side. Its mean length over the image is
-    uniform in [0, elastic], less where it would fold, which is what more than about 3% of the longest side risks (2 mm
-    on 64 mm): `drawn["elastic_mm"]` is the mean that was reached. A volume thinner than a quarter of its longest side
-    is deformed in its plane alone. Affines of MetaTensors follow the affine part of the map only, which is where the
-    image lies on average.
+    uniform in [0, elastic], but less if the map would fold, which happens above about 3% of the longest side (2 mm on
+    64 mm); `drawn["elastic_mm"]` is the mean that was reached. A volume thinner than a quarter of its longest side is
+    deformed in plane only. The affine of a MetaTensor follows the affine part of the map, which is the average
+    position of the image.
 
     Args:
-        keys: keys of the images (C,*S); they share one draw.
+        keys: keys of the images (C,*S); all keys get the same random change.
         prob: probability that the image is moved.
         elastic: largest mean displacement, in mm.
-        flip, rotate, zoom, turn, size, mode, fill, spacing, average: as of RandAffineWarpd.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        flip, rotate, zoom, turn, size, mode, fill, spacing, average: as in RandAffineWarpd.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> warp = RandElasticWarpd(["image", "label"], elastic=1.0, mode=("linear", "nearest")).set_random_state(0)
     >>> label = np.zeros((1, 32, 32), np.uint8)

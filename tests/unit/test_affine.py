@@ -83,7 +83,7 @@ def test_an_affine_without_lengths_is_refused(make, affine: np.ndarray, said: st
 
 def test_keys_whose_axes_point_elsewhere_are_no_grid() -> None:
     image, label = (MetaTensor(torch.rand(1, 8, 8, 8), affine=np.diag([x, 1.0, 1, 1])) for x in (1.0, -1.0))
-    with pytest.raises(InputError, match="label has axes of other directions than the first key"):
+    with pytest.raises(InputError, match="label has other axis directions than the first key"):
         RandAffineWarpd(["image", "label"])({"image": image, "label": label})
     rounded = MetaTensor(torch.rand(1, 8, 8, 8), affine=np.eye(4) + 1e-4 * np.eye(4)[::-1])
     assert set(RandAffineWarpd(["image", "label"])({"image": image, "label": rounded})) == {"image", "label"}

@@ -126,7 +126,7 @@ def test_values_that_mean_nothing_are_refused_by_name(change, said) -> None:
 
 def test_a_window_jitter_comes_first_and_once() -> None:
     for kinds_ in (["gamma", "window_jitter"], ["window_jitter", "window_jitter"]):
-        with pytest.raises(InputError, match="give it once, first in the list"):
+        with pytest.raises(InputError, match="give it once, and first in the list"):
             preset("ct", 2, intensity=[{"kind": kind} for kind in kinds_])
     assert preset("ct", 3).keep_unclipped
     assert not preset("mr", 3).keep_unclipped

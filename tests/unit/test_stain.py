@@ -57,7 +57,7 @@ def test_too_little_tissue_falls_back_and_matches_nothing() -> None:
     by_hed = RandStainJitterd(stains="hed").apply(white, params)
     np.testing.assert_array_equal(RandStainJitterd(stains="macenko").apply(white, params), by_hed)
     assert RandStainMatchd().apply(white, {"reference": 0, "weight": 1.0}) is white
-    with pytest.raises(InputError, match="reference 0 shows too little"):
+    with pytest.raises(InputError, match="reference 0 has too little"):
         RandStainMatchd(references=[white])
 
 
@@ -109,8 +109,8 @@ def test_gray_images_are_refused_whether_or_not_the_coin_falls(make) -> None:
         (lambda: RandStainMatchd(weight=(0, 2)), "weight is"),
         (lambda: RandStainMatchd(references=[]), "references is"),
         (lambda: RandStainMatchd(references=5), "references is 5"),
-        (lambda: RandStainMatchd(references=["a.png"]), "reference 0 is no image"),
-        (lambda: RandStainMatchd(references=[tile() * 255]), "reference 0 is no image in 0..1"),
+        (lambda: RandStainMatchd(references=["a.png"]), "reference 0 is not an image"),
+        (lambda: RandStainMatchd(references=[tile() * 255]), "reference 0 is not an image in 0..1"),
         (lambda: RandStainMatchd(references=[tile()[:1]]), "need an RGB image"),
     ],
 )

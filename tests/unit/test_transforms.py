@@ -68,7 +68,7 @@ def test_keys_on_different_grids_are_refused_whether_or_not_the_coin_falls(name)
     transform = made(name, ["x", "y"])
     for prob in (1.0, 0.0):
         transform.prob = prob
-        with pytest.raises(InputError, match=r"the keys have shapes .* bring them to one grid first"):
+        with pytest.raises(InputError, match=r"the keys have shapes .* resample them to one grid first"):
             transform({"x": tile(30, 34), "y": tile(30, 20), "index": 0})
 
 

@@ -13,8 +13,9 @@ from scipy.ndimage import map_coordinates, zoom
 
 from medssl.data.phantom.cases import ct_case
 from medssl.transforms.resampling.displacement import draw_elastic, evaluate
+from medssl.transforms.resampling.on_device import warp_torch
 from medssl.transforms.resampling.reach import box
-from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_warp, warp, warp_torch
+from medssl.transforms.resampling.warp import Warp, WarpSettings, compose, draw_warp, warp
 from medssl.types import InputError, Window
 
 if TYPE_CHECKING:

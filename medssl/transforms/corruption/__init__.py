@@ -1,6 +1,6 @@
-"""Corruptions, to be undone by restoration: one file per kind, each with a `build`, whose arguments are its schema.
+"""Corruptions, which restoration has to undo: one file per kind, each with a `build`, whose arguments are its keys.
 
-Lengths are parts of the image's side along each axis, so that a recipe fits every view size; both ends of a range can
-be drawn. All channels are corrupted alike. Images may have any values (HU, z-scores), but where noise is filled in,
-which is in [0,1].
+Lengths are fractions of the image's side along each axis, so that a recipe fits every view size; ranges include both
+ends. All channels are corrupted alike. Images may have any values (HU, z-scores), except for corruptions that fill in
+noise, which is in [0,1].
 """

@@ -1,4 +1,4 @@
-"""What every corruption is: a change with a mask of the voxels that it erased, moved or re-mapped."""
+"""The base class of corruptions: changes that report a mask of the voxels they erased, moved or changed."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
 
 
 class Corruption(RandTransform):
-    """A random change that is to be undone by restoration."""
+    """A random change that restoration has to undo; subclasses define `parameters`, `change` and `fill_mask`."""
 
     def mask(self, shape: tuple[int, ...], params: Params | None) -> np.ndarray:
-        """Return where an image of `shape` (C,*S) was changed: (1,*S) bool."""
+        """Where an image of `shape` (C,*S) was changed: (1,*S) bool."""
         changed = np.zeros((1, *shape[1:]), bool)
         if params is not None:
             self.fill_mask(changed[0], params)
         return changed
 
     def drew(self, params: Params | None) -> list[tuple[str, Params]]:
-        """Name the corruptions of a draw, each with its own parameters; a mixture names those that it drew."""
+        """The corruptions of a draw, by name with their parameters; a mixture lists those that it drew."""
         return [] if params is None else self.describe(params)
 
     def describe(self, params: Params) -> list[tuple[str, Params]]:
-        """Name the corruptions of a draw that changes something."""
+        """The same as `drew`, for a draw that changes the image."""
         return [(type(self).__name__, params)]
 
     def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Set `changed` (*S) where the draw changes the image."""
+        """Set `changed` (*S) to true where the draw changes the image."""
         raise NotImplementedError
 
 
 class Filling(Corruption):
-    """A corruption that puts something in place of voxels.
+    """A corruption that replaces voxels.
 
-    `fill` is a value in the image's units, or, where `noisy`, "noise": fresh noise, uniform in [0,1]. Raises InputError
-    for an image in [0,1] with a fill that is not, since nothing would bring it back there.
+    `fill` is a value in the unit of the image or, if `noisy`, "noise": noise, uniform in [0,1]. Raises InputError for
+    an image in [0,1] with a fill outside [0,1].
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Filling(Corruption):
         self.bounds = (0.0, 1.0) if self.fill == "noise" else ANY
 
     def check(self, image: np.ndarray, key: Hashable) -> None:
-        """Refuse an image out of `bounds`, and one in [0,1] that `fill` would take out of it."""
+        """Raise InputError for an image outside `bounds`, and for one in [0,1] with a fill outside [0,1]."""
         super().check(image, key)
         if isinstance(self.fill, float) and not 0 <= self.fill <= 1 and image.min() >= 0 and image.max() <= 1:
             raise InputError(f"{type(self).__name__}: {key} is in 0..1, but fill is {self.fill:g}, give one in 0..1")
 
     def filling(self, shape: tuple[int, ...], seed: int, like: Tensor) -> Tensor:
-        """What is put in place of voxels, of `shape` or to be spread over it, on the device of `like`."""
+        """The values that replace voxels, of `shape` or a single one, on the device of `like`."""
         if isinstance(self.fill, str):
             return torch.from_numpy(uniform_noise(shape, seed)).to(like.device)
         return torch.tensor(self.fill, device=like.device)

@@ -1,4 +1,4 @@
-"""Inner cut-out: blocks are erased."""
+"""Inner cut-out: random blocks are erased."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class RandCutoutd(Filling):
-    """Erase blocks: DiRA's inner cut-out.
+    """Erase random blocks: DiRA's inner cut-out.
 
     Args:
-        keys: keys of the images (C,*S); they share one draw.
-        prob: probability that anything happens.
-        blocks: highest number of blocks.
-        stop: probability that the drawing stops after a block.
-        side: shortest and longest side of a block, as parts of the image's side.
-        fill: a value in the image's units, or "noise": fresh, uniform in [0,1].
-        margin: what a block keeps from the border: a part of the image's side, or voxels, 1 or more; less where it
-            leaves no room.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S); all keys get the same random change.
+        prob: probability that an image is changed.
+        blocks: largest number of blocks.
+        stop: probability after each block that it is the last.
+        side: shortest and longest side of a block, as fractions of the image's side.
+        fill: a value in the unit of the image, or "noise": fresh noise, uniform in [0,1].
+        margin: distance of a block from the border: a fraction of the image's side, or voxels if 1 or more; smaller
+            if there is no room.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> hole = RandCutoutd("image", blocks=1, side=(0.5, 0.5), fill=0.0).set_random_state(0)
     >>> int((hole({"image": np.ones((1, 8, 8))})["image"] == 0).sum())
@@ -86,7 +86,7 @@ class RandCutoutd(Filling):
         return x
 
     def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Mark the boxes."""
+        """Mark the boxes in the mask."""
         for box in params["boxes"]:
             changed[within(box)[1:]] = True
 

@@ -1,4 +1,4 @@
-"""DiRA's distortion."""
+"""DiRA's mixture of corruptions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from medssl.transforms.corruption.patch_swap import RandPatchSwapd
 
 
 def build(*, spatial_dims: int, prob: float = 1.0) -> Corruption:
-    """DiRA's distortion (Haghighi et al. 2022, released code): r uniform in [0,1).
+    """DiRA's mixture (Haghighi et al. 2022, published code): one of three corruptions, or none with probability 0.35.
 
-    Inner cut-out (r <= 0.30; up to 10 zero blocks, sides 10..70 of 224 pixels), outer cut-out (to 0.35; all zero but up
-    to 10 windows of side 154..174), patch swap (to 0.65; 10 swaps, sides 10..15), else none. In 2D at 224 the numbers
-    are the release's; other sizes scale them. In 3D, never released, parts of a side are raised to 2/3, so that the
-    smallest and the largest block take the part of the volume that they take of the area in 2D.
+    Inner cut-out (probability 0.30; up to 10 zero blocks with sides 10..70 of 224 pixels), outer cut-out (0.05; zero
+    outside up to 10 windows with sides 154..174), patch swap (0.30; 10 swaps, sides 10..15). In 2D at 224 pixels these
+    are the published numbers; they scale with the view size. For 3D nothing was published: fractions of a side are
+    raised to the power 2/3, so that a block takes the same share of the volume as of the area in 2D.
+
+    Args:
+        spatial_dims: supplied by medssl: 2 or 3.
+        prob: factor on all probabilities.
+
+    >>> import numpy as np
+    >>> mixture = build(spatial_dims=2)
+    >>> drawn = [mixture.draw(np.random.default_rng(seed), (1, 64, 64)) for seed in range(1000)]
+    >>> 0.3 < sum(one is None for one in drawn) / 1000 < 0.4
+    True
     """
 
     def part(low: int, high: int) -> tuple[float, float]:

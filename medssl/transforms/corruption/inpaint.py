@@ -1,4 +1,4 @@
-"""In-painting: blocks are replaced by noise."""
+"""In-painting: random blocks are replaced by noise."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ if TYPE_CHECKING:
 
 
 class RandInpaintd(RandCutoutd):
-    """Replace blocks by noise: TransVW's in-painting, one block with sides from a sixth to a third, rounded down.
+    """Replace random blocks by noise: TransVW's in-painting.
 
-    Of 64 x 64 x 32 voxels these are 10 to 21, 10 to 21 and 5 to 10, at least 3 voxels from the border.
+    By default one block with sides from a sixth to a third of the image's side, rounded down: of 64 x 64 x 32 voxels
+    10 to 21, 10 to 21 and 5 to 10, at least 3 voxels from the border.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1] if `fill` is "noise"; they share one draw.
-        prob: probability that anything happens.
-        blocks: highest number of blocks.
-        stop: probability that the drawing stops after a block.
-        side: shortest and longest side of a block, as parts of the image's side.
-        fill: a value in the image's units, or "noise": fresh, uniform in [0,1].
-        margin: what a block keeps from the border: a part of the image's side, or voxels, 1 or more; less where it
-            leaves no room.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S), in [0,1] if `fill` is "noise"; all keys get the same random change.
+        prob: probability that an image is changed.
+        blocks: largest number of blocks.
+        stop: probability after each block that it is the last.
+        side: shortest and longest side of a block, as fractions of the image's side.
+        fill: a value in the unit of the image, or "noise": fresh noise, uniform in [0,1].
+        margin: distance of a block from the border: a fraction of the image's side, or voxels if 1 or more; smaller
+            if there is no room.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> import numpy as np
     >>> noise = RandInpaintd("image").set_random_state(0)

@@ -1,4 +1,4 @@
-"""Local shuffling: voxels that change places inside small blocks."""
+"""Local shuffling: voxels are shuffled inside small blocks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class RandLocalShuffled(Corruption):
-    """Shuffle the voxels inside small blocks; contents are read from the original.
+    """Shuffle the voxels inside small random blocks. All blocks are read from the original.
 
-    Models Genesis takes 10,000 blocks, TransVW 5, StepwisePretraining 100.
+    Models Genesis uses 10,000 blocks, TransVW 5, StepwisePretraining 100.
 
     Args:
-        keys: keys of the images (C,*S), of any values; they share one draw.
-        prob: probability that anything happens.
+        keys: keys of the images (C,*S) with any values; all keys get the same random change.
+        prob: probability that an image is changed.
         blocks: number of blocks.
-        side: longest side of a block, as a part of the image's side; the shortest is one voxel.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        side: longest side of a block, as a fraction of the image's side; the shortest is one voxel.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> shuffled = RandLocalShuffled("image", blocks=1000, side=0.5).set_random_state(0)
     >>> image = np.arange(64.0).reshape(1, 8, 8)

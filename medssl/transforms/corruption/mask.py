@@ -1,4 +1,4 @@
-"""Block masks, as masked auto-encoders draw them."""
+"""Random block masks, as in masked auto-encoders."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class RandMaskBlocksd(Filling):
     """Erase a `ratio` of the blocks of a regular grid, as masked auto-encoders do (He et al. 2022).
 
     Args:
-        keys: keys of the images (C,*S); they share one draw.
-        prob: probability that anything happens.
-        block: side of a block, in voxels; the last blocks along an axis may be cut by the border.
-        ratio: part of the blocks that is erased; 0.6 is SparK's (Tian et al. 2023), transformers take 0.75.
-        fill: what stands in their place, in the image's units.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S); all keys get the same random change.
+        prob: probability that an image is changed.
+        block: side of a block in voxels; the last blocks along an axis may be smaller.
+        ratio: share of the blocks that is erased: 0.6 in SparK (Tian et al. 2023), 0.75 with transformers.
+        fill: value of erased voxels, in the unit of the image.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> masked = RandMaskBlocksd("image", block=4, ratio=0.75).set_random_state(0)
     >>> float(masked({"image": np.ones((1, 8, 8))})["image"].mean())
@@ -51,7 +51,7 @@ class RandMaskBlocksd(Filling):
         return {"blocks": np.sort(rng.permutation(blocks)[: round(self.ratio * blocks)]).tolist()}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Erase them."""
+        """Erase the blocks."""
         return np.where(self.mask(x.shape, params), np.float32(self.fill), x)
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:

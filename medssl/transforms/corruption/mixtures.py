@@ -1,4 +1,4 @@
-"""Mixtures of corruptions: one of several, or several one after the other."""
+"""Mixtures of corruptions: one of several, or several in a row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 class RandOneOfd(Corruption):
-    """One of several corruptions, each with its probability; none with what is left."""
+    """One of several corruptions, each with its probability; with the remaining probability none.
+
+    Args:
+        choices: pairs of a probability and a corruption.
+        keys: keys of the images (C,*S); all keys get the same random change.
+        prob: factor on all probabilities.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
+    """
 
     def __init__(
         self,
@@ -30,7 +37,7 @@ class RandOneOfd(Corruption):
         self.choices = [c for _, c in choices]
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params | None:
-        """Draw which, and its own parameters; None if none."""
+        """Draw one corruption and its parameters; None if there is none."""
         r = rng.random() / self.prob if self.prob else 1.0
         for i, limit in enumerate(self.limits):
             if r <= limit:
@@ -38,26 +45,33 @@ class RandOneOfd(Corruption):
         return None
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Apply the one."""
+        """Apply the corruption that was drawn."""
         return self.choices[params["choice"]].apply(x, params["params"])
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Apply to each sample the one that was drawn for it."""
+        """Apply to each sample the corruption drawn for it."""
         for number, choice in enumerate(self.choices):
             x = choice.apply_batch(x, [p["params"] if p["choice"] == number else None for p in drawn])
         return x
 
     def describe(self, params: Params) -> list[tuple[str, Params]]:
-        """What the one that was drawn did."""
+        """The corruption that was drawn, with its parameters."""
         return self.choices[params["choice"]].drew(params["params"])
 
     def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Mark what the one marks."""
+        """Mark what the drawn corruption changed."""
         changed |= self.choices[params["choice"]].mask((1, *changed.shape), params["params"])[0]
 
 
 class RandChaind(Corruption):
-    """Several corruptions one after the other, each with its own probability."""
+    """Several corruptions in a row, each with its own probability.
+
+    Args:
+        steps: the corruptions.
+        keys: keys of the images (C,*S); all keys get the same random change.
+        prob: probability that any of them is applied.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
+    """
 
     def __init__(
         self,
@@ -70,26 +84,26 @@ class RandChaind(Corruption):
         self.steps = steps
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw each."""
+        """Draw the parameters of each corruption."""
         return {"steps": [step.draw(rng, shape) for step in self.steps]}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Apply each."""
+        """Apply the corruptions in their order."""
         for step, drawn in zip(self.steps, params["steps"], strict=True):
             x = step.apply(x, drawn)
         return x
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Apply each to the samples for which it was drawn."""
+        """Apply each corruption to the samples for which it was drawn."""
         for number, step in enumerate(self.steps):
             x = step.apply_batch(x, [p["steps"][number] for p in drawn])
         return x
 
     def describe(self, params: Params) -> list[tuple[str, Params]]:
-        """What each that was drawn did."""
+        """The corruptions that were drawn, with their parameters."""
         return [found for step, drawn in zip(self.steps, params["steps"], strict=True) for found in step.drew(drawn)]
 
     def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Mark what any marks."""
+        """Mark what any of them changed."""
         for step, drawn in zip(self.steps, params["steps"], strict=True):
             changed |= step.mask((1, *changed.shape), drawn)[0]

@@ -1,4 +1,4 @@
-"""Out-painting: all but a few windows is erased."""
+"""Out-painting: everything outside a few random windows is erased."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class RandOutpaintd(RandCutoutd):
-    """Erase everything but a few windows: TransVW's out-painting (one window, noise), or DiRA's outer cut-out.
+    """Erase everything outside a few windows: TransVW's out-painting (one window, noise), or DiRA's outer cut-out.
 
-    What a window leaves of a side is rounded down: of 64 voxels TransVW's windows take 28 to 37, and of 32 from 14 to
-    19, at least 3 voxels from the border.
+    The part outside a window is rounded down: of 64 voxels TransVW's windows take 28 to 37, of 32 voxels 14 to 19, at
+    least 3 voxels from the border.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1] if `fill` is "noise"; they share one draw.
-        prob: probability that anything happens.
-        blocks: highest number of windows that are kept.
-        stop: probability that the drawing stops after a window.
-        side: shortest and longest side of a window, as parts of the image's side.
-        fill: a value in the image's units, or "noise": fresh, uniform in [0,1].
-        margin: what a window keeps from the border: a part of the image's side, or voxels, 1 or more; less where it
-            leaves no room.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S), in [0,1] if `fill` is "noise"; all keys get the same random change.
+        prob: probability that an image is changed.
+        blocks: largest number of windows that are kept.
+        stop: probability after each window that it is the last.
+        side: shortest and longest side of a window, as fractions of the image's side.
+        fill: a value in the unit of the image, or "noise": fresh noise, uniform in [0,1].
+        margin: distance of a window from the border: a fraction of the image's side, or voxels if 1 or more; smaller
+            if there is no room.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> window = RandOutpaintd("image", side=(0.5, 0.5), fill=0.0).set_random_state(0)
     >>> int(window({"image": np.ones((1, 8, 8))})["image"].sum())
@@ -60,7 +60,7 @@ class RandOutpaintd(RandCutoutd):
         return [(max(s - most, 1), max(s - few, 1)) for s, (few, most) in zip(shape, left, strict=True)]
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Fill all, then paste the windows back."""
+        """Fill everything, then put the windows back."""
         if self.fill == "noise":
             changed = uniform_noise(x.shape, params["seed"])
         else:
@@ -70,7 +70,7 @@ class RandOutpaintd(RandCutoutd):
         return changed
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Fill all of each sample, then paste its windows back."""
+        """Fill all of each sample, then put its windows back."""
         shape = tuple(x.shape[1:])
         changed = torch.stack([self.filling(shape, params["seed"], x).expand(shape) for params in drawn])
         for image, original, params in zip(changed, x, drawn, strict=True):
@@ -79,7 +79,7 @@ class RandOutpaintd(RandCutoutd):
         return changed
 
     def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Mark all but the windows."""
+        """Mark everything outside the windows."""
         changed[...] = True
         for box in params["boxes"]:
             changed[within(box)[1:]] = False

@@ -1,4 +1,4 @@
-"""Patch swap: blocks that change places."""
+"""Patch swap: pairs of blocks are exchanged."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class RandPatchSwapd(Corruption):
-    """Exchange pairs of equal blocks: contents are read from the original, so that overlapping pairs lose voxels.
+    """Exchange pairs of blocks of equal size. They are read from the original, so that overlapping pairs lose voxels.
 
     Args:
-        keys: keys of the images (C,*S), of any values; they share one draw.
-        prob: probability that anything happens.
+        keys: keys of the images (C,*S) with any values; all keys get the same random change.
+        prob: probability that an image is changed.
         swaps: number of pairs.
-        side: shortest and longest side of a block, as parts of the image's side.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        side: shortest and longest side of a block, as fractions of the image's side.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> swapped = RandPatchSwapd("image", swaps=1, side=(0.25, 0.25)).set_random_state(0)
     >>> image = np.arange(64.0).reshape(1, 8, 8)

@@ -1,4 +1,4 @@
-"""A tone curve as a corruption."""
+"""A random tone curve as a corruption."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class RandRemapd(Corruption):
-    """A random Bezier tone curve as a corruption: every voxel counts as changed.
+    """A random Bezier tone curve as a corruption; every voxel counts as changed.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        invert: probability that bright and dark change places; half of the time in Models Genesis and TransVW.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        invert: probability that bright and dark are exchanged: 0.5 in Models Genesis and TransVW.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> remap = RandRemapd("image")
     >>> bool(remap.mask((1, 8, 8), remap.draw(np.random.default_rng(0), (1, 8, 8))).all())
@@ -41,15 +41,15 @@ class RandRemapd(Corruption):
         return self.curve.parameters(rng, shape)
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Map through the curve."""
+        """Apply the curve."""
         return self.curve.change(x, params)
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Map each sample through its curve."""
+        """Apply to each sample its own curve."""
         return self.curve.change_batch(x, drawn)
 
     def fill_mask(self, changed: np.ndarray, params: Params) -> None:
-        """Mark everything."""
+        """Mark all voxels."""
         changed[...] = True
 
 

@@ -1,4 +1,4 @@
-"""TransVW's perturbations."""
+"""TransVW's mixture of corruptions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from medssl.transforms.corruption.remap import RandRemapd
 
 
 def build(*, prob: float = 1.0, blocks: int = 100) -> Corruption:
-    """TransVW's perturbations (Haghighi et al. 2021, released code): one of four, a quarter each.
+    """TransVW's mixture (Haghighi et al. 2021, published code): one of four corruptions, a quarter each.
 
-    Local shuffling, a Bezier tone curve (inverted half of the time), in-painting, out-painting. `blocks` are shuffled:
-    TransVW's releases have 5, which `views.faithful` takes; 100 are those of StepwisePretraining (Guo et al. 2022).
-    Its elastic deformation is geometry, and so belongs to the warp.
+    They are local shuffling, a Bezier tone curve (inverted half of the time), in-painting and out-painting. TransVW's
+    elastic deformation is geometry, and therefore part of the warp.
+
+    Args:
+        prob: factor on all probabilities.
+        blocks: number of shuffled blocks: 5 in TransVW's published code, which `views.faithful` uses, 100 in
+            StepwisePretraining (Guo et al. 2022).
+
+    >>> [type(choice).__name__ for choice in build().choices]
+    ['RandLocalShuffled', 'RandRemapd', 'RandInpaintd', 'RandOutpaintd']
     """
     four = [RandLocalShuffled(blocks=blocks), RandRemapd(), RandInpaintd(), RandOutpaintd()]
     return RandOneOfd([(0.25, corruption) for corruption in four], prob=prob)

@@ -22,15 +22,15 @@ _PIECES = 512  # points at which a curve is evaluated
 class RandBezierIntensityd(Curve):
     """A random cubic Bezier tone curve from (0,0) to (1,1), or, with probability `invert`, from (0,1) to (1,0).
 
-    Models Genesis (Zhou et al. 2021, section 3.2) and TransVW: two inner control points uniform in the unit square. Not
-    inverted, x and y are both sorted, which makes the curve rise; inverted, x alone is sorted and y is run backwards.
+    Models Genesis (Zhou et al. 2021, section 3.2) and TransVW: the two inner control points are uniform in the unit
+    square. For a rising curve, x and y are both sorted; for an inverted one, x is sorted and y reversed.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        invert: probability that bright and dark change places.
-        strength: part of the way from the identity to the curve: 1 as published, less for gentle curves.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        invert: probability that bright and dark are exchanged.
+        strength: 1 is the published curve, 0 the identity, in between a mixture of both.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> curve = RandBezierIntensityd("image", invert=1.0).set_random_state(0)
     >>> image = np.array([[[0.0, 1.0]]], np.float32)

@@ -1,4 +1,4 @@
-"""Bias field: the smooth shading of an MR receive coil."""
+"""Bias field: the smooth shading of an MR receiver coil."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class RandBiasFieldd(RandTransform):
-    """Multiply by exp of a smooth polynomial of all axes, as an MR receive coil does; cut to [0,1].
+    """Multiply by a smooth field, like the shading of an MR receiver coil; clipped to [0,1].
 
-    A factor for each voxel: a constant image takes on the shape of the field, and zero stays zero. The logarithm is a
-    sum of Legendre polynomials, scaled so that its largest absolute value over the image is uniform in [0, strength].
+    The logarithm of the field is a sum of Legendre polynomials along all axes, scaled so that its largest absolute
+    value over the image is uniform in [0, strength]. A constant image takes on the shape of the field; zero stays zero.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        strength: largest absolute value of the logarithm of the factor: 0.5 is a factor from 0.61 to 1.65.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        strength: largest absolute value of the logarithm of the field: 0.5 is a factor from 0.61 to 1.65.
         degree: highest total degree of the polynomials.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> coil = RandBiasFieldd("image", strength=0.5).set_random_state(0)
     >>> shaded = coil({"image": np.full((1, 8, 8), 0.5)})["image"]

@@ -1,4 +1,4 @@
-"""Blur and noise, as dose, kernel and scanner make them."""
+"""Blur and noise, as they vary with dose, reconstruction kernel and scanner."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class RandBlurNoised(RandTransform):
-    """Gaussian blur, then fresh Gaussian noise, each with its own probability; cut to [0,1].
+    """Gaussian blur, then Gaussian noise, each with its own probability; clipped to [0,1].
 
-    The noise has its own drawn seed, so that it replays.
+    The seed of the noise is one of the drawn parameters, so that the noise can be reproduced.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        blur: probability of the blur.
-        sigma: its lowest and highest standard deviation, in voxels.
-        noise: probability of the noise.
-        std: its lowest and highest standard deviation.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        blur: probability of blur.
+        sigma: smallest and largest standard deviation of the blur, in voxels.
+        noise: probability of noise.
+        std: smallest and largest standard deviation of the noise.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> noisy = RandBlurNoised("image", blur=0.0, noise=1.0, std=(0.1, 0.1)).set_random_state(0)
     >>> round(float(noisy({"image": np.full((1, 64, 64), 0.5)})["image"].std()), 2)
@@ -69,7 +69,7 @@ class RandBlurNoised(RandTransform):
         return changed
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Blur the samples that are to be, then add noise to those that are to have it."""
+        """Blur the samples drawn for it, then add noise to the samples drawn for it."""
         blurred = [i for i, p in enumerate(drawn) if p["sigma"] > 0]
         noisy = [i for i, p in enumerate(drawn) if p["std"] > 0]
         x = x.clone()

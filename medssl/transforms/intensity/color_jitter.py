@@ -1,7 +1,7 @@
-"""Color jitter as natural images get it: torchvision's ColorJitter, which the 2D releases of DiRA, AdCo and MoCo use.
+"""Color jitter: torchvision's ColorJitter, which the published 2D code of DiRA, AdCo and MoCo uses.
 
-The arithmetic of a step is written once, for arrays of numpy and tensors of torch alike: x (B,C,*S), one factor for all
-samples, or one per sample, shaped to go along with x.
+Each step is written once, for numpy arrays and torch tensors: x (B,C,*S), with one factor for all samples, or one per
+sample in a shape that broadcasts with x.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _TINY = 1e-12
 
 
 class RandColorJitterd(RandTransform):
-    """Change brightness, contrast, saturation and hue in a random order; cut to [0,1] after each.
+    """Change brightness, contrast, saturation and hue in a random order; clipped to [0,1] after each.
 
     As torchvision's ColorJitter, with a factor f uniform in [max(0, 1 - s), 1 + s] for each strength s:
 
-        brightness   x <- f x                          so that 0 stays 0
-        contrast     x <- f x + (1 - f) mean of gray   over the whole image
-        saturation   x <- f x + (1 - f) gray           of RGB alone
-        hue          turned by a part of the circle, uniform in [-hue, hue]; of RGB alone
+        brightness   x <- f x                          (0 stays 0)
+        contrast     x <- f x + (1 - f) mean of gray   (over the whole image)
+        saturation   x <- f x + (1 - f) gray           (RGB only)
+        hue          rotated by a fraction of the color circle, uniform in [-hue, hue]   (RGB only)
 
-    Three channels are taken for RGB, whose gray is 0.299 R + 0.587 G + 0.114 B; gray of any other image is the mean of
-    its channels, and it has no saturation and no hue to change. Values stay floats; the releases round to 8 bits after
+    Images of three channels count as RGB, with gray = 0.299 R + 0.587 G + 0.114 B; gray of any other image is the mean
+    of its channels, and saturation and hue do not apply. Values stay floats; the published code rounds to 8 bits after
     each step.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens: 0.8 in the releases.
-        brightness: strength, 0 or more; 0 leaves the step out, here and below.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed: 0.8 in the published code.
+        brightness: strength, 0 or more; at 0 the step is left out, also for the following.
         contrast: strength, 0 or more.
         saturation: strength, 0 or more.
-        hue: largest turn, as a part of the circle, up to 0.5.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        hue: largest rotation as a fraction of the color circle, up to 0.5.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> jitter = RandColorJitterd("image", brightness=0.4, contrast=0, saturation=0, hue=0).set_random_state(0)
     >>> image = jitter({"image": np.array([[[0.0, 0.5]]])})["image"]
@@ -75,7 +75,7 @@ class RandColorJitterd(RandTransform):
         self.hue = number(self, "hue", hue, 0, 0.5)
 
     def parameters(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw the factors, and the order of the steps."""
+        """Draw the factors and the order of the steps."""
         strengths = {"brightness": self.brightness, "contrast": self.contrast, "saturation": self.saturation}
         steps = [[name, float(rng.uniform(max(0.0, 1 - s), 1 + s))] for name, s in strengths.items() if s]
         if self.hue:
@@ -83,14 +83,14 @@ class RandColorJitterd(RandTransform):
         return {"steps": [steps[i] for i in rng.permutation(len(steps))]}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Take the steps."""
+        """Apply the steps in their order."""
         changed = x[None]
         for name, factor in params["steps"]:
             changed = STEPS[name](changed, factor)
         return np.asarray(changed[0])
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Take the steps of each sample: those of one place and one name together."""
+        """Apply the steps of each sample; samples with the same step at the same position are changed together."""
         x = x.clone()
         for place in range(len(drawn[0]["steps"])):  # as many for every sample
             for name, change in STEPS.items():
@@ -122,9 +122,9 @@ def _saturation(x_BC: Any, factor: Any) -> Any:
 
 
 def _hue(x_BC: Any, turn: Any) -> Any:
-    """Turn the hue of RGB at equal value and saturation.
+    """Rotate the hue of RGB at constant value and saturation.
 
-    Hue runs once around a hexagon, along which each channel is a trapezoid, a third of the way from the next.
+    Along the hue hexagon each channel is a trapezoid, shifted by a third of the way from the next channel.
     """
     if x_BC.shape[1] != 3:
         return x_BC

@@ -1,4 +1,4 @@
-"""Changes by a tone curve, which keep a constant image constant."""
+"""Intensity changes by a tone curve; a constant image stays constant."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Curve(RandTransform):
-    """A change by a tone curve."""
+    """An intensity change by a tone curve; subclasses define `parameters` and `curve`."""
 
     def curve(self, params: Params) -> Callable[[np.ndarray], np.ndarray]:
-        """Return the drawn curve, [0,1] -> [0,1]."""
+        """The curve, a function [0,1] -> [0,1], for drawn parameters."""
         raise NotImplementedError
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Map through the curve."""
+        """Apply the curve."""
         return tone(x, self.curve(params))
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Map each sample through its curve, by a table of it."""
+        """Apply to each sample its own curve, as a table."""
         return batched.tone(x, [self.curve(params) for params in drawn])

@@ -1,4 +1,4 @@
-"""Gamma: brightness to a power."""
+"""Gamma: intensity raised to a power."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class RandGammad(RandTransform):
-    """x -> x**gamma, with log(gamma) uniform between the logs of both ends, so that 1/2 is as likely as 2.
+    """x -> x**gamma, with log(gamma) uniform, so that 1/2 is as likely as 2.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        gamma: lowest and highest exponent; below 1 brightens, above 1 darkens.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        gamma: smallest and largest exponent; below 1 brightens, above 1 darkens.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> brighter = RandGammad("image", gamma=(0.5, 0.5))
     >>> float(brighter({"image": np.full((1, 4, 4), 0.25)})["image"][0, 0, 0].round(4))

@@ -1,4 +1,4 @@
-"""Histogram shift: a piecewise linear tone curve with moved knots."""
+"""Histogram shift: a random piecewise linear tone curve."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MOST = 512  # knots
 
 
 class RandHistogramShiftd(Curve):
-    """A rising piecewise linear tone curve: evenly spaced knots, each inner one moved between its neighbours.
+    """A rising piecewise linear tone curve: evenly spaced knots, each moved randomly between its neighbours.
 
     Args:
-        keys: keys of the images (C,*S), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        points: lowest and highest number of knots.
-        strength: part of the way to a neighbour that a knot may move.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the images (C,*S) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        points: smallest and largest number of knots.
+        strength: how far a knot may move, as a fraction of the way to its neighbour.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> shift = RandHistogramShiftd("image").set_random_state(0)
     >>> shifted = shift({"image": np.linspace(0, 1, 5, dtype=np.float32).reshape(1, 1, 5)})["image"]

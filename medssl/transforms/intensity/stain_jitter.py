@@ -23,12 +23,12 @@ class RandStainJitterd(stain.Stain):
     Raises InputError unless the image has three channels in 2D.
 
     Args:
-        keys: keys of the RGB images (3,Y,X), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        sigma: largest scale and largest shift: both are uniform in +-sigma.
-        stains: "hed", fixed vectors of haematoxylin, eosin and DAB, or "macenko", those of the image itself, with the
-            fixed ones where it shows too little tissue.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the RGB images (3,Y,X) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        sigma: scale and shift are uniform in [-sigma, sigma].
+        stains: "hed" uses fixed vectors of haematoxylin, eosin and DAB; "macenko" estimates them from the image, and
+            uses the fixed ones if it has too little tissue.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> jitter = RandStainJitterd("image", sigma=0.1).set_random_state(0)
     >>> tile = np.full((3, 8, 8), 0.7, np.float32)
@@ -56,7 +56,7 @@ class RandStainJitterd(stain.Stain):
         }
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Un-mix, change and re-mix."""
+        """Unmix, change and remix the stains."""
         density = stain.optical_density(x)
         vectors = stain.HED
         if self.stains == "macenko" and (estimated := stain.macenko(density)) is not None:
@@ -64,7 +64,7 @@ class RandStainJitterd(stain.Stain):
         return stain.remix(density, *self.mixing(vectors, params))
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Un-mix, change and re-mix each sample; where stains are estimated, one by one."""
+        """Unmix, change and remix the stains of each sample; one by one if stains are estimated."""
         if self.stains != "hed":
             return super().change_batch(x, drawn)
         parts = [self.mixing(stain.HED, params) for params in drawn]
@@ -75,7 +75,7 @@ class RandStainJitterd(stain.Stain):
         return (-mixed).exp().clamp(0, 1)
 
     def mixing(self, vectors: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarray]:
-        """Return the matrix (3,3) and the shift (3,) by which optical density changes."""
+        """The matrix (3,3) and shift (3,) of the change in optical density."""
         matrix = np.linalg.inv(vectors) @ np.diag(1 + np.asarray(params["scale"])) @ vectors
         return matrix, np.asarray(params["shift"]) @ vectors
 

@@ -1,4 +1,4 @@
-"""Stain matching: the stains of an image move towards those of a reference."""
+"""Stain matching: the stains of an image are moved towards those of a reference."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ if TYPE_CHECKING:
 
     from medssl.transforms.base import Params
 
-STEEPEST = 2.0  # how much a difference of density may grow when stains are matched
+STEEPEST = 2.0  # largest factor by which a difference in density may grow
 
 
 class RandStainMatchd(stain.Stain):
-    """Move the stains of an image part of the way, uniform in `weight`, to those of a random reference (Macenko 2009).
+    """Move the stains of an image part of the way towards those of a random reference (Macenko et al. 2009).
 
-    Where stains are hard to tell apart (tiles of one colour), un-mixing makes colours out of noise: the way is cut to
-    three quarters, a half or a quarter until no difference of density grows more than twofold, and an image for which
-    that is still too far, or with too little tissue, is left as it is. Raises InputError unless the image has three
-    channels in 2D.
+    In tiles of one colour, stains are hard to separate, and unmixing would turn noise into colours. The change is then
+    reduced to 3/4, 1/2 or 1/4, until no difference in density grows more than twofold; if that is not enough, or with
+    too little tissue, the image is not changed. Raises InputError unless the image has three channels in 2D.
 
     Args:
-        keys: keys of the RGB images (3,Y,X), which are in [0,1]; they share one draw.
-        prob: probability that anything happens.
-        references: RGB images (3,Y,X) in [0,1], one or more; None takes the usual haematoxylin and eosin target.
-        weight: shortest and longest part of the way.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        keys: keys of the RGB images (3,Y,X) in [0,1]; all keys get the same random change.
+        prob: probability that an image is changed.
+        references: RGB images (3,Y,X) in [0,1], one or more; None: the usual haematoxylin and eosin target.
+        weight: smallest and largest part of the way, 1 being all of it.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> matched = RandStainMatchd("image", weight=(1.0, 1.0))
     >>> blank = np.ones((3, 16, 16), np.float32)  # no tissue: left as it is
@@ -62,13 +61,13 @@ class RandStainMatchd(stain.Stain):
         return {"reference": int(rng.integers(len(self.targets))), "weight": float(rng.uniform(*self.weight))}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Re-mix with vectors and concentrations between the image's own and the reference's."""
+        """Remix with vectors and concentrations between those of the image and those of the reference."""
         density = stain.optical_density(x)
         own = stain.macenko(density)
         if own is None:
             return x
         target, highest = self.targets[params["reference"]]
-        # A stain that is hardly there must not be blown up from noise.
+        # A stain that is hardly present must not be amplified from noise.
         scale = np.clip(highest / np.maximum(stain.concentration(density, own), 1e-3), 1 / 3, 3)
         for part in (1.0, 0.75, 0.5, 0.25):
             mixing = _towards(own, target, scale, part * params["weight"])
@@ -80,16 +79,16 @@ class RandStainMatchd(stain.Stain):
 def _target(reference: np.ndarray, which: int) -> tuple[np.ndarray, np.ndarray]:
     image = np.asarray(reference)
     if image.dtype.kind not in "uif" or image.min(initial=0) < 0 or not image.max(initial=0) <= 1:
-        raise InputError(f"RandStainMatchd: reference {which} is no image in 0..1, give RGB images (3,Y,X) in 0..1")
+        raise InputError(f"RandStainMatchd: reference {which} is not an image in 0..1, give RGB images (3,Y,X) in 0..1")
     density = stain.optical_density(image.astype(np.float32))
     vectors = stain.macenko(density)
     if vectors is None:
-        raise InputError(f"RandStainMatchd: reference {which} shows too little stained tissue, give another image")
+        raise InputError(f"RandStainMatchd: reference {which} has too little stained tissue, give another image")
     return vectors, stain.concentration(density, vectors)
 
 
 def _towards(own: np.ndarray, target: np.ndarray, scale: np.ndarray, weight: float) -> np.ndarray:
-    """The change (3,3) of density that takes two stains, and how strong they are, `weight` of the way to the target."""
+    """The matrix (3,3) that moves two stain vectors and their strengths by `weight` of the way to the target."""
     between = stain.third((1 - weight) * own + weight * target)
     return np.linalg.inv(stain.third(own)) @ np.diag([*scale**weight, 1.0]) @ between
 

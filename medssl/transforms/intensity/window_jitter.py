@@ -1,4 +1,4 @@
-"""CT seen through a slightly other window: the one change of intensity that takes values not yet cut to [0,1]."""
+"""Window jitter for CT: the only intensity change that needs values not yet clipped to [0,1]."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
     from medssl.transforms.base import Params
 
-_WIDE = 20  # a window wider than this is in HU, and no image that lies in [0,1] is
+_WIDE = 20  # a window wider than this is in HU, which images in [0,1] are not
 
 
 class RandWindowJitterd(RandTransform):
-    """Look at CT through a slightly other window, moved and widened; what comes out is in [0,1].
+    """Scale CT to [0,1] with a randomly shifted and widened intensity window.
 
-    The default window is in HU, as are CT images that nothing has scaled yet: a wider draw then shows tissue that a
-    scaled image has lost. Values outside the drawn window are cut to 0 or 1, never wrapped. With probability 1 - prob
-    the window is the nominal one, which still scales to [0,1]. Raises InputError for an image that was scaled to [0,1]
-    already when the window is in HU.
+    The default window is in HU, for images that are not scaled yet: a wider window then shows tissue that a scaled
+    image has lost. Values outside the window are clipped to 0 or 1. With probability 1 - prob the nominal window is
+    used. Raises InputError for an image already scaled to [0,1] if the window is in HU.
 
     Args:
-        keys: keys of the images (C,*S), of any values; they share one draw.
+        keys: keys of the images (C,*S) with any values; all keys get the same random change.
         prob: probability that the window is moved.
-        window: its nominal low and high, in the image's units; (0, 1) for images that have been scaled.
-        level: how far the centre may move, as a part of the window's width.
-        width: how much the width may change, as a part of it.
-        allow_missing_keys: leave alone what is not there, where an error would be raised otherwise.
+        window: nominal low and high, in the unit of the image; (0, 1) for images that are scaled already.
+        level: largest shift of the centre, as a fraction of the window's width.
+        width: largest change of the width, as a fraction of it.
+        allow_missing_keys: whether a missing key is skipped; otherwise it is an error.
 
     >>> lung = RandWindowJitterd("image", window=(-1000, 200), level=0.0, width=0.0)
     >>> hu = np.array([[[-2000.0, -1000.0, -400.0, 3000.0]]])
@@ -62,7 +61,7 @@ class RandWindowJitterd(RandTransform):
         self.level, self.width = number(self, "level", level, 0, 1), number(self, "width", width, 0, 0.99)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Draw the window; without jitter (probability 1 - prob) it is the nominal one, which still scales to [0,1]."""
+        """Draw the window; with probability 1 - prob it is the nominal one."""
         low, high = self.window
         centre, width = (low + high) / 2, high - low
         if rng.random() < self.prob:
@@ -71,18 +70,18 @@ class RandWindowJitterd(RandTransform):
         return {"low": centre - width / 2, "high": centre + width / 2}
 
     def change(self, x: np.ndarray, params: Params) -> np.ndarray:
-        """Scale the drawn window to [0,1] and cut."""
+        """Scale the drawn window to [0,1] and clip."""
         scaled = np.array(x, np.float32, order="C")
         to_unit(scaled, params["low"], params["high"])
         return scaled
 
     def change_batch(self, x: Tensor, drawn: list[Params]) -> Tensor:
-        """Scale the window of each sample to [0,1] and cut."""
+        """Scale the window of each sample to [0,1] and clip."""
         low, high = (batched.column([p[end] for p in drawn], x) for end in ("low", "high"))
         return ((x - low) / (high - low)).clamp(0, 1)
 
     def check(self, image: np.ndarray, key: object) -> None:
-        """Refuse an image scaled to [0,1] under a window in HU, which would flatten it to one gray."""
+        """Raise InputError for an image in [0,1] with a window in HU, which would make it nearly constant."""
         low, high = float(image.min()), float(image.max())
         if 0 <= low < high <= 1 and self.window[1] - self.window[0] > _WIDE:
             raise InputError(
@@ -94,9 +93,21 @@ class RandWindowJitterd(RandTransform):
 def build(
     *, prob: float = 1.0, level: float = 0.05, width: float = 0.2, window: tuple[float, float] | None = None
 ) -> RandWindowJitterd:
-    """Jitter of the window that the data were prepared with: views are in its units. Raises InputError for another."""
+    """Window jitter for recipes: it shifts and widens the intensity window with which the data were prepared.
+
+    Args:
+        prob: probability that the window is changed.
+        level: largest shift of the centre, as a fraction of the window's width.
+        width: largest change of the width, as a fraction of it.
+        window: must be left out: it is the window of the prepared data.
+
+    Raises InputError if a window is given.
+
+    >>> build(level=0.1).window
+    (0.0, 1.0)
+    """
     if window is not None:
         raise InputError(
-            f"window is {window}, but what is moved is the window that the data were prepared with: leave it out"
+            f"window is {window}, but the jitter uses the window with which the data were prepared: leave it out"
         )
     return RandWindowJitterd(prob=prob, window=(0.0, 1.0), level=level, width=width)

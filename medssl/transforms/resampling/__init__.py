@@ -1,1 +1,1 @@
-"""The one resampling pass: maps composed, displacements drawn, voxels sampled once."""
+"""Resampling: all geometry is combined into one map, and each voxel is interpolated once."""

@@ -1,7 +1,7 @@
-"""Affines of MetaTensors: the spacing of the voxels, and what becomes of the affine when they are moved.
+"""Affines of MetaTensors: the voxel spacing, and the affine after resampling.
 
-An affine maps index order to world coordinates in mm. A plane in space has two axes and yet three coordinates, so that
-its affine is 4 x 4: the columns of its two axes come first, whatever direction in the world they have.
+An affine maps index order to world coordinates in mm. A 2D image in space has two axes but three coordinates, so that
+its affine is 4 x 4; the columns of its two axes come first.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
     from medssl.transforms.resampling.warp import Warp
 
-SAME = 1e-3  # relative: headers are rounded
-TURNED = 0.02  # of direction cosines: a degree
+SAME = 1e-3  # relative tolerance of spacings: headers are rounded
+TURNED = 0.02  # tolerance of direction cosines: about one degree
 
 
 def shared_spacing(images: Mapping[Hashable, Any], name: str) -> tuple[float, ...] | None:
-    """Millimetres an axis of images (C,*S) on one grid, from their affines; None if none of them has one.
+    """The spacing in mm per axis of images (C,*S) on one grid, from their affines; None if none has an affine.
 
-    Raises InputError if two disagree in that or in the directions of their axes, for they cannot be one grid, and for
-    an affine that gives no lengths.
+    Raises InputError if their spacings or axis directions differ, and for an affine without valid lengths.
     """
     steps = {key: _steps(image, f"{name}: {key}") for key, image in images.items() if isinstance(image, MetaTensor)}
     if not steps:
@@ -35,17 +34,19 @@ def shared_spacing(images: Mapping[Hashable, Any], name: str) -> tuple[float, ..
     known = {key: tuple(np.linalg.norm(columns, axis=0).tolist()) for key, columns in steps.items()}
     first, mm = next(iter(steps.values())), next(iter(known.values()))
     if not all(np.allclose(other, mm, rtol=SAME, atol=0) for other in known.values()):
-        raise InputError(f"{name}: the keys have spacings {known} in mm, bring them to one grid first or give spacing")
+        raise InputError(
+            f"{name}: the keys have spacings {known} in mm, resample them to one grid first or give spacing"
+        )
     for key, columns in steps.items():
         if columns.shape == first.shape and not np.allclose(columns / mm, first / mm, rtol=0, atol=TURNED):
             raise InputError(
-                f"{name}: {key} has axes of other directions than the first key, bring them to one grid first"
+                f"{name}: {key} has other axis directions than the first key, resample them to one grid first"
             )
     return mm
 
 
 def moved(affine: torch.Tensor, w: Warp) -> torch.Tensor:
-    """The affine of what was sampled at `w`: output voxel -> source voxel -> world."""
+    """The affine of an image sampled at the map `w`: output voxel -> source voxel -> world."""
     n = len(w.size)
     step = np.eye(len(affine))
     step[:n, :n], step[:n, -1] = w.matrix, w.offset
@@ -53,11 +54,11 @@ def moved(affine: torch.Tensor, w: Warp) -> torch.Tensor:
 
 
 def _steps(image: MetaTensor, name: str) -> np.ndarray:
-    """The steps along the axes of the image in world coordinates, in mm, one a column."""
+    """The steps along the axes of the image in world coordinates in mm, one column per axis."""
     n, affine = image.ndim - 1, torch.as_tensor(image.affine).detach().cpu().double().numpy()
     if affine.ndim != 2 or len(affine) != affine.shape[1] or len(affine) <= n:
         raise InputError(f"{name} has an affine of shape {affine.shape}, give one of {n + 1} x {n + 1} or 4 x 4")
     mm = np.linalg.norm(affine[:-1, :n], axis=0)
     if not (np.isfinite(mm) & (mm > 0)).all():
-        raise InputError(f"{name} has an affine whose steps are {mm.tolist()} mm long, mend it or give spacing")
+        raise InputError(f"{name} has an affine with a voxel spacing of {mm.tolist()} mm, correct it or give spacing")
     return affine[:-1, :n]

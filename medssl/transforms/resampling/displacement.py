@@ -1,4 +1,4 @@
-"""Displacements, as cubic B-splines of a few points or as TransVW draws them, and rotations: what maps are made of."""
+"""The parts of a map: elastic displacements (cubic B-splines of a few points, or TransVW's) and rotations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CELLS, _FINE = 4, 4  # B-spline cells along the longest side of a view; linear pieces a cell
-_ALPHA, _SIGMA, _REACH = 991.0, 8.0, 32  # of TransVW's release: gain, deviation in voxels, where its filter is cut
-_STEEPEST = 0.5  # mm of displacement per mm: lengths change by half at most, and the map cannot fold
+_CELLS, _FINE = 4, 4  # B-spline cells along the longest side of a view; linear pieces per cell
+_ALPHA, _SIGMA, _REACH = (
+    991.0,
+    8.0,
+    32,
+)  # of TransVW's published code: gain, standard deviation in voxels, radius of the filter
+_STEEPEST = 0.5  # mm of displacement per mm: lengths change by at most half, so that the map cannot fold
 
 
 def draw_elastic(rng: np.random.Generator, extent: np.ndarray, mean: float) -> tuple[np.ndarray, float]:
-    """Draw a displacement over a view of `extent` mm an axis (0 where there is one voxel; not all of them 0).
+    """Draw a displacement over a view of `extent` mm per axis (0 for an axis of one voxel; at least one is not 0).
 
-    Returns B-spline coefficients (n,*g) of a field of mean length 1 mm, and the mean length in mm that it is to have:
-    `mean`, or less where it would fold, since the steepest change is kept under 0.5 mm per mm. That allows about 3% of
-    the longest side. Cells are as long as a quarter of that side, or up to twice as long; a view thinner than one cell
-    is deformed in its plane alone, for the same displacement across it would be a far steeper one.
+    Returns B-spline coefficients (n,*g) of a field of mean length 1 mm, and the mean length in mm to scale it to. This
+    is `mean`, or less if the map would fold: the steepest change is kept under 0.5 mm per mm, which allows about 3% of
+    the longest side. A cell is as long as a quarter of that side, or up to twice as long. A view thinner than one cell
+    is deformed in plane only, since the same displacement across it would be far steeper.
     """
     n = len(extent)
     cells = np.floor(_CELLS * extent / extent.max() + 1e-6).astype(int)
@@ -66,12 +70,12 @@ def _measures(field: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
 
 
 def draw_transvw(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
-    """Draw TransVW's deformation (Haghighi et al. 2021, released code) of a view of `size` (Z,Y,X).
+    """Draw TransVW's deformation (Haghighi et al. 2021, published code) of a view of `size` (Z,Y,X).
 
-    Noise uniform in (-1,1) at every voxel, smoothed by a Gaussian of 8 voxels along all axes, none beyond the view, and
-    times 991: one for each of the last two axes; nothing moves along the first. Returns the displacement (3,*g) in
-    voxels of the view, at points two voxels apart or less, the first and last on the corners: some 4 voxels long on
-    average at 32 x 64 x 64. Steep draws fold here and there, as in the release.
+    Uniform noise in (-1,1) at every voxel of the view is smoothed by a Gaussian of 8 voxels along all axes and
+    multiplied by 991, separately for the last two axes; nothing moves along the first. Returns the displacement
+    (3,*g) in voxels of the view, at points at most two voxels apart, including the corners. It is about 4 voxels long
+    on average at 32 x 64 x 64. Steep draws fold in places, as in the published code.
     """
     smooth = rng.uniform(-1, 1, (2, *size))
     for side in size:  # contract the first spatial axis, and put it last
@@ -100,7 +104,7 @@ def _basis(coefficients: int) -> np.ndarray:
 
 
 def evaluate(coefficients: np.ndarray) -> np.ndarray:
-    """Evaluate coefficients (n,*g) at the fine grid, four linear pieces a cell -> (n,*f); two points of a constant."""
+    """Evaluate coefficients (n,*g) on the fine grid, four linear pieces per cell -> (n,*f)."""
     for _ in coefficients.shape[1:]:  # contract the first spatial axis, and put it last
         coefficients = coefficients.transpose(0, *range(2, coefficients.ndim), 1) @ _basis(coefficients.shape[1]).T
     return coefficients

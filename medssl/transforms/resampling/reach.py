@@ -1,6 +1,6 @@
 """Which voxels of the source a map touches.
 
-Plain numbers, not arrays: with 2 or 3 entries an operation on an array costs more than the whole of this.
+Plain Python numbers: for 2 or 3 entries, one numpy operation would take longer than this whole function.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _TINY = 1e-6  # of a voxel: rounding
-_FARTHEST = 2.0**31  # voxels from the first: beyond that the compiled loops could not count
+_FARTHEST = 2.0**31  # voxels from the first one that the compiled loops can address
 
 
 def box(
@@ -29,11 +29,11 @@ def box(
     *,
     reflect: bool = False,
 ) -> tuple[list[int], list[int]]:
-    """The box [low, high) of source voxels that a map can touch, with `margin` an axis around, inside `shape`.
+    """The box [low, high) of source voxels that a map can touch, with `margin` per axis around it, inside `shape`.
 
-    The map is that of `warp.Warp`, from voxels of a view of `size` to voxels of a source of `shape`.
+    `matrix`, `offset` and `control` are those of `warp.Warp`, from a view of `size` to a source of `shape`.
 
-    Raises InputError for a map that is not finite: the compiled loops would read outside the array.
+    Raises InputError for a map that is not finite, for which the compiled loops would read outside the array.
     """
     half = [(side - 1) / 2 for side in size]
     moved: tuple[list[float], list[float]] = ([0.0] * len(shape), [0.0] * len(shape))
@@ -47,7 +47,7 @@ def box(
         extent = sum(abs(a) * h for a, h in zip(row, half, strict=True)) + more
         first, last, top = centre - extent + least, centre + extent + most, side - 1
         if not (abs(first) < _FARTHEST and abs(last) < _FARTHEST):  # NaN is not either
-            raise InputError(f"the map points at voxels {first} to {last} of an axis: give finite lengths above 0")
+            raise InputError(f"the map reads voxels {first} to {last} of an axis: give finite lengths above 0")
         if reflect:
             first, last = min(first, 2 * top + 1 - last), max(last, -1 - first)
         low.append(min(max(math.floor(first + _TINY), 0), top))
@@ -56,6 +56,6 @@ def box(
 
 
 def steps(matrix: np.ndarray) -> list[int]:
-    """How many voxels a side the map steps over, along each axis; 1 for a map that `box` refuses."""
+    """The whole number of source voxels per output voxel along each axis; 1 for a map that `box` refuses."""
     found = [math.hypot(*row) + _TINY for row in matrix.tolist()]
     return [math.floor(step) if 1 < step < _FARTHEST else 1 for step in found]

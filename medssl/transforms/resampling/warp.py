@@ -1,18 +1,19 @@
-"""The one resampling pass: crop, flip, right-angle turn, rotation, zoom, elastic and resize as one map, sampled once.
+"""Resampling: crop, flip, 90-degree turn, rotation, zoom, elastic deformation and resize as one map, sampled once.
 
 Output voxel o (index order) comes from source voxel
 
     p(o) = matrix @ o + offset + elastic(o)
 
 where elastic is a coarse control grid of displacements, linearly interpolated over the output (its corner points lie on
-the corner voxels). The grid is interpolated along x once, along z once a plane, and along y once a row: that is what
-makes the pass cheap. Down-scaling samples points and does not average: by more than 2 it aliases, unless `average` is
-asked for. A NaN of the source stays visible: every output voxel that has it among its 2^n neighbours is NaN, no other.
+the corner voxels). The grid is interpolated along x once, along z once per plane and along y once per row, which makes
+resampling cheap. Downscaling samples points without averaging and therefore aliases by more than 2, unless
+`average` is set. A NaN in the source stays visible: exactly the output voxels with it among their 2^n neighbours are
+NaN.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,21 +24,18 @@ from medssl.transforms.resampling.displacement import draw_elastic, draw_transvw
 from medssl.transforms.resampling.kernel import linear_rows, nearest_rows
 from medssl.types import InputError, Window
 
-if TYPE_CHECKING:
-    import torch
-
-DIRECT = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))  # types that the compiled loops read
+DIRECT = (np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.float32))  # types that the compiled loops accept
 
 
 class WarpSettings(NamedTuple):
-    """How far views are moved. Everything is drawn uniformly; angles and lengths are physical, whatever the spacing."""
+    """Ranges of the random geometry. All is drawn uniformly; lengths and angles are physical, for any spacing."""
 
     flip: tuple[float, ...]  # probability of a flip along each axis, index order
     rotate: tuple[float, ...] = ()  # degrees, up to: in 2D one angle; in 3D about each axis, index order
     zoom: float = 0.0  # fraction: the zoom is in [1 - zoom, 1 + zoom]
     elastic: float | Literal["transvw"] = 0.0  # mm: the mean displacement over the view is in [0, elastic]
     turn: bool = False  # quarter turns in the plane of the last two axes
-    fill: Literal["edge", "reflect"] = "edge"  # what lies outside the image: its border voxels, or its mirror image
+    fill: Literal["edge", "reflect"] = "edge"  # outside the image: its border voxels, or its mirror image
 
 
 class Warp(NamedTuple):
@@ -45,28 +43,37 @@ class Warp(NamedTuple):
 
     matrix: np.ndarray  # (n,n) float64
     offset: np.ndarray  # (n,) float64
-    control: np.ndarray | None  # (n,*grid) float32 displacement in source voxels, two points an axis or more
+    control: np.ndarray | None  # (n,*grid) float32 displacement in source voxels, at least two points per axis
     size: tuple[int, ...]  # output size
 
 
 def warp(source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False) -> np.ndarray:
     """Sample `source` (C,*S) at the map `w` -> (C,*size): linear to float32 (order 1) or nearest, same type (order 0).
 
-    `source` is anything that has a shape and slices to numpy; only the region the map touches is read. Output voxels
-    that point more than half a voxel outside take `fill`; or, "edge", the nearest voxel; or, "reflect", what a mirror
-    at the image's faces shows. `average` (order 1 only) first takes means over blocks of voxels, by the integer part of
-    the down-scaling along each axis, where that is 2 or more; half a voxel outside then is half a block.
-    Raises InputError when the map has another number of axes than the source, or is not finite, or when the type of
-    the source cannot hold `fill`.
+    Args:
+        source: anything that has a shape and slices to numpy; only the region that the map touches is read.
+        w: the map.
+        order: 1: linear, to float32. 0: nearest, with the type of the source.
+        fill: value of output voxels that lie more than half a voxel outside: a number, "edge" (the nearest voxel), or
+            "reflect" (the mirror image at the faces of the image).
+        average: for order 1: first average blocks of voxels, as large as the integer part of the downscaling along each
+            axis, if that is 2 or more.
+
+    Raises InputError if the map has another number of axes than the source or is not finite, and if the type of the
+    source cannot hold `fill`.
+
+    >>> half = Warp(np.eye(2) * 2, np.array([0.5, 0.5]), None, (2, 2))
+    >>> warp(np.arange(16.0).reshape(1, 4, 4), half).tolist()
+    [[[2.5, 4.5], [10.5, 12.5]]]
     """
     return sample(*cut(source, w, order=order, fill=fill, average=average), order=order, fill=fill)
 
 
 def sample(region: np.ndarray, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge") -> np.ndarray:
-    """Sample what `cut` gave, as `warp` does: region (C,*R) and the map into it -> (C,*size)."""
+    """Sample the result of `cut` as `warp` does: region (C,*R) and the map into it -> (C,*size)."""
     kind = np.dtype(np.float32) if order == 1 else region.dtype
     beyond = 0.0 if isinstance(fill_value("fill", fill, kind), str) else fill
-    if region.dtype == np.float16:  # which no compiled loop knows
+    if region.dtype == np.float16:  # the compiled loops do not accept it
         region = region.astype(np.float32)
     out = np.empty((region.shape[0], *w.size), np.float32 if order == 1 else region.dtype)
     rows = linear_rows if order == 1 else nearest_rows
@@ -78,9 +85,9 @@ def sample(region: np.ndarray, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill 
 def cut(
     source: Any, w: Warp, *, order: Literal[0, 1] = 1, fill: Fill = "edge", average: bool = False
 ) -> tuple[np.ndarray, Warp]:
-    """Read the region of `source` (C,*S) that `warp` needs for the map, and return it with the map into it.
+    """Read the region of `source` (C,*S) that `warp` needs, and return it with the map into it.
 
-    The region is of native byte order, and for order 1 of a type in `DIRECT`.
+    The region has native byte order and, for order 1, a type in `DIRECT`.
     """
     n, shape = len(w.size), tuple(source.shape[1:])
     if len(source.shape) != n + 1:
@@ -92,7 +99,9 @@ def cut(
         w.matrix, w.offset, w.control, w.size, shape, [(step - 1) / 2 for step in steps], reflect=fill == "reflect"
     )
     high = [min(b + (a - b) % step, side) for a, b, step, side in zip(low, high, steps, shape, strict=True)]
-    region = np.ascontiguousarray(source[(slice(None), *map(slice, low, high))])  # whole blocks, where there are any
+    region = np.ascontiguousarray(
+        source[(slice(None), *map(slice, low, high))]
+    )  # whole blocks, if the image contains them
     if region[0].size >= 2**32:
         raise InputError(f"the map touches {region[0].size} voxels, 2**32 or more: crop or resample the source first")
     if order == 1 and region.dtype not in DIRECT:
@@ -104,7 +113,7 @@ def cut(
 
 
 def _averaged(region: np.ndarray, w: Warp, factor: np.ndarray) -> tuple[np.ndarray, Warp]:
-    """Means over blocks of `factor` voxels; the map then points at the blocks."""
+    """Average blocks of `factor` voxels; returns the means and the map into them."""
     n = len(w.size)
     means = np.empty((len(region), *-(-np.asarray(region.shape[1:]) // factor)), np.float32)
     flat = (slice(None), *[None] * (3 - n))
@@ -114,7 +123,7 @@ def _averaged(region: np.ndarray, w: Warp, factor: np.ndarray) -> tuple[np.ndarr
 
 
 def _lift(region: np.ndarray, w: Warp, out: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Source, matrix, offset, control and output in 3D: 2D is of thickness one, so that one kernel serves both."""
+    """Source, matrix, offset, control and output in 3D; a 2D image gets thickness one, so that one kernel does both."""
     n = len(w.size)
     matrix, offset = np.eye(3), np.zeros(3)
     matrix[3 - n :, 3 - n :], offset[3 - n :] = w.matrix, w.offset
@@ -126,32 +135,6 @@ def _lift(region: np.ndarray, w: Warp, out: np.ndarray) -> tuple[np.ndarray, ...
     return region[flat], matrix, offset, control, out[flat]
 
 
-def warp_torch(
-    source: torch.Tensor, w: Warp, *, order: Literal[0, 1] = 1, fill: Literal["edge", "reflect"] = "edge"
-) -> torch.Tensor:
-    """Sample by torch alone (grid up-sampling + grid_sample): what `warp` is tested against, and the device's backend.
-
-    `source` (C,*S) float32 on any device -> (C,*size).
-    """
-    import torch
-    from torch.nn.functional import grid_sample, interpolate
-
-    device = source.device
-    axes = [torch.arange(s, dtype=torch.float32, device=device) for s in w.size]
-    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
-    position = index @ torch.as_tensor(w.matrix.T, dtype=torch.float32, device=device)
-    position = position + torch.as_tensor(w.offset, dtype=torch.float32, device=device)
-    if w.control is not None:
-        mode = "bilinear" if len(w.size) == 2 else "trilinear"
-        control = torch.as_tensor(w.control, dtype=torch.float32, device=device)[None]
-        position = position + interpolate(control, w.size, mode=mode, align_corners=True)[0].movedim(0, -1)
-    extent = torch.tensor(source.shape[1:], dtype=torch.float32, device=device)
-    unit = (position + 0.5) / extent * 2 - 1
-    padding = "reflection" if fill == "reflect" else "border"
-    how = "bilinear" if order == 1 else "nearest"
-    return grid_sample(source[None], unit.flip(-1)[None], mode=how, padding_mode=padding, align_corners=False)[0]
-
-
 def draw_warp(
     rng: np.random.Generator,
     window: Window,
@@ -159,10 +142,10 @@ def draw_warp(
     spacing: tuple[float, ...],
     settings: WarpSettings,
 ) -> tuple[Warp, dict[str, Any]]:
-    """Draw a map from `window` of a source with `spacing` (mm, index order) to a view of `size`, and what made it.
+    """Draw a map from `window` of a source with `spacing` (mm, index order) to a view of `size`; returns map and draws.
 
-    `compose(window, size, spacing, **drawn)` gives the same map again. `elastic_mm` of `drawn` is the mean displacement
-    that the view really has: that drawn from `settings`, or less where it would fold.
+    `compose(window, size, spacing, **draws)` gives the same map again. `elastic_mm` among the draws is the actual mean
+    displacement of the view: that drawn from `settings`, or less if the map would fold.
     """
     n = len(size)
     flips = rng.random(n) < np.asarray(settings.flip)
@@ -179,7 +162,7 @@ def draw_warp(
         drawn["elastic_mm"] = float(np.linalg.norm(drawn["shift"] * mm.reshape(-1, *[1] * n), axis=0).mean())
     elif settings.elastic and extent.any():
         elastic, drawn["elastic_mm"] = draw_elastic(rng, extent, rng.uniform(0, settings.elastic))
-        # The grid lies along the axes of the view: turned, these are as long as the other one of the window.
+        # The grid follows the axes of the view, which a turn exchanges.
         drawn["elastic"] = elastic.swapaxes(-2, -1) if turn % 2 else elastic
     return compose(window, size, spacing, **drawn), drawn
 
@@ -197,11 +180,17 @@ def compose(
     elastic_mm: float = 1.0,
     shift: np.ndarray | None = None,
 ) -> Warp:
-    """Compose the map of a view: window, zoom and rotation about its centre (in mm), quarter turns, flips, resize.
+    """Compose the map of a view: window, zoom and rotation about its centre (in mm), turns, flips, resize.
 
-    Quarter turns and flips act on the view; where its sides differ in length a turn stretches it. `angles` in degrees.
-    `elastic` holds B-spline coefficients (n,*g) of a displacement of mean length 1 mm, `elastic_mm` the length it gets;
-    or else `shift` (n,*g) holds a displacement in voxels of the view.
+    Args:
+        window, size, spacing: window in the source, size of the view, spacing in mm, all in index order.
+        flip: which axes of the view are flipped.
+        turn: number of 90-degree turns of the view; if its sides differ in length, a turn stretches the image.
+        angles: of the rotation, in degrees.
+        zoom: factor by which the image is magnified.
+        elastic: B-spline coefficients (n,*g) of a displacement of mean length 1 mm.
+        elastic_mm: mean length to which that displacement is scaled.
+        shift: instead of `elastic`, a displacement (n,*g) in voxels of the view.
     """
     n = len(size)
     sides, mm = np.asarray(window.size, float), np.asarray(spacing, float)
