@@ -95,5 +95,5 @@ def test_no_map_that_is_not_finite_reaches_the_loops(order: int, bad: float) -> 
             lambda w: cut(x, w),
             lambda w: box(w.matrix, w.offset, w.control, w.size, (8, 8), (0, 0)),
         ):
-            with pytest.raises(InputError, match="the map points at"):
+            with pytest.raises(InputError, match="the map reads voxels"):
                 use(w)

@@ -187,7 +187,7 @@ def test_arguments_that_mean_nothing_are_refused(make, told):
         ([BOX, BOX], -1, "has no box for index -1"),
         (torch.tensor([BOX]), np.array([0, 0]), "has no box for index"),
         ({0: ("a", "b", "c", "d")}, 0, "give numbers"),
-        ({0: None}, 0, r"two corners|give numbers"),
+        ({0: None}, 0, r"does not fit an image|give numbers"),
     ],
 )
 def test_a_box_that_cannot_be_found_or_is_none_is_said(source, index, told):

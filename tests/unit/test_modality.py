@@ -92,7 +92,7 @@ def test_every_kind_can_be_named() -> None:
         ({"warp": {"rotate": [5, 5]}}, "give a number from 0 to 180, or 3 of them"),
         ({"intensity": [{"kind": "gama"}]}, "did you mean 'gamma'"),
         ({"intensity": [{"kind": "gamma", "gamm": 1}]}, "did you mean 'gamma'"),
-        ({"intensity": [{"prob": 1}]}, "has no kind"),
+        ({"intensity": [{"prob": 1}]}, "has no `kind`"),
         ({"corrupt": "diira"}, "did you mean 'dira'"),
         ({"corrupt": {"kind": "mask", "ration": 0.5}}, "did you mean 'ratio'"),
         ({"corrupt": {"kind": "mask", "spatial_dims": 2}}, "spatial_dims is not known"),
