@@ -1,4 +1,4 @@
-"""From a fine-tuning recipe to a checked plan, a task and its network."""
+"""Check a fine-tuning recipe and build its task and network."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ TUNING = ("groups", "steps", "optimizer_warmup")  # to the `build` of a tuning
 
 
 class Plan(NamedTuple):
-    """What is known before any data is read."""
+    """What is known before data is read."""
 
     module: Any  # of the task
     augment: Augment
-    network: nn.Module  # shapes without numbers; the classes stand for themselves once the data is read
+    network: nn.Module  # on the meta device, without weights; its number of classes is final once data is read
 
 
 def task_module(recipe: FinetuneRecipe) -> Any:
-    """The module of the recipe's task, or what it is for these settings where it has a `variant(settings)`."""
+    """The module of the recipe's task; if it has `variant(settings)`, the result of that."""
     return kinds.variant("task", recipe.task)
 
 
 def plan(recipe: FinetuneRecipe) -> Plan:
-    """What a recipe is made of, its networks tried without weights. Raises `InputError` for what does not fit."""
+    """The parts of a recipe, with networks tested without weights. Raises `InputError` if they do not fit together."""
     module = task_module(recipe)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
     augment = kinds.call(patches.build, recipe.augment, "augment", supplied)
@@ -57,7 +57,7 @@ def plan(recipe: FinetuneRecipe) -> Plan:
 
 
 def task_of(recipe: FinetuneRecipe, augment: Augment, more: Mapping[str, Any] | None = None) -> Task:
-    """The task of a recipe, or with `more` settings; it may know which axes its training mirrors."""
+    """The task of a recipe, with `more` settings; it is told which axes are flipped in training, if it asks."""
     flips = tuple(axis for axis, chance in enumerate(augment.preset.warp.flip) if chance > 0)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels, "flips": flips}
     made: Task = kinds.make("task", {**recipe.task, **(more or {})}, supplied)
@@ -65,15 +65,15 @@ def task_of(recipe: FinetuneRecipe, augment: Augment, more: Mapping[str, Any] | 
 
 
 def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
-    """The plan of a recipe that can train on `world` devices. Raises `InputError` for one that cannot."""
+    """The parts of a recipe, checked for training on `world` devices. Raises `InputError` if it cannot be trained."""
     made = plan(recipe)
     if not any(weight.requires_grad for weight in made.network.parameters()):
-        return made  # nothing is trained: batch and optimizers have no part in it
+        return made  # nothing is trained: batch and optimizers are not used
     compatibility.batch(recipe, world)
     timed = in_steps(recipe, None)
     compatibility.optimizers(timed, {"main"})
     resting = {name for group in phases(timed, made)[1] if not any(group.weights) for name in group.parameters}
-    network = copy.deepcopy(made.network)  # as it trains: a batch norm that rests needs no batch
+    network = copy.deepcopy(made.network)  # as it is trained: a frozen batch norm does not need a batch
     for name in resting:
         network.get_parameter(name).requires_grad_(False)
     compatibility.batch_norm(network, recipe, world)
@@ -81,9 +81,9 @@ def check(recipe: FinetuneRecipe, world: int = 1) -> Plan:
 
 
 def phases(recipe: FinetuneRecipe, made: Plan) -> tuple[list[Phase], list[Group]]:
-    """When each part of the network learns, and the optimizer's parameter groups; times of `recipe` are no epochs.
+    """When each part of the network is trained, and the optimizer's parameter groups; times must not be in epochs.
 
-    Raises `InputError` for a tuning that cannot be.
+    Raises `InputError` for tuning settings that are not possible.
     """
     settings = recipe.tuning or {"kind": "full"}
     group_of = _groups(recipe, made, by_level=settings["kind"] != "full")
@@ -94,7 +94,7 @@ def phases(recipe: FinetuneRecipe, made: Plan) -> tuple[list[Phase], list[Group]
 
 
 def _groups(recipe: FinetuneRecipe, made: Plan, *, by_level: bool) -> dict[str, str]:
-    """The parameter group of each parameter: its part, with the level where that is the encoder."""
+    """The parameter group of each parameter: its part of the network, for the encoder with the level."""
     trained = [name for name, parameter in made.network.named_parameters() if parameter.requires_grad]
     group_of = {name: name.split(".")[0] for name in trained}
     if by_level and ENCODER in group_of.values():
@@ -107,7 +107,7 @@ def _groups(recipe: FinetuneRecipe, made: Plan, *, by_level: bool) -> dict[str, 
 
 
 def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> tuple[Task, dict[str, Any]]:
-    """The task with its classes known, and the recipe with every default filled."""
+    """The task with its classes, and the recipe with all defaults."""
     names = made.module.names(recipe.task.get("classes"), [cache.cases[name] for name in train], cache.label)
     settings = {**recipe.task, "classes": names}
     found = task_of(recipe, made.augment, {"classes": names})

@@ -1,4 +1,4 @@
-"""From a recipe to objects: each group is checked and built here, before any data is opened."""
+"""Build the parts of a recipe: each group is checked and built here, before data is read."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ SUPPLIED = {  # arguments of each `build` that medssl supplies, so that no recip
 
 
 class Parts(NamedTuple):
-    """What a pretraining is made of: all that its recipe says, worked out once."""
+    """The parts of a pretraining, built once from its recipe."""
 
     recipe: PretrainRecipe  # with times in epochs as steps, if `samples` is known
-    resolved: dict[str, Any]  # the recipe as it was given, with every default filled
+    resolved: dict[str, Any]  # the recipe as given, with all defaults
     samples: int | None  # training samples; None: not known
-    pretext: Pretext  # from `validate` with shapes and no numbers
+    pretext: Pretext  # from `validate`: on the meta device, without weights
     views: ViewMaker
     policy: CropPolicy
     weights: dict[str, Weight]  # by loss
@@ -104,10 +104,10 @@ def optimizers(recipe: Recipe) -> dict[str, OptimizerSpec]:
 
 
 def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
-    """Work out a recipe for `samples` training samples (None: not known yet) on `world` devices.
+    """Check a recipe for `samples` training samples (None: not known yet) on `world` devices, and build its parts.
 
-    It reads no data and makes no weights: the networks of what it returns have shapes and no numbers (see `pretext`).
-    Raises `InputError` for whatever cannot work, saying what to change.
+    No data is read, and the networks have no weights: they are on the meta device (see `pretext`). Raises `InputError`
+    for settings that cannot work, saying what to change.
     """
     timed = in_steps(recipe, samples)
     _check_groups(timed)
@@ -133,20 +133,20 @@ def validate(recipe: PretrainRecipe, *, samples: int | None = None, world: int =
 
 
 def pretext(parts: Parts) -> Pretext:
-    """The networks of a recipe that was validated, their weights drawn from torch's global generator."""
+    """The networks of a validated recipe, with weights drawn from torch's global random generator."""
     made = _pretext(parts.recipe, encoder(parts.recipe), parts.samples)
     made.activate(made.names())
     return made
 
 
 def pretrain_parts(recipe: PretrainRecipe, *, samples: int | None = None, world: int = 1) -> Parts:
-    """The parts of a recipe as `validate` works them out, with weights."""
+    """The parts of a recipe, checked as by `validate`, with weights in the networks."""
     parts = validate(recipe, samples=samples, world=world)
     return parts._replace(pretext=pretext(parts))
 
 
 def resolved(recipe: PretrainRecipe) -> dict[str, Any]:
-    """The recipe as plain dictionaries with every default filled in, also those of the kinds."""
+    """The recipe as plain dictionaries with all defaults, also those of the kinds."""
     content = recipe.resolved()
     for group in ("encoder", "decoder", "method", "crop"):
         if content[group] is not None:
@@ -175,7 +175,7 @@ def _pretext(recipe: PretrainRecipe, net: Any, samples: int | None) -> Pretext:
         supplied = {"encoder": net, "spatial_dims": dims, "samples": samples, "batch": batch}
         supplied |= {"steps": recipe.train.steps}
         parts["method"] = make("method", _arguments(recipe, "method"), supplied)
-    if recipe.restore is not None:  # without restoration a decoder would learn nothing
+    if recipe.restore is not None:  # without restoration a decoder would not be trained
         parts["decoder"] = decoder(recipe, net)
         supplied = {"spatial_dims": dims, "in_channels": parts["decoder"].out_channels, "out_channels": channels}
         parts["restore"] = call(restore.build, _arguments(recipe, "restore"), "restore", supplied)

@@ -1,4 +1,4 @@
-"""Recipes: flat YAML files, `key=value` overrides, and the frame that both must fit."""
+"""Recipes: YAML files of settings, `key=value` overrides, and the checks that both must pass."""
 
 from __future__ import annotations
 
@@ -65,11 +65,19 @@ def _nothing(verb: str, content: dict[str, Any], options: Options) -> Known:
 
 
 def load(verb: str, recipe: Source, overrides: Changes = (), know: Know = _nothing) -> tuple[Any, Options]:
-    """Read a recipe, apply overrides, and check both: the verb's recipe (see FRAMES) and run options.
+    """Read a recipe, apply overrides and check the result: returns the recipe (see FRAMES) and the run options.
 
-    `recipe` is the name of a shipped recipe, a file, or the recipe's groups; `overrides` are words `key.sub=value`, or
-    the keys with their values; `know` tells what is known of keys that are left to auto. Raises `InputError` with one
-    sentence that names the key, what was given and what would fit.
+    Args:
+        verb: "pretrain", "finetune" or "benchmark".
+        recipe: name of a shipped recipe, a file, or the groups of a recipe as a dictionary.
+        overrides: texts `key.sub=value`, or a dictionary of keys and values.
+        know: a function that returns what is known about the keys left to `auto`.
+
+    Raises InputError with one sentence that names the key, the value given and what would be valid.
+
+    >>> recipe, options = load("pretrain", "phantom_tiny", ["train.steps=20", "out=runs/test"])
+    >>> recipe.train.steps, options.out
+    (20, 'runs/test')
     """
     where, content = read(verb, recipe)
     options: dict[str, Any] = {}
@@ -88,7 +96,7 @@ def load(verb: str, recipe: Source, overrides: Changes = (), know: Know = _nothi
 
 
 def read(verb: str, recipe: Source) -> tuple[str, dict[str, Any]]:
-    """What to call a recipe in errors, and its groups as they are written. Raises `InputError`."""
+    """The name of a recipe for error messages, and its groups as written. Raises `InputError`."""
     if not isinstance(recipe, str | os.PathLike):
         return "the recipe", plain_values(recipe)
     path = find(verb, os.fspath(recipe))
@@ -102,16 +110,16 @@ def read(verb: str, recipe: Source) -> tuple[str, dict[str, Any]]:
 
 
 def changes(overrides: Changes) -> list[tuple[str, Any]]:
-    """Overrides as keys with their values. Raises `InputError`."""
+    """Overrides as pairs of key and value. Raises `InputError`."""
     if isinstance(overrides, Mapping):
         return [(key, plain_values(value)) for key, value in overrides.items()]
     if isinstance(overrides, str):
-        raise InputError(f"overrides must be a list of key=value, or keys with their values, but {overrides!r} is text")
+        raise InputError(f"overrides must be a list of key=value or a dictionary, but {overrides!r} is a text")
     return [split(override) for override in overrides]
 
 
 def _told_apart(options: Options, verb: str) -> Options:
-    """Options without `check`, the old name of two things."""
+    """Replace `check`, the old name of two options, by the new name."""
     if options.overfit_check and verb != "pretrain":
         raise InputError(f"overfit_check belongs to `medssl pretrain`: dry_run=true checks a {verb} recipe")
     if not options.check:
@@ -123,5 +131,5 @@ def _told_apart(options: Options, verb: str) -> Options:
 
 @cache
 def _warn(sentence: str) -> None:
-    """Say it once: a benchmark reads its recipes many times."""
+    """Warn once only: a benchmark reads its recipes many times."""
     warn(f"warning: {sentence}")

@@ -1,7 +1,7 @@
-"""What a recipe leaves to `auto`: the images, and in a fine-tuning the weights it starts from, know it.
+"""Settings left to `auto` are taken from the images or, in fine-tuning, from the initial weights.
 
-Keys: `spatial_dims`, `channels`, the preset of views or augmentation, and the encoder and decoder of a fine-tuning. To
-leave a key out is to leave it to auto. `medssl.runtime.known` looks at data and weights; here is only filled in.
+They are `spatial_dims`, `channels`, the preset of views or augmentation, and in fine-tuning encoder and decoder; a key
+that is left out counts as auto. `medssl.runtime.known` looks at data and weights; this module fills in the values.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Any, NamedTuple
 from medssl.types import InputError
 
 AUTO = "auto"
-IMAGES = {"pretrain": "views", "finetune": "augment"}  # the group that says how images are seen
-KEYS = ("spatial_dims", "channels")  # of a recipe; a fine-tuning has its networks too
-PRESET = "ct"  # of that group, where neither recipe nor data name one
+IMAGES = {"pretrain": "views", "finetune": "augment"}  # the group with the preset
+KEYS = ("spatial_dims", "channels")  # in every recipe; a fine-tuning has its networks too
+PRESET = "ct"  # if neither recipe nor data name one
 
 
 class Known(NamedTuple):
-    """What the data and the initial weights say; None where they do not, or are not there yet."""
+    """What is known from the data and the initial weights; None if it is not known, or they do not exist yet."""
 
     spatial_dims: int | None = None
     channels: int | None = None
     preset: str | None = None
     encoder: dict[str, Any] | None = None
     decoder: dict[str, Any] | None = None
-    seeing: dict[str, Any] | None = None  # keys of views that a resumed run had, where defaults have changed since
+    seeing: dict[str, Any] | None = None  # settings of views in a resumed run whose defaults have changed since
 
 
 def settle(verb: str, content: dict[str, Any], known: Known) -> dict[str, Any]:
-    """The groups of a recipe with each `auto` replaced. Raises `InputError` for an encoder that nothing tells."""
+    """The groups of a recipe with each `auto` replaced. Raises `InputError` for an encoder that is not known."""
     images = content.get(IMAGES[verb])
     images = dict(images) if isinstance(images, dict) else {}
     preset = images.get("preset", AUTO)
@@ -44,7 +44,7 @@ def settle(verb: str, content: dict[str, Any], known: Known) -> dict[str, Any]:
     if verb == "finetune":
         settled |= _networks(content, known)
     found = {**content, **{key: value for key, value in settled.items() if value is not None or key == "decoder"}}
-    if isinstance(content.get(IMAGES[verb]), dict):  # else the frame says that it must be
+    if isinstance(content.get(IMAGES[verb]), dict):  # else validation says that it must be one
         found[IMAGES[verb]] = {**(known.seeing or {}), **images}
     return found
 
@@ -56,8 +56,8 @@ def _asked(content: dict[str, Any], key: str) -> Any:
 def _networks(content: dict[str, Any], known: Known) -> dict[str, Any]:
     if content.get("encoder", AUTO) == AUTO and known.encoder is None:
         raise InputError(
-            "encoder=auto takes the network of init=RUN, which is not given or does not say what network it holds: "
-            "give init=RUN, or set encoder.kind, and decoder.kind for segmentation"
+            "encoder=auto uses the network of init=RUN, which is not given or does not describe its network: "
+            "give init=RUN, or set encoder.kind (and decoder.kind for segmentation)"
         )
     encoder = known.encoder if content.get("encoder", AUTO) == AUTO else content["encoder"]
     decoder = known.decoder if content.get("decoder", AUTO) == AUTO else content["decoder"]
@@ -65,13 +65,13 @@ def _networks(content: dict[str, Any], known: Known) -> dict[str, Any]:
 
 
 def _axes(size: Any) -> int | None:
-    """How many axes the size of views or patches has; of several sizes, the first."""
+    """The number of axes of the view or patch size (the first, if there are several)."""
     first = size[0] if isinstance(size, list) and size and isinstance(size[0], list) else size
     return len(first) if isinstance(first, list) else None
 
 
 def allowed(verb: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of a frame, whose values are settled, as that of a recipe as it is written."""
+    """The JSON schema of a recipe as it is written, with `auto` allowed, from the schema of settled recipes."""
     keys = {"pretrain": KEYS, "finetune": (*KEYS, "encoder", "decoder")}.get(verb, ())
     either = {key: {"anyOf": [schema["properties"][key], {"const": AUTO}], "default": AUTO} for key in keys}
     required = [key for key in schema.get("required", []) if key not in keys]

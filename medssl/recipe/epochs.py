@@ -1,4 +1,4 @@
-"""Times in a recipe: where they stand, and the steps that epochs are once the number of training samples is known."""
+"""Times in a recipe: which keys hold them, and how epochs become steps once the number of samples is known."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ KEYS = ("start", "end", "warmup", "every", "alone", "learn_from", "checkpoint_ev
 
 
 def plain_times(group: dict[str, Any]) -> dict[str, Any]:
-    """A group with its times as they are stored: `start: 20%` and `start: 0.2` are one recipe, with one hash.
+    """A group with its times in one form, so that `start: 20%` and `start: 0.2` are the same recipe with the same hash.
 
-    Raises ValueError for text that is no time; of what is not text the `build` of the group judges.
+    Raises ValueError for text that is not a time; values of other types are checked by the `build` of the group.
     """
     times = {}
     for key in KEYS:
@@ -34,12 +34,12 @@ def plain_times(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def ambiguous_times(content: dict[str, Any]) -> list[str]:
-    """The keys of a recipe, as it was written, whose time is 1.0."""
+    """The keys of a recipe, as written, whose time is 1.0."""
     return [f"{name}.{key}" for name, group, key in _places(content) if ambiguous(group[key])]
 
 
 def _places(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Where a recipe holds a time: the name of its group, the group, the key."""
+    """All times of a recipe: the name of the group, the group, the key."""
     groups = {name: content.get(name) for name in GROUPS}
     groups |= {f"optimizers.{name}": group for name, group in (content.get("optimizers") or {}).items()}
     for name, group in groups.items():
@@ -49,10 +49,10 @@ def _places(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]
 
 
 def in_steps(recipe: R, samples: int | None) -> R:
-    """The recipe with each time in epochs as steps, ceil(epochs x samples / train.batch); itself if it has none.
+    """Convert times in epochs to steps, ceil(epochs x samples / train.batch); a recipe without any is returned as is.
 
-    `samples`: training samples. None, not known yet, leaves every time to its default: as long as one of them cannot
-    be told, neither can their order.
+    `samples` is the number of training samples. If it is not known yet (None), all times get their defaults, since
+    neither the missing times nor their order can be checked.
     """
     content = recipe.model_dump()
     places = list(_places(content))

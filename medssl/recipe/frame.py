@@ -1,4 +1,4 @@
-"""The frame of a recipe: its groups, their common keys and types, and the sentences said when something does not fit.
+"""The structure of a recipe: its groups, their common keys and types, and the error messages.
 
 The arguments of a group with a `kind` are checked against the signature of that kind's `build` by `medssl.build.parts`,
 since only there the kinds are imported.
@@ -26,7 +26,7 @@ def _kind(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _players(optimizers: Any) -> Any:
-    """An optimizer set to null is none, so that an override can take one out of a shipped recipe."""
+    """Remove optimizers set to null, so that an override can remove one from a shipped recipe."""
     return {k: v for k, v in optimizers.items() if v is not None} if isinstance(optimizers, dict) else optimizers
 
 
@@ -69,7 +69,7 @@ class Data(Group):
 
 
 class Optimizer(Group):
-    """One player's optimizer; `clip` bounds the gradient norm of that player alone."""
+    """The optimizer of one player; `clip` limits the gradient norm of that player only."""
 
     kind: Literal["sgd", "adam", "adamw"]
     lr: Annotated[float, Field(gt=0, le=1e30)]
@@ -87,20 +87,20 @@ class Optimizer(Group):
     @model_validator(mode="after")
     def _falls(self) -> Self:
         if self.final_lr > self.lr:
-            raise ValueError(f"has final_lr {self.final_lr} above lr {self.lr}, but a rate falls: lower final_lr")
+            raise ValueError(f"has final_lr={self.final_lr} above lr={self.lr}, but the rate must fall: lower final_lr")
         return self
 
     @model_validator(mode="after")
     def _looks_ahead(self) -> Self:
         if self.nesterov and (self.kind != "sgd" or self.momentum == 0):
             raise ValueError(
-                "has nesterov=true, which is a form of momentum of sgd: set kind=sgd and momentum, or drop it"
+                "has nesterov=true, which needs sgd with momentum: set kind=sgd and momentum, or leave it out"
             )
         return self
 
 
 class Train(Group):
-    """The budget. `batch` counts samples over all devices and accumulated parts of one optimizer step."""
+    """The training budget. `batch` is the number of samples per optimizer step, over devices and accumulation."""
 
     steps: Positive
     batch: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -112,7 +112,7 @@ class Train(Group):
 
 
 class Recipe(Group):
-    """What every recipe of training holds."""
+    """The groups that pretraining and fine-tuning have in common."""
 
     seed: Seed = 0
     spatial_dims: Literal[2, 3]
@@ -124,19 +124,19 @@ class Recipe(Group):
     train: Train
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe as plain dictionaries, the defaults of the frame filled."""
+        """The recipe as plain dictionaries with the default values of this file."""
         return self.model_dump(mode="json")
 
     def hash(self) -> str:
-        """A fingerprint of all that decides what the run computes, not of where its data lies."""
+        """A hash of everything that determines the result, but not of where the data lies."""
         content = later.without(self.resolved())
-        for key in ("cache", "manifest", "splits", "key", "workers"):  # manifest.lock watches over the data itself
+        for key in ("cache", "manifest", "splits", "key", "workers"):  # manifest.lock identifies the data itself
             content["data"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class PretrainRecipe(Recipe):
-    """The groups of a pretraining."""
+    """The groups of a pretraining recipe."""
 
     views: dict[str, Any]
     crop: Annotated[Kind, AfterValidator(plain_times)]
@@ -146,7 +146,7 @@ class PretrainRecipe(Recipe):
 
 
 class FinetuneRecipe(Recipe):
-    """The groups of a fine-tuning."""
+    """The groups of a fine-tuning recipe."""
 
     task: Kind
     augment: dict[str, Any]
@@ -155,7 +155,7 @@ class FinetuneRecipe(Recipe):
     @model_validator(mode="before")
     @classmethod
     def _untrained(cls, content: Any) -> Any:
-        """A probe trains nothing: it needs neither optimizers nor a budget."""
+        """A probe trains nothing, so that it needs neither optimizers nor a budget."""
         task = content.get("task") if isinstance(content, dict) else None
         if isinstance(task, dict) and task.get("kind") == "probe":
             return {"optimizers": {}, "train": {"steps": 1, "batch": 64}, **content}
@@ -163,7 +163,7 @@ class FinetuneRecipe(Recipe):
 
 
 class Primary(Group):
-    """The comparisons to plain scratch that a benchmark is run for, fixed before any test: corrected by Holm."""
+    """The comparisons with training from scratch that are fixed beforehand, corrected for multiplicity (Holm)."""
 
     fraction: str | float
     inits: Annotated[list[str], Field(min_length=1)] | None = None  # None: all but scratch
@@ -197,7 +197,7 @@ AnyRecipe = PretrainRecipe | FinetuneRecipe | BenchmarkRecipe
 
 
 def validate(frame: Any, content: dict[str, Any], where: str) -> Any:
-    """Make a `frame` of `content`, or say in one sentence what does not fit."""
+    """Check `content` against `frame`. Raises `InputError` with one sentence about the first problem."""
     try:
         return frame.model_validate(content)
     except ValidationError as error:
@@ -218,7 +218,7 @@ def _sentence(frame: Any, problem: Any) -> str:
 
 
 def _fields(frame: Any, groups: list[Any]) -> list[str]:
-    """The keys allowed in a group; an entry of a dictionary of groups (`optimizers.main`) names no field."""
+    """The keys allowed in a group; an entry of a dictionary of groups (`optimizers.main`) is not a field."""
     for group in groups:
         field = getattr(frame, "model_fields", {}).get(group)
         if field is not None:

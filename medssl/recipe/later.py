@@ -1,4 +1,4 @@
-"""Keys that recipes had not from the start: left at what they then stood for, they change neither hash nor run."""
+"""Recipe keys that were added later. At the value that stands for the old behaviour they do not change the hash."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LATER: dict[tuple[str, ...], tuple[Any, ...]] = {  # where `*` is any key: the values that say nothing
+LATER: dict[tuple[str, ...], tuple[Any, ...]] = {  # `*` is any key; the values that mean the old behaviour
     ("tuning",): (None, {"kind": "full"}),
     ("optimizers", "*", "nesterov"): (False,),
     ("method", "learn_from"): (0,),
@@ -17,7 +17,7 @@ LATER: dict[tuple[str, ...], tuple[Any, ...]] = {  # where `*` is any key: the v
 
 
 def without(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without the keys of LATER whose values say nothing.
+    """A recipe without the keys of LATER that have the value of the old behaviour.
 
     >>> without({"tuning": None, "optimizers": {"main": {"lr": 0.1, "nesterov": False}}})
     {'optimizers': {'main': {'lr': 0.1}}}

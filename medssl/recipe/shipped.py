@@ -1,4 +1,4 @@
-"""What comes with medssl: where recipes and weights lie, what recipes are called, what they say of themselves."""
+"""The recipes and weights that come with medssl: their folders, names and descriptions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medssl.recipe.frame import FRAMES
 from medssl.types import InputError
 
 SENTENCE = re.compile(r".*?\.(?=\s|$)")
-NOTES = ("run:", "takes:", "expect:")  # lines of a header that follow what the recipe is
+NOTES = ("run:", "takes:", "expect:")  # lines of a header that follow its description
 
 
 class Listed(NamedTuple):
@@ -38,7 +38,7 @@ def shipped(verb: str | None = None) -> list[Path]:
 
 
 def listed(verb: str | None = None) -> list[Listed]:
-    """The shipped recipes with what each is. Raises `InputError` for a verb that has no recipes."""
+    """The shipped recipes with a description of each. Raises `InputError` for a verb that has no recipes."""
     if verb is not None and verb not in FRAMES:
         raise InputError(f"there are no {verb} recipes{suggest(verb, FRAMES)}")
     return [Listed(path.parent.name, path.stem, about(path.read_text()), path) for path in shipped(verb)]

@@ -1,4 +1,4 @@
-"""YAML as recipes are written, and `key.sub=value` overrides."""
+"""Reading the YAML of recipes, and `key.sub=value` overrides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Loader.add_implicit_resolver(
 def parse(text: str, where: str) -> Any:
     """Parse YAML `text`; `where` names it in the error."""
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain values only
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader creates plain values only
     except yaml.YAMLError as error:
         raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
@@ -45,7 +45,7 @@ def split(override: str) -> tuple[str, Any]:
 
 
 def plain_values(value: Any) -> Any:
-    """A value from Python as YAML would give it: mappings as dictionaries, tuples as lists, paths as text."""
+    """Convert a Python value to what YAML would give: mappings to dictionaries, tuples to lists, paths to text."""
     if isinstance(value, Mapping):
         return {str(key): plain_values(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

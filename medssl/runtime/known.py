@@ -1,4 +1,4 @@
-"""What the data, the initial weights and the run that is continued know of a recipe: see `medssl.recipe.auto`."""
+"""Values for `auto` settings from data, initial weights or a resumed run; see `medssl.recipe.auto`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ BATCH = {"batch", "sync_batch"}  # norms with the same tensors
 
 
 def load(verb: str, recipe: Source, overrides: Changes = (), *, like: str | os.PathLike[str] | None = None) -> Any:
-    """A recipe and its run options, as `medssl.recipe.load`, with what the data and the weights know filled in.
+    """A recipe and its run options, as `medssl.recipe.load`, with `auto` replaced from the data and the weights.
 
-    `like` is a run whose network a fine-tuning from scratch takes. Raises `InputError` also where the recipe asks for
+    `like` is a run whose network is used for a fine-tuning from scratch. Raises `InputError` also if the recipe names
     another network than that of the weights it loads.
     """
     return recipes.load(verb, recipe, overrides, partial(known, like=like))
 
 
 def known(verb: str, content: dict[str, Any], options: Options, like: str | os.PathLike[str] | None = None) -> Known:
-    """What is known of a recipe that is not checked yet."""
+    """What is known about a recipe that is not checked yet."""
     before = _continued(verb, options)
     if before is not None:
         return _of_run(verb, before)
@@ -86,7 +86,7 @@ def _of_run(verb: str, recipe: dict[str, Any]) -> Known:
 
 
 def _of_data(data: dict[str, Any]) -> Known:
-    """Of a cache, or of a manifest that is not prepared yet, or of phantoms."""
+    """What a cache, a manifest that is not prepared yet, or phantoms tell."""
     where, listed, phantom = (data.get(key) for key in ("cache", "manifest", "phantom"))
     prepared = Path(where) if where else Path(listed).with_suffix(".cache") if listed else None
     if prepared is not None and (prepared / "cache.json").is_file():
@@ -102,14 +102,14 @@ def _of_data(data: dict[str, Any]) -> Known:
 
 
 def _preset(path: Path) -> str | None:
-    """The preset that fits every modality of a manifest, if there is one; OT, as in NIfTI, says nothing."""
+    """The preset that fits all modalities of a manifest, if there is one; OT (as for NIfTI) is ignored."""
     found = {row.modality for row in manifest.read(path).rows} - {"OT"}
     fitting = [name for name, preset in presets.PRESETS.items() if found <= set(preset.modalities)]
     return fitting[0] if found and fitting else None
 
 
 def _dense(content: dict[str, Any]) -> bool:
-    """Whether the task wants a decoder; a task that cannot be made is judged later."""
+    """Whether the task needs a decoder; a task that cannot be made is refused later."""
     task = content.get("task")
     if not isinstance(task, dict) or not isinstance(task.get("kind"), str):
         return False
@@ -123,11 +123,11 @@ def _dense(content: dict[str, Any]) -> bool:
 def _check_networks(
     content: dict[str, Any], theirs: dict[str, Any], options: Options, dims: int, *, dense: bool
 ) -> None:
-    """Refuse a recipe whose encoder or decoder is another than that of the weights that are to be loaded into it."""
+    """Raise `InputError` if the recipe's encoder or decoder differs from that of the weights to load."""
     if dims != theirs["spatial_dims"]:
         raise InputError(
-            f"the images have {dims} dimensions, but init={options.init} holds a network for {theirs['spatial_dims']}: "
-            "give data and weights of the same dimension"
+            f"the images are {dims}D, but init={options.init} holds a {theirs['spatial_dims']}D network: "
+            "use data and weights of the same dimension"
         )
     asked = options.init_parts or (["encoder", "decoder"] if dense else ["encoder"])
     loaded = {asked} if isinstance(asked, str) else set(asked)
@@ -138,12 +138,12 @@ def _check_networks(
         if (key := _difference(group, ours, other)) is not None:
             raise InputError(
                 f"{group} has {key}={_filled(group, ours).get(key)}, but that of init={options.init} has "
-                f"{key}={_filled(group, other).get(key)}: set {group}=auto to take the network of init"
+                f"{key}={_filled(group, other).get(key)}: set {group}=auto to use the network of init"
             )
 
 
 def _difference(group: str, ours: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """The first key in which two networks differ, but for norms whose tensors are the same."""
+    """The first setting in which two networks differ; norms with the same tensors count as equal."""
     if ours.get("kind") != other.get("kind"):
         return "kind"
     one, two = _filled(group, ours), _filled(group, other)
@@ -151,7 +151,7 @@ def _difference(group: str, ours: dict[str, Any], other: dict[str, Any]) -> str 
 
 
 def _filled(group: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """A network's settings with every default."""
+    """The settings of a network with all defaults."""
     if not isinstance(settings.get("kind"), str):
         return settings
     return kinds.filled(kinds.resolve(group, settings["kind"]).build, settings, parts.SUPPLIED[group])

@@ -1,4 +1,4 @@
-"""What the checkpoints of pretraining and fine-tuning share: which run they are of, and what each rank holds alone."""
+"""The part of a checkpoint that all programs have in common: which run it belongs to, and the state of each rank."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from medssl.data.cache import Cache
 
 LAST = "last.pt"
-PATHS = ("cache", "manifest", "splits", "key")  # keys of the data group that no checkpoint holds
-SINCE = {"corrupt_for": "all"}  # keys of views that older runs lack, and what these did
-ELSEWHERE = tuple(f"data.{key}" for key in (*PATHS, "workers"))  # where data lies does not change a run
+PATHS = ("cache", "manifest", "splits", "key")  # keys of the data group that are not stored in checkpoints
+SINCE = {"corrupt_for": "all"}  # keys of views that older runs do not have, with the values they used
+ELSEWHERE = tuple(f"data.{key}" for key in (*PATHS, "workers"))  # the place of the data does not change a run
 
 
 def last(out: Path, verb: str) -> dict[str, Any] | None:
@@ -43,7 +43,7 @@ def last(out: Path, verb: str) -> dict[str, Any] | None:
 
 
 def check_recipe(content: Mapping[str, Any], recipe: Mapping[str, Any], world: int) -> None:
-    """Refuse to continue with another recipe or on another number of ranks: `InputError` naming what differs."""
+    """Raise `InputError`, naming the differences, if the recipe or the number of ranks has changed."""
     lines = run_directory.differences(later.without(content["recipe"]), later.without(recipe))
     lines = [line for line in lines if not line.startswith(ELSEWHERE)]
     if (before := len(content["state"]["ranks"])) != world:
@@ -52,20 +52,20 @@ def check_recipe(content: Mapping[str, Any], recipe: Mapping[str, Any], world: i
 
 
 def check_data(content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Refuse to continue with other data: `InputError`."""
+    """Raise `InputError` if the data has changed."""
     lines = []
     if content["data"]["cache"] != data["cache"]:
-        lines.append("the cache holds other data than it did")
+        lines.append("the data in the cache has changed")
     elif content["data"]["ids"] != data["ids"]:
         now, had = data["samples"], content["data"]["samples"]
-        lines.append(f"the subsets are not the cases they were ({now} to learn from, {had} before)")
+        lines.append(f"the cases in the subsets have changed ({now} training cases, {had} before)")
     _refuse(lines)
 
 
 def _refuse(lines: Sequence[str]) -> None:
     if lines:
         raise InputError(
-            f"resume=true continues the same run only, but {'; '.join(lines[:3])}: "
+            f"resume=true can only continue the same run, but {'; '.join(lines[:3])}: "
             "undo that, or start a new run with init= and another out="
         )
 
@@ -73,8 +73,9 @@ def _refuse(lines: Sequence[str]) -> None:
 def data(
     cache: Cache, subsets: Mapping[str, Sequence[str]], before: Collection[str] = (), seen: Collection[str] = ()
 ) -> dict[str, Any]:
-    """What a checkpoint says of its data; `before` are the patients and `seen` the fingerprints of the weights that the
-    run started from.
+    """The description of the data in a checkpoint.
+
+    `before` are the patients and `seen` the image fingerprints of the initial weights.
     """
     patients = {cache.cases[name].patient for name in subsets["train"]} | set(before)
     return {
@@ -88,12 +89,12 @@ def data(
 
 
 def portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without paths, which may hold names."""
+    """A recipe without paths, which may contain patient names."""
     return {**recipe, "data": {**recipe["data"], **dict.fromkeys(PATHS)}}
 
 
 def of_ranks(module: nn.Module, device: torch.device) -> list[dict[str, Any]]:
-    """What differs between ranks, one entry each: random streams, and batch norms, which see a rank's share alone."""
+    """The state that differs between ranks, one entry per rank: random generators and batch-norm statistics."""
     own = {
         "generators": {
             "cpu": torch.get_rng_state(),
@@ -109,7 +110,7 @@ def of_ranks(module: nn.Module, device: torch.device) -> list[dict[str, Any]]:
 
 
 def take(module: nn.Module, device: torch.device, every: Sequence[Mapping[str, Any]]) -> None:
-    """Give this rank back what `of_ranks` found on it."""
+    """Restore the state of this rank from `of_ranks`."""
     own = every[ranks.rank()]
     torch.set_rng_state(own["generators"]["cpu"])
     if own["generators"]["cuda"] is not None and device.type == "cuda":
@@ -119,13 +120,13 @@ def take(module: nn.Module, device: torch.device, every: Sequence[Mapping[str, A
 
 
 def agree(module: nn.Module) -> None:
-    """Give all ranks the same running statistics, the mean of theirs: what they score together is then one network."""
+    """Average batch-norm running statistics over ranks, so that all ranks evaluate the same network."""
     for buffer in norms(module).values():
         buffer.copy_(ranks.gather(buffer[None]).double().mean(0))
 
 
 def norms(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The buffers of batch norms, by name: a rank's own, for it sees its share of the batch alone."""
+    """The buffers of batch norms by name; they differ between ranks, each of which sees its part of the batch."""
     return {
         f"{name}.{key}": buffer
         for name, part in module.named_modules()

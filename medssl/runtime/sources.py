@@ -1,4 +1,4 @@
-"""Images as they come: single files and DICOM folders, each with a name of its own and prepared like a cache."""
+"""Images outside a cache: files and DICOM folders, each with a unique name, prepared as in a cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from medssl.data.read.volume import Volume
 
-HIDDEN = "."  # files of operating systems and of partial writes start with it
+HIDDEN = "."  # first character of hidden files and of unfinished writes
 
 
 class Source(NamedTuple):
@@ -31,7 +31,7 @@ class Source(NamedTuple):
     frames: list[tuple[int, int]] | None
 
     def read(self) -> Volume:
-        """The image as it is stored. Raises `Rejected`."""
+        """The image as stored. Raises `Rejected` if it cannot be read."""
         with rejecting(self.files[0]):
             if reader.kind(self.files[0]) == "dicom":
                 return dicom.read(self.files, self.frames)
@@ -39,11 +39,11 @@ class Source(NamedTuple):
 
 
 def sources(inputs: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:
-    """The images in files and folders, each with a name of its own; and the files that are none, with the reason.
+    """Find the images in files and folders: returns them with unique names, and the other files with the reason.
 
-    A file in a folder that was given is named by its path below that folder, without its ending, a DICOM image by the
-    path of its folder; a file given by itself by its stem. Equal names of several inputs get the input's name before
-    them, and what is equal still, such as two images of one DICOM folder, a number.
+    The name of a file in a given folder is its path below that folder without the file extension, that of a DICOM image
+    the path of its folder; a file given directly is named by its stem. If several inputs have equal names, the name of
+    the input is put before them; names that are still equal, as of two images in one DICOM folder, get a number.
     """
     pictures: list[tuple[Path, Source]] = []
     headers: dict[Path, Path] = {}
@@ -66,9 +66,9 @@ def sources(inputs: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:
 
 
 def prepared(volume: Volume, preprocessing: Mapping[str, Any], channels: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """The array (C,*S) and geometry that a cache with this `preprocessing` would hold of an image.
+    """Prepare an image as in a cache with this `preprocessing`: the array (C,*S) and its geometry.
 
-    Raises `Rejected` for an image that has not so many `channels`, or that the preset refuses.
+    Raises `Rejected` for an image with another number of channels, or of a kind that the preset does not accept.
     """
     with rejecting(""):
         array, geometry = grid.to_array(volume, preprocessing)
@@ -78,7 +78,7 @@ def prepared(volume: Volume, preprocessing: Mapping[str, Any], channels: int) ->
 
 
 def why(error: Rejected) -> str:
-    """Why an image was left out, in one line."""
+    """Why an image was skipped, in one line."""
     return _told(error.reason, error.detail)
 
 
@@ -87,7 +87,7 @@ def _told(reason: str, detail: str) -> str:
 
 
 def _files(path: Path) -> tuple[list[Path], dict[str, str]]:
-    """The files of an input, and what is no readable file with the reason; what systems hide is passed over."""
+    """The files of an input, and what cannot be read with the reason; hidden files are ignored."""
     if not path.exists():
         return [], {printable(str(path)): "does not exist"}
     try:
@@ -108,7 +108,7 @@ def _is_dicom(file: Path) -> bool:
 
 
 def _below(place: Path, given: Path) -> str:
-    """The path of a file or folder below the input that holds it, without an ending; of the input itself its name."""
+    """The path of a file or folder below its input, without file extension; for the input itself its name."""
     path = place.resolve() if place == given else place.relative_to(given)
     stem = stem_of(path.name) if place.is_file() else path.name
     return stem if place == given else (path.parent / stem).as_posix()

@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning share: the state of a training, and its step, accumulated, gathered and judged."""
+"""The training step of pretraining and fine-tuning: accumulate, gather over ranks, check for NaN, and step."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class TrainState:
-    """What every training holds."""
+    """The state that pretraining and fine-tuning have in common."""
 
-    recipe: Recipe  # its times in steps or shares
+    recipe: Recipe  # with times in steps or shares of the run
     resolved: dict[str, Any]
     out: Path
     fabric: Fabric
     cache: Cache
     log: TrainLog
     specs: dict[str, OptimizerSpec]
-    optimizers: dict[str, Optimizer] = field(default_factory=dict)  # those of the players that play now
+    optimizers: dict[str, Optimizer] = field(default_factory=dict)  # of the active players
     origin: Origin = FRESH
     step: int = 0  # steps done
 
     @property
     def steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.recipe.train.steps
 
     def learning_rates(self) -> dict[str, list[float]]:
-        """Of each player now, one for each of its parameter groups."""
+        """The current learning rates of each player, one per parameter group."""
         return {name: [learning_rate(self.specs[name], self.step, self.steps)] for name in self.optimizers}
 
 
 class Part(NamedTuple):
-    """What one forward found; scalars."""
+    """The result of one forward; scalars."""
 
-    total: Tensor  # whose gradient is taken
+    total: Tensor  # the loss for backward
     values: dict[str, Tensor]  # `loss.NAME` and `metric.NAME`, which are logged
-    samples: Sequence[str] = ()  # names of the samples it saw, to be said if a value is not finite
+    samples: Sequence[str] = ()  # names of the samples, for the message if a value is not finite
 
 
 def step(run: TrainState, module: Any, forward: Callable[[], Part], *, asked: bool) -> dict[str, float]:
-    """Make step `run.step` of every player; returns the values of `forward`, averaged over ranks and parts.
+    """Make step `run.step` of all players; returns the values of `forward`, averaged over ranks and parts.
 
-    `forward` is called once for each accumulated part. `stop` among the values is above 0 if a rank was `asked` to.
-    Raises InputError, on the first rank, for what is not finite; the step is then not made.
+    `forward` is called once per accumulated part. `stop` among the values is above 0 if any rank was `asked` to stop.
+    Raises InputError, on rank 0, if a value or gradient is not finite; the step is not made then.
     """
     parts = run.recipe.train.accumulate
     players.set_rates(run.optimizers, run.learning_rates())
@@ -83,14 +83,14 @@ def step(run: TrainState, module: Any, forward: Callable[[], Part], *, asked: bo
     of_ranks = ranks.gather(mine[None])
     names = [*part.values, finite.TOTAL, *finite.gradients(norms), "stop"]
     record = dict(zip(names, of_ranks.mean(0).tolist(), strict=True))
-    if bad := finite.not_finite(record):  # before the step: weights that it would spoil stay as they are
+    if bad := finite.not_finite(record):  # before the step, which would spoil the weights
         _refuse(run, bad, samples, of_ranks[:, [names.index(name) for name in bad]])
     players.step(run.optimizers, run.specs, norms)
     return {name: record[name] for name in (*part.values, "stop")}
 
 
 def _refuse(run: TrainState, bad: Sequence[str], samples: list[str], of_ranks: Tensor) -> NoReturn:
-    """Stop at what is not finite, naming the samples of the ranks that met it."""
+    """Stop at values that are not finite, naming the samples of the ranks where they occurred."""
     every: list[Any] = [samples]
     if ranks.world() > 1:
         every = [None] * ranks.world()

@@ -134,7 +134,7 @@ def test_another_network_than_that_of_the_weights_is_refused(run, tmp_path):
             load("finetune", FINETUNE, {group: ours, "init": run})
     other = {"decoder": {"kind": "unet", "norm": "instance"}, "init": run, "init_parts": "encoder"}
     assert load("finetune", FINETUNE, other)[0].decoder["norm"] == "instance", "it is not loaded"
-    with pytest.raises(InputError, match=r"the images have 2 dimensions, but init=.* for 3"):
+    with pytest.raises(InputError, match=r"the images are 2D, but init=.* a 3D network"):
         load("finetune", FINETUNE, {"spatial_dims": 2, "init": run})
 
 

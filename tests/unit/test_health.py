@@ -128,7 +128,7 @@ def test_running_statistics_are_watched_as_weights_are(train, tmp_path):
         ("restore.weight=.nan", "'weight' in restore should be a finite number, but nan"),
         ("optimizers.main.lr=.inf", "'optimizers.main.lr' should be a finite number"),
         ("optimizers.main.weight_decay=.nan", "'optimizers.main.weight_decay' should be a finite number"),
-        ("optimizers.main.final_lr=0.02", "final_lr 0.02 above lr 0.01"),
+        ("optimizers.main.final_lr=0.02", "final_lr=0.02 above lr=0.01"),
     ],
 )
 def test_numbers_that_cannot_work_are_refused(train, override, told):

@@ -41,9 +41,9 @@ def test_another_recipe_is_refused(changed, told):
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (about(digest="1f"), "the cache holds other data than it did"),
-        (about(ids="abc"), r"not the cases they were \(3 to learn from, 2 before\)"),
-        (about(ids="ba"), r"not the cases they were \(2 to learn from, 2 before\)"),
+        (about(digest="1f"), "the data in the cache has changed"),
+        (about(ids="abc"), r"have changed \(3 training cases, 2 before\)"),
+        (about(ids="ba"), r"have changed \(2 training cases, 2 before\)"),
     ],
 )
 def test_other_data_is_refused(data, told):
