@@ -1,10 +1,12 @@
-"""Laws for parts of your own: each check takes a part, tries what it must hold to, and says which law fails and how.
+"""Checks for your own methods, encoders, transforms, crop policies, tasks and export formats.
+
+Each check tests the rules ("laws") that a part must obey, and names the law that fails and what was seen instead.
 
 >>> from medssl.testing import check_crop
 >>> check_crop("random")
 
-A part is named as in a recipe (`"moco_v2"`, `"my.byol"`), or given as a module with `build` or as its `build`; keywords
-are its settings. A law that fails raises `LawError`. torch is imported when a check is first asked for.
+A part is named as in a recipe (`"moco_v2"`, `"my.byol"`), or given as a module with `build` or as the function `build`;
+keywords are its settings. A law that fails raises `LawError`. torch is imported when the first check is used.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ __all__ = sorted(CHECKS)
 
 def __getattr__(name: str) -> Any:
     if name not in CHECKS:
-        raise AttributeError(f"module {__name__} has no {name}: there are {', '.join(__all__)}")
+        raise AttributeError(f"module {__name__} has no {name}; it has {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{CHECKS[name]}"), name)
 
 

@@ -1,4 +1,4 @@
-"""Copies in a method, as a key encoder or a target: frozen parts that look like parts which are trained."""
+"""Find copies in a method (a key encoder, a target network): frozen parts with the shapes of trained parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def copies(pretext: Pretext, *, frozen: bool = True) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
-    """Parts of the method that look like other parts, and those: copies are frozen, or else look like the encoder."""
+    """Parts of the method that have the same shapes as other parts, with these; not `frozen`: copies of the encoder."""
     method = pretext.method
     assert method is not None
     trained = [part for part in method.modules() if part is not method and _trained(part)]
@@ -38,12 +38,12 @@ def _shapes(part: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def inside(pretext: Pretext, part: nn.Module) -> set[str]:
-    """The names of the parameters of a part."""
+    """The names of the parameters of `part`."""
     own = {id(parameter) for parameter in part.parameters()}
     return {name for name, parameter in pretext.named_parameters() if id(parameter) in own}
 
 
 def apart(part: nn.Module, twin: nn.Module) -> float:
-    """The distance of the parameters of two parts of the same shape."""
+    """The Euclidean distance between the parameters of two parts of the same shape."""
     pairs = zip(part.parameters(), twin.parameters(), strict=True)
     return float(sum((a.detach() - b.detach()).square().sum() for a, b in pairs)) ** 0.5

@@ -1,4 +1,4 @@
-"""Laws of crop policies: windows lie inside, boxes are boxes and are used, and a checkpoint holds all that moves."""
+"""Laws of crop policies: windows lie inside the image, boxes are valid and are used, checkpoints are complete."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ SAMPLES, STEPS, VIEWS, LEVELS, DRAWS, CELLS = 4, 10, 2, 4, 60, 8
 def check_crop(
     crop: str | ModuleType | Callable[..., Any], /, *, spatial_dims: Sequence[int] = (2, 3), **settings: Any
 ) -> None:
-    """Check the laws of a crop policy in each of `spatial_dims`. Raises `LawError`.
+    """Check a crop policy in each of `spatial_dims`. Raises `LawError`.
 
-    - Its interface is that of `medssl.types.CropPolicy`.
-    - Windows lie inside the array, also one of a single voxel, are never empty, and follow from the generator alone.
-    - `due` is true or false; a policy without a `level` is never due.
-    - With a `level`: maps become one row per sample; boxes are shares of the array, the low corner first; once they are
-      set, windows are drawn nearer to what is hot.
-    - `state` goes through a file, and a new policy that loads it draws the same windows from the same boxes.
+    - It has the interface of `medssl.types.CropPolicy`.
+    - Windows lie inside the array (also in an array of one voxel), are not empty, and depend on the generator only.
+    - `due` returns true or false; a policy without `level` is never due.
+    - With a `level`: heat maps give one row per sample; boxes are fractions of the array, low corner first; once boxes
+      are set, windows lie closer to the hot region.
+    - `state` can be saved to a file, and a new policy that loads it draws the same windows from the same boxes.
+
+    Args:
+        crop: the policy: a kind, a module or a `build`.
+        spatial_dims: numbers of axes to check.
+        settings: passed to `build`.
     """
     build = laws.build_of("crop", crop)
     supplied = {"samples": SAMPLES, "steps": STEPS, "views": VIEWS, "levels": LEVELS}
@@ -100,7 +105,7 @@ def _check_boxes(policy: CropPolicy, dims: int) -> None:
         law("a box is 2n shares of the array, the low corner first", good, f"{box} of sample {index}")
     gap = [abs(1 - 1 / CELLS - at).mean() for at in (before, _centres(policy, shape))]
     said = f"{gap[1]:.3f} of the array away on average, {gap[0]:.3f} before"
-    law("once boxes are set, windows are nearer to what is hot", gap[1] < gap[0], said)
+    law("once boxes are set, windows lie closer to the hot region", gap[1] < gap[0], said)
     logged = policy.statistics()
     good = all(isinstance(name, str) and np.isfinite(value) for name, value in logged.items())
     law("statistics are finite numbers by name", good, f"{logged}")

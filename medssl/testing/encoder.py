@@ -1,4 +1,4 @@
-"""Laws of encoders: what they say of their features is so, and all of them can learn."""
+"""Laws of encoders: features have the stated channels and strides, and all parameters can be trained."""
 
 from __future__ import annotations
 
@@ -29,15 +29,21 @@ def check_encoder(
     in_channels: Sequence[int] = (1, 3),
     **settings: Any,
 ) -> None:
-    """Check the laws of an encoder in each of `spatial_dims`. Raises `LawError`.
+    """Check an encoder in each of `spatial_dims`. Raises `LawError`.
 
-    - Its interface is that of `medssl.types.Encoder`, and it is a torch module.
-    - There is one feature map per level, with `channels` and with the sides that `strides` say, for any `in_channels`.
-    - Sides that `divisor` does not divide are refused with an `InputError`.
-    - Every parameter gets a gradient that is not zero, from features of all levels, within three steps; what a
-      normalisation cancels is excepted.
-    - A state dict that is loaded into a new encoder gives the same features; one image has the same features alone as
-      in a batch (evaluation mode).
+    - It is a torch module with the interface of `medssl.types.Encoder`.
+    - There is one feature map per level with the stated `channels` and `strides`, for each of `in_channels`.
+    - Image sizes not divisible by `divisor` raise an `InputError`.
+    - Every parameter gets a non-zero gradient from the features of all levels within three steps, except for those
+      that a normalisation cancels.
+    - A state dict loaded into a new encoder gives the same features; in evaluation mode an image has the same features
+      alone as in a batch.
+
+    Args:
+        encoder: the encoder: a kind, a module or a `build`.
+        spatial_dims: numbers of axes to check.
+        in_channels: numbers of image channels to check.
+        settings: passed to `build`.
     """
     build = laws.build_of("encoder", encoder)
 
@@ -59,7 +65,7 @@ def check_encoder(
 
 
 def _size(net: Any, dims: int) -> tuple[int, ...]:
-    """Sides that it takes, with more than one voxel at the deepest level."""
+    """An image size that the encoder accepts, with more than one voxel at the deepest level."""
     deepest, divisor = (sizes.per_axis(stride, dims) for stride in (net.strides[-1], net.divisor))
     sides = [-(-max(s, d) // d) * d for s, d in zip(deepest, divisor, strict=True)]
     return (2 * sides[0], *sides[1:])
@@ -100,7 +106,7 @@ def _check_gradients(net: nn.Module, x: torch.Tensor) -> None:
         net.zero_grad()
         draw = torch.Generator().manual_seed(step)
         sum((f * torch.randn(f.shape, generator=draw)).mean() for f in net.train()(x)).backward()
-        alive |= laws.alive(net, 0.0)  # a last norm that starts at 0 lets little through at first
+        alive |= laws.alive(net, 0.0)  # a last norm with initial scale 0 passes little gradient at first
         optimizer.step()
     dead = {name for name, p in net.named_parameters() if p.requires_grad} - alive
     law("every parameter gets a gradient that is not zero", not dead, f"none reached {sentence(dead)}")

@@ -1,4 +1,4 @@
-"""Laws of export formats: what is written is what was learned, nothing is overwritten, and no place is given away."""
+"""Laws of export formats: the weights are complete, nothing is overwritten, and no path is disclosed."""
 
 from __future__ import annotations
 
@@ -35,12 +35,16 @@ RECIPE: dict[str, Any] = {
 
 
 def check_exporter(exporter: str | ModuleType, /, run: Path | None = None) -> None:
-    """Check the laws of an export format on `run`, or on a pretraining of two steps. Raises `LawError`.
+    """Check an export format on `run`, or on a pretraining of two steps. Raises `LawError`.
 
-    - Its interface is that of `medssl.types.Exporter`: `export(run, out)` returns `out`, with a file in it.
-    - A folder that holds something is refused with an `InputError`, and left as it is; so is a run that is none.
-    - Exporting twice writes files of the same names and sizes, in which no path of the run or its data stands.
-    - Round trip: if the module has `load(folder)`, that gives the encoder's tensors by name, each as in the run.
+    - It has the interface of `medssl.types.Exporter`: `export(run, out)` returns `out`, which contains a file.
+    - An `out` that is not empty raises an `InputError` and stays unchanged; a folder that is not a run raises one too.
+    - Exporting twice writes files with the same names and sizes, which contain no path of the run or its data.
+    - If the module has `load(folder)`, it returns the encoder's tensors by name, equal to those of the run.
+
+    Args:
+        exporter: the format: a kind or a module with `export`.
+        run: a run directory; None: a short pretraining on phantoms.
     """
     module: Any = resolve("export", exporter) if isinstance(exporter, str) else exporter
     laws.interface(module, Exporter, "an exporter")

@@ -1,4 +1,4 @@
-"""What the checks share: how a law fails, what a part is made of, who gets a gradient, and phantom images."""
+"""Tools of the checks: laws that fail, building a part, parameters with a gradient, and phantom images."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-NOTHING = 1e-7  # a gradient that is no larger than this part of the largest one is none
+NOTHING = 1e-7  # smaller gradients, relative to the largest one, count as zero
 WIDE, NARROW = 256, 16
 
 
 class LawError(AssertionError):
-    """A part does not hold to a law; the message names the law and what was seen."""
+    """A part breaks a law; the message names the law and what was seen instead."""
 
 
 def law(name: str, holds: bool, seen: str) -> None:
-    """Raise `LawError` unless a law holds; `seen` says what was seen instead."""
+    """Raise `LawError` unless the law `name` holds; `seen` describes what was seen instead."""
     if not holds:
         raise LawError(f"law broken: {name}; seen: {seen}")
 
 
 @contextmanager
 def within(name: str) -> Iterator[None]:
-    """Turn any other error within into one of the law `name`."""
+    """A context in which any other error becomes a `LawError` of the law `name`."""
     try:
         yield
     except LawError:
@@ -43,7 +43,7 @@ def within(name: str) -> Iterator[None]:
 
 
 def build_of(group: str, part: str | ModuleType | Callable[..., Any]) -> Callable[..., Any]:
-    """The `build` of a part that is given by its kind, as a module, or as `build` itself."""
+    """The `build` of a part given by its kind, as a module, or as `build` itself."""
     if isinstance(part, str):
         return resolve(group, part).build
     build: Callable[..., Any] = part.build if isinstance(part, ModuleType) else part
@@ -51,22 +51,22 @@ def build_of(group: str, part: str | ModuleType | Callable[..., Any]) -> Callabl
 
 
 def small(build: Callable[..., Any]) -> dict[str, int]:
-    """Settings that make a part quick to check: whole numbers of 256 and more are widths, and become 16."""
+    """Settings that make a part quick to check: default widths of 256 and more become 16."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
     return {name: NARROW for name, value in defaults.items() if type(value) is int and value >= WIDE}
 
 
 def interface(part: object, protocol: type, what: str) -> None:
-    """The law that a part has all that is called of it: the public names of `protocol`, its annotations too."""
+    """The law that a part has all public attributes and methods of `protocol`."""
     names = {name for name in (*vars(protocol), *getattr(protocol, "__annotations__", ())) if not name.startswith("_")}
     missing = sorted(name for name in names if not hasattr(part, name))
-    law(f"{what} has the interface that is called", not missing, f"{type(part).__name__} lacks {', '.join(missing)}")
+    law(f"{what} has the interface that medssl uses", not missing, f"{type(part).__name__} lacks {', '.join(missing)}")
 
 
 def alive(module: nn.Module, nothing: float = NOTHING) -> set[str]:
-    """The names of the parameters whose gradient is not zero, beside the largest one there is.
+    """The names of the parameters whose gradient is not zero, relative to the largest gradient.
 
-    A bias that a normalisation after it takes away has a gradient of what rounding leaves: it is reached, and counts.
+    A bias before a normalisation, which removes it, has only a gradient from rounding; it counts as not zero.
     """
     sizes = {name: _size(parameter.grad) for name, parameter in module.named_parameters()}
     largest = max(sizes.values(), default=0.0)
@@ -78,13 +78,13 @@ def _size(gradient: Tensor | None) -> float:
 
 
 def phantoms(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Smooth images (count,*shape), shape (C,*S), in [0,1], each another."""
+    """Random smooth images (count,*shape) in [0,1], with `shape` (C,*S)."""
     draw = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, shape[0], *[4] * (len(shape) - 1), generator=draw)
     return nn.functional.interpolate(coarse, shape[1:], mode={3: "bilinear", 4: "trilinear"}[len(shape)])
 
 
 def sentence(names: Collection[str]) -> str:
-    """A few of many names."""
+    """The first few of many names, as text."""
     first = sorted(names)[:4]
     return ", ".join(first) + (f" and {len(names) - len(first)} more" if len(names) > len(first) else "")

@@ -1,4 +1,4 @@
-"""Laws of base methods: who gets a gradient, what copies do, and that a method learns what it is to learn."""
+"""Laws of base methods: which parameters get a gradient, what copies do, and that the method learns."""
 
 from __future__ import annotations
 
@@ -24,23 +24,29 @@ if TYPE_CHECKING:
     from medssl.types import Losses
 
 STEPS, BATCH, SIDE, RATE, NOISE = 50, 8, 16, 3e-3, 0.05
-CLOSE = 1e-4  # a part of a loss in which sums in another order may differ
-CLEAR = 1e-3  # a part of a loss by which two of them must differ at least
+CLOSE = 1e-4  # relative difference of losses that summing in another order may cause
+CLEAR = 1e-3  # smallest relative difference of losses that counts as one
 
 
 def check_method(
     method: str | ModuleType | Callable[..., Any], /, *, cancelled: Collection[str] = (), **settings: Any
 ) -> None:
-    """Check the laws of a base method, on a small 2D encoder with batch norm. Raises `LawError`.
+    """Check a base method on a small 2D encoder with batch norm. Raises `LawError`.
 
-    - Its interface is that of `medssl.methods.base.Method`.
-    - Every main parameter gets a gradient that is not zero. What a normalisation cancels is excepted by name: biases,
-      of which rounding leaves a gradient, and what `cancelled` names, as "method.head.2.weight".
-    - None reaches a copy (the key encoder) or an adversary; an adversary's loss reaches its own parameters alone.
-    - A state dict that is loaded into a new method gives the same next loss. Permuting the batch leaves the loss.
+    - It has the interface of `medssl.methods.base.Method`.
+    - Every main parameter gets a non-zero gradient, except for those that a normalisation cancels: biases, and the
+      parameters named in `cancelled`.
+    - No gradient reaches a copy (the key encoder) or an adversary; the loss of an adversary reaches only its own
+      parameters.
+    - A state dict loaded into a new method gives the same next loss. Permuting the batch does not change the loss.
     - `begin` makes copies equal, and `after_step` moves them if and only if `momentum` is below 1.
-    - After 50 steps, views of one sample agree with what the method predicts better than those of different samples,
-      and, of methods of two views, equal views cost less than those of different samples.
+    - After 50 steps, a view predicts the other view of its sample better than those of other samples; for methods of
+      two views, equal views have a lower loss than views of different samples.
+
+    Args:
+        method: the method: a kind, a module or a `build`.
+        cancelled: names of parameters that a normalisation cancels, such as "method.head.2.weight".
+        settings: passed to `build`.
     """
     bench = Bench(laws.build_of("method", method), settings)
     with laws.within("a method can be built, and trained on two views or more"):
@@ -55,7 +61,7 @@ def check_method(
 
 
 class Bench:
-    """A method of given settings on a small encoder, and batches for it."""
+    """A method with given settings on a small encoder, and batches for it."""
 
     def __init__(self, build: Callable[..., Any], settings: dict[str, Any]) -> None:
         self.build, self.settings, self.views = build, settings, 2
@@ -68,14 +74,14 @@ class Bench:
         return Pretext(encoder, method=self.build(**self.settings | changed, **named(self.build, supplied))).train()
 
     def again(self, pretext: Pretext) -> Pretext:
-        """A new method that went through a checkpoint."""
+        """A new method that loaded the state dict of `pretext`."""
         made = self.made(seed=1)
         made.load_state_dict(pretext.state_dict())
         made.activate(set(made.names()))
         return made
 
     def count_views(self, pretext: Pretext) -> None:
-        """Find how many views the method compares: two if it can."""
+        """Find the number of views that the method needs: two if possible."""
         for self.views in (2, *range(3, 13), 1):
             try:
                 return pretext.check_views(self.views)
@@ -83,13 +89,13 @@ class Bench:
                 continue
 
     def batch(self, step: int) -> Views:
-        """Views of the same samples, each time with other noise."""
+        """Views of the same samples, with other noise in each step."""
         clean, draw = laws.phantoms(BATCH, (1, SIDE, SIDE), 0), torch.Generator().manual_seed(step)
         x = [(clean + NOISE * torch.randn(clean.shape, generator=draw)).clamp(0, 1) for _ in range(self.views)]
         return _views(*x)
 
     def train(self, pretext: Pretext, cancelled: set[str]) -> None:
-        """Fifty steps, looking at each who gets a gradient."""
+        """Train for fifty steps, and check in each which parameters get a gradient."""
         pretext.begin()
         delays = pretext.method.delays(BATCH) if pretext.method is not None else {}
         alive: set[str] = set()
@@ -110,20 +116,20 @@ class Bench:
 
 
 def loss_of(pretext: Pretext, views: Views) -> float:
-    """The main loss of a batch."""
+    """The main loss of a batch, without gradient."""
     torch.manual_seed(0)
     with torch.no_grad():
         return float(pretext(views).main["discrimination"])
 
 
 def _views(*x: Tensor, owner: Tensor | None = None) -> Views:
-    """Views of samples numbered `owner`, each of its own patient."""
+    """Views of the samples `owner`, each of its own patient."""
     owner = torch.arange(len(x[0])) if owner is None else owner
     return Views(x, x[0], torch.zeros_like(x[0], dtype=torch.bool), owner, owner)
 
 
 def _gradients(pretext: Pretext, found: Losses, step: int) -> set[str]:
-    """Backward of both sides, each of which must stay with its own parameters; the main ones that got a gradient."""
+    """Check that each loss reaches only its own parameters; returns the main parameters that got a gradient."""
     ok = set(found.main) == {"discrimination"} and all(loss.ndim == 0 for loss in found.main.values())
     law(
         "the main loss is one scalar called discrimination",
@@ -175,7 +181,7 @@ def _check_permutation(bench: Bench, pretext: Pretext) -> None:
 
 
 def _disturb(pretext: Pretext, seed: int) -> None:
-    """Move all that is trained, as loaded weights or a step would."""
+    """Change all trained parameters, as loading weights or a step would."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in pretext.players()["main"]:

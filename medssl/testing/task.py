@@ -1,4 +1,4 @@
-"""Laws of tasks: what is trained on and scored is the task's own target, and a right prediction is worth more."""
+"""Laws of tasks: training and scores use the task's own target, and better predictions score higher."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ STILL = {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "elastic": 0.0}
 
 
 def check_task(task: str | ModuleType | Callable[..., Any], /, **settings: Any) -> None:
-    """Check the laws of a task, in 2D with two classes. Raises `LawError`.
+    """Check a task in 2D with two classes. Raises `LawError`.
 
-    - Its interface is that of `medssl.tasks.task.Task`; its module gives the names of classes and what is labelled.
-    - `target` leaves the labels alone, and is what a training sample holds.
-    - Every parameter of its network gets a gradient; permuting the batch leaves the loss; training lowers it. (A task
-      that trains nothing is let off.)
-    - Where logits are one channel per class: a right prediction costs less than a wrong one, and scores more.
-    - A score is in `summary`, `resampled` of all rows is the same number, and rows are what JSON can hold.
+    - It has the interface of `medssl.tasks.task.Task`; its module has `names` (of the classes) and `labelled`.
+    - `target` does not modify the labels, and is what a training sample contains.
+    - Every parameter of its network gets a gradient, permuting the batch does not change the loss, and training lowers
+      it. (Tasks without training skip this.)
+    - If logits have one channel per class, a right prediction has a lower loss and a higher score than a wrong one.
+    - The score is in `summary`, `resampled` of all rows gives the same number, and rows can be stored as JSON.
+
+    Args:
+        task: the task: a kind, a module or a `build`.
+        settings: passed to `build`.
     """
     module = resolve("task", task) if isinstance(task, str) else task
     build = laws.build_of("task", task)
@@ -59,7 +63,7 @@ def check_task(task: str | ModuleType | Callable[..., Any], /, **settings: Any) 
 
 
 class Case(NamedTuple):
-    """A case of two classes: a bright and a dark block at places of its own, or one of the two."""
+    """A case with two classes: blocks of different brightness at positions of its own."""
 
     label: np.ndarray
     image: np.ndarray
@@ -73,7 +77,7 @@ class Bench:
         self.task, self.cases = task, [_case(number, task.dense) for number in range(CASES)]
 
     def case_cache(self) -> CaseCache:
-        """The cases as training takes them."""
+        """The cases as training reads them."""
         by_name = {case.about.id: case for case in self.cases}
         cache: Any = SimpleNamespace(
             cases={name: case.about for name, case in by_name.items()},
@@ -83,7 +87,7 @@ class Bench:
         return CaseCache(cache, self.task)
 
     def targets(self) -> list[np.ndarray]:
-        """What the task makes of each case."""
+        """The target of each case."""
         asked = [(case.about.classes, case.label.copy() if self.task.dense else None) for case in self.cases]
         return [np.asarray(self.task.target(names, label, "case")) for names, label in asked]
 
@@ -101,7 +105,7 @@ class Bench:
         return self.task.model(encoder, decoder if self.task.dense else None)
 
     def score(self, logits: Tensor) -> float:
-        """The score of predictions that come from these logits, whatever is seen."""
+        """The score of a network that always returns these logits."""
         rows = []
         for case, target, one in zip(self.cases, self.targets(), logits, strict=True):
             x = torch.from_numpy(case.image)[None]
@@ -197,7 +201,7 @@ def _total(losses: Losses) -> Tensor:
 
 
 def _right(logits: Tensor, target: Tensor) -> Tensor | None:
-    """Logits that are sure of what is right, where there is one channel per class; None for a task of another sort."""
+    """Confident right logits, if there is one channel per class; None for other tasks."""
     whole = not target.is_floating_point()
     if whole and logits.shape[:1] + logits.shape[2:] == target.shape and int(target.max()) < logits.shape[1]:
         return functional.one_hot(target, logits.shape[1]).movedim(-1, 1).float() * SURE

@@ -1,4 +1,4 @@
-"""Laws of transforms: a draw is what JSON can hold and replays, and what an image is and where it lies goes with it."""
+"""Laws of transforms: draws can be stored and replayed, and the type and affine of an image are kept."""
 
 from __future__ import annotations
 
@@ -30,18 +30,21 @@ OBLIQUE = ((1.9, -0.3, 0.2, -30.0), (0.4, 1.4, -0.1, 12.0), (-0.2, 0.1, 1.0, 5.0
 
 
 def check_transform(transform: str | ModuleType | Callable[..., Any] | RandTransform, /, **settings: Any) -> None:
-    """Check the laws of a dictionary transform of the key "image", 2D and 3D, gray and RGB. Raises `LawError`.
+    """Check a dictionary transform of the key "image", in 2D and 3D, with gray and RGB images. Raises `LawError`.
 
-    - It takes at least one sort of image, and refuses the others, NaN and empty ones with an `InputError`.
-    - A draw is what JSON can hold, follows from the generator alone, and replays byte for byte after a log; seeds
-      differ.
-    - The input is left as it is. What comes out is finite float32, of the same shape (unless it crops or resizes) and
+    - It accepts at least one kind of image; other kinds, NaN and empty images raise an `InputError`.
+    - A draw can be stored as JSON, depends on the random state only, and replays byte for byte; seeds differ.
+    - The input is not modified. The output is finite float32, with the same shape (unless it crops or resizes) and
       within the transform's bounds.
-    - Arrays, tensors and MetaTensors come back as what they were; the affine stays, or moves with the voxels.
-    - Keys share one draw, other entries are untouched; `set_random_state` of a MONAI `Compose` fixes it; copies and
-      pickles do the same.
-    - `apply_batch` makes of each sample what `apply` makes of it, to 1e-3.
+    - Arrays, tensors and MetaTensors keep their type; the affine stays, or follows the voxels.
+    - All keys get the same change, other entries none; `set_random_state` of a MONAI `Compose` makes it reproducible;
+      copies and pickles do the same as the original.
+    - `apply_batch` gives the same as `apply` for each sample, to 1e-3.
     - A corruption changes nothing outside its mask.
+
+    Args:
+        transform: the transform: a kind, a module, a `build`, or an instance.
+        settings: passed to `build`.
     """
     made = _made(transform, settings)
     laws.interface(made, RandTransform, "a transform")
@@ -70,14 +73,14 @@ def _made(transform: Any, settings: dict[str, Any]) -> RandTransform:
 
 
 def _images() -> list[np.ndarray]:
-    """Smooth images in [0,1], of tissue where they are RGB, then the same in HU."""
+    """Smooth images in [0,1] (RGB ones like stained tissue), then the same in HU."""
     found = [laws.phantoms(1, shape, 0)[0].numpy() for shape in SHAPES]
     found = [0.3 + 0.6 * image if len(image) == 3 else image for image in found]
     return [*found, *(image * 2000 - 1000 for image in found)]
 
 
 def _takes(made: RandTransform, image: np.ndarray) -> bool:
-    """Whether it takes an image; of what it takes scaled, it need not be asked in HU."""
+    """Whether it accepts an image; HU images are tried only if it refuses the scaled one."""
     scaled = image.min() >= 0
     if not scaled and _takes(made, (image + 1000) / 2000):
         return False
@@ -90,7 +93,7 @@ def _takes(made: RandTransform, image: np.ndarray) -> bool:
 
 
 def data_of(image: Any) -> dict[Any, Any]:
-    """A sample of an image, with the box and the index that a crop may ask for."""
+    """A sample with an image, and with the box and index that a crop may need."""
     return {KEY: image, "box": (0.25,) * (image.ndim - 1) + (0.75,) * (image.ndim - 1), "index": 0}
 
 
@@ -145,7 +148,7 @@ def _check_containers(made: RandTransform, image: np.ndarray) -> None:
 
 
 def _check_affine(made: RandTransform, affine: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """An image whose values are the places of its voxels in space has at each new voxel the place that it now says."""
+    """An image of voxel positions in mm must have at each new voxel the position that the new affine states."""
     index = np.indices(shape).reshape(3, -1)
     places = (np.asarray(affine)[:3, :3] @ index + np.asarray(affine)[:3, 3:]).reshape(3, *shape).astype(np.float32)
     channels = [_run(made, MetaTensor(place[None], affine=affine), 3)[0] for place in places]

@@ -142,7 +142,7 @@ class Indifferent(hottest.Hottest):
     [
         (Outside, "windows lie inside the array"),
         (Forgetful, "loads a state from a file"),
-        (Indifferent, "windows are nearer to what is hot"),
+        (Indifferent, "windows lie closer to the hot region"),
     ],
 )
 def test_a_broken_crop_policy_is_refused(broken, said):

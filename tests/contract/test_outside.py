@@ -6,6 +6,7 @@ The files lie in the folder `outside` beside this one, which is no part of medss
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import yaml
 
 import medssl
-from medssl import cli, testing
+from medssl import cli, kinds, testing, transforms
 from medssl.data.phantom.cases import phantom_cache
 
 torch.set_num_threads(1)
@@ -59,6 +60,30 @@ def test_a_part_in_one_file_holds_to_the_laws(name):
     module = import_module(f"outside.{name}")
     assert not Path(module.__file__).is_relative_to(Path(medssl.__file__).parent)
     PARTS[name](f"outside.{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("byol", "method"),
+        ("shading", "intensity"),
+        ("plain", "encoder"),
+        ("hottest", "crop"),
+        ("anything", "task"),
+        ("npz", "export"),
+    ],
+)
+def test_the_same_file_in_the_folder_of_the_package_is_all_that_is_needed(name, group, tmp_path, monkeypatch):
+    """Nothing else in the package lists it: it is found on disk, and its transform is exported as well."""
+    package = import_module(kinds.PACKAGES[group])
+    shutil.copy(Path(__file__).parent / "outside" / f"{name}.py", tmp_path)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    try:
+        assert name in kinds.kinds(group)
+        assert Path(kinds.resolve(group, name).__file__).parent == tmp_path
+        assert ("RandShadingd" in transforms._found()) is (group == "intensity")
+    finally:
+        sys.modules.pop(f"{package.__name__}.{name}", None)
 
 
 @pytest.fixture(scope="module")

@@ -70,8 +70,8 @@ def test_keys_of_other_spacing_are_no_grid_unless_the_spacing_is_given() -> None
 @pytest.mark.parametrize(
     ("affine", "said"),
     [
-        (np.diag([1.0, 0.0, 1.0, 1.0]), "steps are"),
-        (np.diag([1.0, np.nan, 1.0, 1.0]), "steps are"),
+        (np.diag([1.0, 0.0, 1.0, 1.0]), "voxel spacing of"),
+        (np.diag([1.0, np.nan, 1.0, 1.0]), "voxel spacing of"),
         (np.eye(2), "affine of shape"),
     ],
 )
