@@ -1,9 +1,9 @@
-"""How long a user waits: `medssl --help`, a dozen phantoms, the short demo. Run it where nothing else runs.
+"""Waiting times of a user: `medssl --help`, a dozen phantoms, the short demo. Run it on an idle machine.
 
     python benchmarks/answers.py
 
-Prints each time beside its limit, and ends with exit code 1 if one is over it. Times of the processor are those of the
-process and its children, so that waiting for the disk does not count.
+Prints each time with its limit, and exits with code 1 if a limit is exceeded. Times are processor times of the process
+and its children, so that waiting for the disk does not count.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a random crop costs from the cache, beside reading the .nii.gz and slicing a memory map.
+"""Time to read a random crop from the cache, compared with reading the .nii.gz and slicing a memory map.
 
 run: python benchmarks/cache.py
 
-One 512 x 512 x 200 int16 CT phantom with noise, one thread, page cache warm, the three sides taken in turn at the same
+One 512 x 512 x 200 int16 CT phantom with noise, one thread, warm page cache; the three are run in turn at the same
 random positions. Bars: at most 1/50 of nibabel's read of the .nii.gz, at most 8 times a memory-mapped slice.
 """
 
@@ -93,7 +93,7 @@ def positions(side: int) -> list[tuple[slice, ...]]:
 
 
 def table(folder: Path, cache: Cache) -> None:
-    """Print one row a crop size: medians in ms and the two ratios."""
+    """Print one row per crop size: medians in ms and the two ratios."""
     whole = float(np.median([seconds(partial(nifti, folder / "ct.nii.gz")) for _ in range(WHOLE_REPEATS)]))
     memory = np.load(folder / "ct.npy", mmap_mode="r")
     print("crop    nii.gz ms   memmap ms (least)   cache ms (least)   of nii.gz   of memmap (least)")

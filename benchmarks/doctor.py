@@ -1,4 +1,4 @@
-"""How far `medssl doctor --recipe` is from real runs: python benchmarks/doctor.py [RECIPE ...].
+"""Estimates of `medssl doctor --recipe` compared with real runs: python benchmarks/doctor.py [RECIPE ...].
 
 Each recipe is estimated, and then run on phantom images for a few steps of its first stage, both in one thread. The
 table has the seconds of a step and their ratio (bar: 1.5 either way), and the seconds of the estimate (bar: 60).
@@ -27,7 +27,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", default=["moco_v2_tiny_2d", "dira_adco_ccrop_tiny_3d", "phantom_tiny"])
-    print("| recipe | doctor, s a step | run, s a step | ratio | doctor took, s |\n|---|---|---|---|---|")
+    print("| recipe | doctor, s per step | run, s per step | ratio | doctor took, s |\n|---|---|---|---|---|")
     for name in parser.parse_args().recipes:
         with tempfile.TemporaryDirectory() as folder:
             print(_row(name, Path(folder)), flush=True)

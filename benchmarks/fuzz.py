@@ -2,7 +2,7 @@
 
 run: python benchmarks/fuzz.py WORK [--dicom 5000] [--other 1200] [--seed 0] [--alone 200]
 
-Every verb must end with 0 or 2, take under 2 s a file and under 1 GB of memory beyond an empty tree, and every file
+Every verb must end with 0 or 2, take under 2 s per file and under 1 GB of memory beyond an empty tree, and every file
 must be in the manifest or in rejected.csv. `--alone` files are also scanned one by one. Ends with 1 if anything fails.
 """
 
@@ -93,7 +93,7 @@ def faults(ran: Ran, files: int, base: int) -> list[str]:
     """What is wrong with how a command ended."""
     found = {
         f"exit {ran.code}: {ran.text[-400:]}": ran.code not in (0, 2) or "fault of medssl" in ran.text,
-        f"{ran.seconds / files:.2f} s a file": ran.seconds > SECONDS * files,
+        f"{ran.seconds / files:.2f} s per file": ran.seconds > SECONDS * files,
         f"{(ran.bytes - base) / 1e9:.2f} GB": ran.bytes - base > BYTES,
     }
     return [f"{ran.name}: {text}" for text, wrong in found.items() if wrong]

@@ -1,11 +1,11 @@
-"""What each part costs beside plain MoCo-v2: python benchmarks/step.py [--device cuda] [--repeats 5] [--only 2D|3D].
+"""Cost of each part compared with plain MoCo-v2: python benchmarks/step.py [--device cuda] [--repeats 5] [--only 2D|3D].
 
-One table a setting. Every row is a whole step of all players on one encoder, one batch and the same random views, so
-that data does not blur it, beside a step of another row; the parts take turns, and the least of all repeats counts. On
-a CPU that is the processor time of one thread, so that other work on the machine does not count, and batches are small;
-on CUDA it is the clock, in bf16, at the published batches, with images a second and peak memory. (The share of a step
+One table per setting. Each row is a whole step of all players on one encoder, with one batch and the same random views, so
+that reading data does not count, compared with a step of another row. The parts run in turn, and the minimum of all
+repeats is reported. On a CPU it is the processor time of one thread, so that other work on the machine does not count, with
+small batches; on CUDA it is the wall time in bf16 with the published batches, with images per second and peak memory. (The share of a step
 spent waiting for data is data_wait over time in the metrics.jsonl of a real run.)
-ContrastiveCrop: 4 refreshes of a sample beside 100 steps of MoCo-v2, both per sample.
+ContrastiveCrop: 4 updates of a sample's box compared with 100 steps of MoCo-v2, both per sample.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def report(setting: Setting, device: str, repeats: int) -> None:
     print(
         f"\n{setting.dims}D ResNet-{setting.depth}, views of {setting.side}^{setting.dims}, batch {setting.batch}, "
         f"K {setting.memory}, {'bf16' if device == 'cuda' else 'float32'}\n"
-        "| part | s a step | against | time | FLOPs | bar |\n|---|---|---|---|---|---|"
+        "| part | s per step | against | time | FLOPs | bar |\n|---|---|---|---|---|---|"
     )
     for row in ROWS:
         floor = parts[row.what].flops / parts[row.against].flops
@@ -121,7 +121,7 @@ def report(setting: Setting, device: str, repeats: int) -> None:
         print(line(row.what, seconds, row.against, ratio, floor, BARS[setting.dims].get(row.what)))
     share = REFRESHES / PASSES
     ratio, floor = 1 + share * best["renew"] / best[MOCO], 1 + share * renew.flops / parts[MOCO].flops
-    print(line(RENEWED, f"{best['renew']:.3f} to renew", MOCO, ratio, floor, BARS[setting.dims][RENEWED]))
+    print(line(RENEWED, f"{best['renew']:.3f} per update", MOCO, ratio, floor, BARS[setting.dims][RENEWED]))
 
 
 def line(what: str, seconds: str, against: str, ratio: float, flops: float, bar: float | None) -> str:

@@ -1,7 +1,7 @@
 """Where a pretraining step goes: python benchmarks/throughput.py [RECIPE...] [--cache DIR] [--steps 60]
 
-One thread, no workers, on a CPU. It counts processor time, so that other work on the machine does not count, and leaves
-out the first steps. A row a recipe: samples a second, the share of views (reading, warping, intensity, stacking),
+One thread, no workers, on a CPU. Times are processor times, so that other work on the machine does not count, and the
+first steps are left out. One row per recipe: samples per second, the share of views (reading, warping, intensity, stacking),
 forward, backward, optimizer (clipping, all players, key encoder and queue) and bookkeeping (what is left: diagnostics
 on their way to the log, files, the loop), and the whole step beside forward and backward. Without --cache it makes
 images of its own.
@@ -102,7 +102,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{_machine()}, torch {torch.__version__}, {options.steps} steps\n")
-    print("| recipe | samples/s | ms a step | " + " | ".join(PARTS) + " | bookkeeping | step / (forward + backward) |")
+    print(
+        "| recipe | samples/s | ms per step | " + " | ".join(PARTS) + " | bookkeeping | step / (forward + backward) |"
+    )
     print("|---|---|---|" + "---|" * len(PARTS) + "---|---|")
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or images(Path(folder))

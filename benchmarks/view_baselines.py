@@ -1,4 +1,4 @@
-"""The pipelines that views are measured against, each with the list of `benchmarks/views.py`, at its own best settings.
+"""The pipelines with which views are compared, each with the list of `benchmarks/views.py` and its own best settings.
 
 Elastic magnitudes are calibrated: every pipeline moves voxels by the same mean distance, measured on coordinate ramps.
 """

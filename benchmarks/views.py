@@ -1,8 +1,8 @@
-"""How long views take beside what else there is: python benchmarks/views.py [--repeats 9].
+"""Time to make views, compared with other libraries: python benchmarks/views.py [--repeats 9].
 
-One table; every row is a ratio between two things run in turn. One-thread rows count the processor time of that thread,
-so that other work on the machine counts for neither; the two-thread row counts the clock.
-The list that every pipeline works through is printed with the table, and each has it with the same probabilities.
+One table; each row is a ratio between two pipelines that are run in turn. One-thread rows are processor times of that
+thread, so that other work on the machine does not count; the two-thread row is wall time. The list of changes that every
+pipeline makes is printed with the table; all make them with the same probabilities.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ LIST = """One view, whichever the pipeline: crop of a share of 0.2 to 1 and resi
 rotation within 15 degrees about every axis and zoom within 10%, always; elastic of 1.5 mm mean displacement, always
 (rows without elastic: never); gamma 0.8 to 1.25, always; blur of sigma 0.3 to 1 voxels, p 0.5; fresh Gaussian noise of
 standard deviation 0 to 0.03, p 0.5; one block erased, sides 1/6 to 1/3, always. medssl starts from stored int16 or
-uint8, scales it, checks it for NaN and keeps the target too; the others are given float32 in [0,1] without meta data.
-Equal maths: the same map, results compared. Equal purpose: the same list, each by its own means."""
+uint8, scales it, checks it for NaN and keeps the target too; the others get float32 in [0,1] without meta data.
+Equal maths: the same map, results compared. Equal purpose: the same list, each pipeline in its own way."""
 MEAN = 1.5  # mm: our mean displacement is uniform in [0, 3], the others' is 1.5
 
 

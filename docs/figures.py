@@ -1,6 +1,6 @@
-"""The pictures of docs/methods, from phantoms and from the methods themselves: python docs/figures.py [name ...].
+"""The figures of docs/methods, from phantoms and from the methods themselves: python docs/figures.py [name ...].
 
-Written to docs/images/methods_<name>.png. Nothing is drawn that was not computed by the code it explains.
+Written to docs/images/methods_<name>.png. Everything drawn is computed by the code that it explains.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of what the methods do to numbers: bank, queue, cross-correlation, collapse. Drawn by docs/figures.py."""
+"""Toy examples of the methods: bank, queue, cross-correlation, collapse. Drawn by docs/figures.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INK, BLUE, RED, GRAY = "#1c2733", "#1f6fb2", "#c8402f", "#9aa5b0"
 
 
 def adco_bank() -> Figure:
-    """Learned negatives on the circle: the bank's own steps, the queries held still."""
+    """Learned negatives on the circle: steps of the bank with fixed queries."""
     rng = np.random.default_rng(0)
     angle = torch.from_numpy(rng.normal([0.6, 2.4], 0.12, (6, 2)).flatten()).float()
     q = torch.stack([angle.cos(), angle.sin()], 1)

@@ -1,6 +1,6 @@
-"""The pictures of docs/transforms.md, from phantoms: python docs/figures_views.py.
+"""The figures of docs/transforms.md, from phantoms: python docs/figures_views.py.
 
-Written to docs/images/views_<preset>.png: the source with the outlines of four views, each view's target, its input.
+Written to docs/images/views_<preset>.png: the source with the outlines of four views, and the target and input of each.
 """
 
 from __future__ import annotations

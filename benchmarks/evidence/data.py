@@ -184,7 +184,7 @@ def _scan(name: str, data: Path, manifest: Path, metadata: pd.DataFrame, labels:
 
 
 def _write_masks(root: Path, folder: Path, metadata: pd.DataFrame, labels: str) -> None:
-    """Masks of one value a class, named as their images: lungs 1; ground glass 1, consolidation 2."""
+    """Masks with one value per class, named like their images: lungs 1; ground glass 1, consolidation 2."""
     from PIL import Image
 
     folder.mkdir(exist_ok=True)

@@ -308,7 +308,7 @@ def medssl(*words):
 
 
 def test_classification_learns_and_tells_as_the_reference(tmp_path):
-    """Two pictures a batch; predictions.csv holds the softmax of the best weights, with the truth beside it."""
+    """Two images per batch; predictions.csv holds the softmax of the best weights, with the truth beside it."""
     rng = np.random.default_rng(1)
     names = {"a": "dark", "b": "light", "val": "light", "test": "dark"}
     held = {
