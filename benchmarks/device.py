@@ -1,9 +1,10 @@
 """Cost of views in training on a GPU: python benchmarks/device.py [--device cuda] [--workers 8] [--steps 60].
 
 Real steps of `medssl pretrain`: AdCo on a 3D ResNet-50, views of 96^3, batch 32, bf16, from a cache of phantom CTs of
-128^3, with views.device=cpu (workers make the views) and views.device=cuda (workers read, the device makes them). Prints
-for each the images per second, the share of a step for views on the device, the share spent waiting for data, and peak
-memory, over the steps after the first ten. --small: a tiny encoder and views of 32^3, to try the script on a CPU.
+128^3, with views.device=cpu (workers make the views) and views.device=cuda (workers read, the device makes them).
+Prints for each the images per second, the share of a step for views on the device, the share spent waiting for data,
+and peak memory, over the steps after the first ten. --small: a tiny encoder and views of 32^3, to try the script on a
+CPU.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Cost of each part compared with plain MoCo-v2: python benchmarks/step.py [--device cuda] [--repeats 5] [--only 2D|3D].
+"""Cost of each part compared with plain MoCo-v2: python benchmarks/step.py [--device cuda] [--repeats 5] [--only 2D].
 
-One table per setting. Each row is a whole step of all players on one encoder, with one batch and the same random views, so
-that reading data does not count, compared with a step of another row. The parts run in turn, and the minimum of all
-repeats is reported. On a CPU it is the processor time of one thread, so that other work on the machine does not count, with
-small batches; on CUDA it is the wall time in bf16 with the published batches, with images per second and peak memory. (The share of a step
-spent waiting for data is data_wait over time in the metrics.jsonl of a real run.)
+One table per setting. Each row is a whole step of all players on one encoder, with one batch and the same random views,
+so that reading data does not count, compared with a step of another row. The parts run in turn, and the minimum of all
+repeats is reported. On a CPU it is the processor time of one thread, so that other work on the machine does not count,
+with small batches; on CUDA it is the wall time in bf16 with the published batches, with images per second and peak
+memory. (The share of a step spent waiting for data is data_wait over time in the metrics.jsonl of a real run.)
 ContrastiveCrop: 4 updates of a sample's box compared with 100 steps of MoCo-v2, both per sample.
 """
 
@@ -149,7 +149,7 @@ def part(row: Row, setting: Setting, views: Views, device: str) -> Part:
 
 
 def refresh(setting: Setting, views: Views, device: str) -> Part:
-    """Heat maps and boxes of a batch, in eval mode, as `run.refresh` makes them."""
+    """Heat maps and boxes of a batch, in eval mode, as `pretraining.crop_refresh` makes them."""
     encoder = resnet.build(spatial_dims=setting.dims, in_channels=1, depth=setting.depth).to(device).eval()
 
     def step() -> None:

@@ -1,10 +1,10 @@
 """Where a pretraining step goes: python benchmarks/throughput.py [RECIPE...] [--cache DIR] [--steps 60]
 
 One thread, no workers, on a CPU. Times are processor times, so that other work on the machine does not count, and the
-first steps are left out. One row per recipe: samples per second, the share of views (reading, warping, intensity, stacking),
-forward, backward, optimizer (clipping, all players, key encoder and queue) and bookkeeping (what is left: diagnostics
-on their way to the log, files, the loop), and the whole step beside forward and backward. Without --cache it makes
-images of its own.
+first steps are left out. One row per recipe: samples per second, the share of views (reading, warping, intensity,
+stacking), forward, backward, optimizer (clipping, all players, key encoder and queue) and bookkeeping (what is left:
+diagnostics on their way to the log, files, the loop), and the whole step beside forward and backward. Without --cache
+it makes images of its own.
 """
 
 from __future__ import annotations

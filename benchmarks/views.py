@@ -1,8 +1,8 @@
 """Time to make views, compared with other libraries: python benchmarks/views.py [--repeats 9].
 
 One table; each row is a ratio between two pipelines that are run in turn. One-thread rows are processor times of that
-thread, so that other work on the machine does not count; the two-thread row is wall time. The list of changes that every
-pipeline makes is printed with the table; all make them with the same probabilities.
+thread, so that other work on the machine does not count; the two-thread row is wall time. The list of changes that
+every pipeline makes is printed with the table; all make them with the same probabilities.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ VIEWS, COLOURS = 4, ("tab:orange", "tab:cyan", "tab:green", "tab:pink")
 
 
 def main() -> None:
-    """Draw one picture a preset."""
+    """Draw one figure per preset."""
     IMAGES.mkdir(exist_ok=True)
     volume = (64, 96, 96)
     draw("ct", ct_case(np.random.default_rng(3), volume)[0][None], (-1000.0, 1000.0))
