@@ -114,7 +114,7 @@ def changes(overrides: Changes) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         return [(key, plain_values(value)) for key, value in overrides.items()]
     if isinstance(overrides, str):
-        raise InputError(f"overrides must be a list of key=value or a dictionary, but {overrides!r} is a text")
+        raise InputError(f"overrides must be a list of key=value or a dictionary, but {overrides!r} is text")
     return [split(override) for override in overrides]
 
 

@@ -131,7 +131,7 @@ def test_at_its_defaults_the_window_jitter_shows_hu_from_lung_to_bone() -> None:
     seen = RandWindowJitterd("x").set_random_state(0)({"x": hu})["x"]
     assert len(np.unique(seen)) > 15
     for scaled in (hu / 3000 + 1 / 3, np.float32(hu > 0)):
-        with pytest.raises(InputError, match="values from 0 to 1, which are no HU"):
+        with pytest.raises(InputError, match="values from 0 to 1, which are not HU"):
             RandWindowJitterd("x")({"x": scaled})
     same = RandWindowJitterd("x", window=(0, 1), level=0, width=0)({"x": np.float32(hu > 0)})["x"]
     np.testing.assert_array_equal(same, hu > 0)
