@@ -85,7 +85,7 @@ class RandWindowJitterd(RandTransform):
         low, high = float(image.min()), float(image.max())
         if 0 <= low < high <= 1 and self.window[1] - self.window[0] > _WIDE:
             raise InputError(
-                f"{type(self).__name__}: {key} has values from {low:g} to {high:g}, which are not HU, but the window is "
+                f"{type(self).__name__}: {key} has values from {low:g} to {high:g}, which are not HU, but window is "
                 f"{self.window}: give the image in HU, or window=(0, 1)"
             )
 
