@@ -58,4 +58,4 @@ def test_another_number_of_ranks_is_refused():
 
 def test_a_checkpoint_names_no_path():
     kept = resume.portable({**RECIPE, "data": {"cache": "/here", "manifest": "/m", "splits": "/s", "workers": 3}})
-    assert kept["data"] == {"cache": None, "manifest": None, "splits": None, "workers": 3}
+    assert kept["data"] == {"cache": None, "manifest": None, "splits": None, "key": None, "workers": 3}
