@@ -182,7 +182,7 @@ def test_bad_requests_are_refused_in_one_sentence(films, tmp_path):
         with pytest.raises(InputError, match=said):
             tune(recipe(films.path, **task), options(tmp_path / "out"))
         assert not (tmp_path / "out" / "results.json").exists()
-    with pytest.raises(InputError, match="takes one device"):
+    with pytest.raises(InputError, match="runs on one device"):
         tune(recipe(films.path), Options(out=str(tmp_path / "o"), device="cpu", devices=2))
     content = yaml.safe_load(PROBE.replace("CACHE", "x")) | {"task": {"kind": "classify"}}
     with pytest.raises(InputError, match="is missing"):
