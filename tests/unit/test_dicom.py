@@ -132,6 +132,16 @@ class TestStack:
         assert image.files == paths
         assert rejected == [(far, "stray slice", "500 mm from the 6 others")]
 
+    @pytest.mark.parametrize("shear", [0.0, 0.3])
+    def test_a_slice_beside_the_stack_costs_itself(self, tmp_path, shear):
+        paths = series(tmp_path, CUBE, shear=shear)
+        own = {"SeriesInstanceUID": "1.2.3.4", "PixelSpacing": [0.5, 0.8], "InstanceNumber": 9}
+        place = {"ImagePositionPatient": [90, -20 + 2 * 2.5 * shear, 36.25], "ImageOrientationPatient": AXIAL}
+        beside = write(tmp_path / "zbeside", CUBE[0], **own, **place)
+        (image,), rejected = dicom.group([*paths, beside])
+        assert image.files == paths
+        assert rejected == [(beside, "stray slice", "100 mm beside the others")]
+
     @pytest.mark.parametrize("jitter", [1e-7, 1e-6])
     def test_spacing_with_other_last_digits_is_the_same_spacing(self, tmp_path, jitter):
         paths = series(tmp_path, CUBE)

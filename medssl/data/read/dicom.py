@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medssl.data.read import dicom_pixels, dicom_stack, dicom_uih
+from medssl.data.read import dicom_pixels, dicom_stack, dicom_strays, dicom_uih
 from medssl.data.read.dicom_header import STACKED, Slice, modality_of, read_header, slices, uih_tiles
 from medssl.data.read.dicom_straight import straighten
 from medssl.data.read.volume import Volume, make, plane
@@ -150,12 +150,12 @@ def _checked(part: list[Slice], refused: list[Refused], largest_block: bool) -> 
     """The slices of one volume in order, without strays (slices far from the others). Raises `Rejected`."""
     if part[0].mosaic:
         return part
-    ordered, strays = dicom_stack.without_strays(part)
+    ordered, strays = dicom_strays.without_strays(part)
     if largest_block:
-        ordered, others = dicom_stack.largest_block(ordered)
+        ordered, others = dicom_strays.largest_block(ordered)
         refused += [(item.path, "outside the largest even block", f"of {len(ordered)} slices") for item in others]
     dicom_stack.place(ordered)
-    refused += [(item.path, "stray slice", f"{away:.4g} mm from the {len(ordered)} others") for item, away in strays]
+    refused += [(item.path, "stray slice", where) for item, where in strays]
     return ordered
 
 

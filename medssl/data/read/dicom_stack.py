@@ -17,8 +17,6 @@ TILT_DEGREES = 0.5  # up to this shear, the axes of a stack count as orthogonal
 UNEVEN = 0.01  # of the slice distance, or
 ROUNDING = 0.1  # mm: by this much gaps may differ, as positions are often stored with one decimal
 WHOLE = 0.1  # tolerance for a gap that is a whole multiple of the slice distance: slices are missing
-FAR = 5.0  # in slice distances: slices farther off are strays,
-FEW = 0.2  # if they are at most this share of all slices
 SAME_SPACING = 1e-4  # relative: scanners round the same spacing differently
 SAME_DIRECTION = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -37,7 +35,7 @@ def volumes(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def order(slices: Sequence[Slice]) -> list[Slice]:
     """The slices along their normal (row x column), lowest first."""
-    return [slices[place] for place in np.argsort(_heights(slices), kind="stable")]
+    return [slices[place] for place in np.argsort(heights_of(slices), kind="stable")]
 
 
 class Stack(NamedTuple):
@@ -58,7 +56,7 @@ def place(slices: Sequence[Slice]) -> Stack:
         raise Rejected("no pixel spacing", f"{len(slices)} slices", first.path)
     if len(slices) < 2:
         raise Rejected("single slice", "a volume needs at least 2 slices", first.path)
-    heights = _heights(slices)
+    heights = heights_of(slices)
     heights = heights - heights[0]
     even, uneven = _evenness(heights, first)
     shifts, tilt = _shifts(slices, heights)
@@ -73,37 +71,6 @@ def place(slices: Sequence[Slice]) -> Stack:
     matrix[:3, :3] = LPS_TO_RAS @ np.stack(columns, axis=1)
     matrix[:3, 3] = LPS_TO_RAS @ origin
     return Stack(matrix, heights, shifts if tilt else np.zeros_like(shifts), first.spacing, even, (*notes, *uneven))
-
-
-def without_strays(slices: Sequence[Slice]) -> tuple[list[Slice], list[tuple[Slice, float]]]:
-    """The slices that lie together, and a few far from them with their distance, such as a scout in the series."""
-    ordered = order(slices)
-    heights = _heights(ordered)
-    gaps = np.diff(heights)
-    if len(ordered) < 4 or np.median(gaps) <= 0:
-        return list(ordered), []
-    cuts = np.flatnonzero(gaps > FAR * np.median(gaps)) + 1
-    parts = np.split(np.arange(len(ordered)), cuts)
-    main = max(parts, key=len)
-    others = [number for part in parts if part is not main for number in part]
-    if not others or len(others) > max(1, FEW * len(ordered)) or len(main) < 3:
-        return list(ordered), []
-    low, high = heights[main[0]], heights[main[-1]]
-    away = [(ordered[n], float(max(low - heights[n], heights[n] - high))) for n in others]
-    return [ordered[n] for n in main], away
-
-
-def largest_block(slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:
-    """The longest run of ordered slices that are evenly apart (of equal ones the first), and the other slices."""
-    gaps = np.diff(_heights(slices))
-    best = (0, 0)
-    for start in range(len(gaps)):
-        stop = start
-        while stop < len(gaps) and abs(gaps[stop] - gaps[start]) <= max(UNEVEN * gaps[start], ROUNDING):
-            stop += 1
-        best = max(best, (start, stop), key=lambda run: run[1] - run[0])
-    inside = range(best[0], best[1] + 1)
-    return [slices[n] for n in inside], [item for n, item in enumerate(slices) if n not in inside]
 
 
 def _by_direction(slices: Sequence[Slice]) -> list[list[Slice]]:
@@ -163,14 +130,15 @@ def _by_turn(slices: list[Slice]) -> list[list[Slice]]:
 
 def _places(slices: Sequence[Slice]) -> list[int]:
     """The position along the normal in units of 10 micrometres."""
-    return [int(place) for place in np.round(_heights(slices) * 100)]
+    return [int(place) for place in np.round(heights_of(slices) * 100)]
 
 
 def _most_at_one_position(slices: Sequence[Slice]) -> int:
     return int(np.unique(_places(slices), return_counts=True)[1].max())
 
 
-def _heights(slices: Sequence[Slice]) -> np.ndarray:
+def heights_of(slices: Sequence[Slice]) -> np.ndarray:
+    """The positions of slices along the normal of the first, in mm."""
     return np.array([item.position for item in slices]) @ _normal(slices[0])
 
 
