@@ -1,4 +1,4 @@
-"""Tables of the real sets, one row an image: its file, its label, its patient, and the part of a fold it is in."""
+"""Tables of the real sets, one row per image: its file, its label, its patient, and the part of a fold it is in."""
 
 from __future__ import annotations
 

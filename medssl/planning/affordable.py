@@ -35,7 +35,7 @@ def check(recipe: PretrainRecipe, options: Options) -> None:
     if hours > MOST_HOURS:
         raise InputError(
             f"this recipe is made for a GPU: its {recipe.train.steps} steps would take this CPU about "
-            f"{duration(3600 * hours)}. Use {tiny(recipe)} on a CPU, or set force=true to run this one all the same"
+            f"{duration(3600 * hours)}. Use {tiny(recipe)} on a CPU, or set force=true to run this one anyway"
         )
 
 

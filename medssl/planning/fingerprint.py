@@ -37,10 +37,12 @@ def of(cache: Cache) -> Fingerprint:
     """Read a cache's index; no image is opened, and cases of the split `test` are left out. Raises InputError."""
     cases = [case for case in cache.cases.values() if case.split != "test"]
     if not cases:
-        raise InputError(f"cache {cache.path} has no case to pretrain on: all {len(cache.cases)} are of the split test")
+        raise InputError(
+            f"cache {cache.path} has no cases for pretraining: all {len(cache.cases)} are in the split test"
+        )
     dims = {len(case.shape) for case in cases}
     if len(dims) > 1:
-        raise InputError(f"cache {cache.path} holds 2D and 3D images: prepare them into a cache each")
+        raise InputError(f"cache {cache.path} has both 2D and 3D images: prepare them into separate caches")
     spacings = np.array([case.spacing for case in cases])
     extents = np.array([case.shape for case in cases]) * spacings
     spacing = target_spacing(spacings, np.array([case.shape for case in cases]))

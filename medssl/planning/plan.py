@@ -54,11 +54,13 @@ def plan(
     that of the device. Raises InputError if `out` is taken, the cache cannot be planned for, or nothing fits.
     """
     if out.exists():
-        raise InputError(f"{out} is there already: remove it, or name another file with --out")
+        raise InputError(f"{out} exists already: delete it, or choose another --out")
     found = fingerprint.of(Cache(cache))
     where: rules.Device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     if where == "cuda" and gigabytes is None and not torch.cuda.is_available():
-        raise InputError("no CUDA device is here to ask for its memory: name it in GiB with --memory, e.g. --memory 24")
+        raise InputError(
+            "there is no CUDA device to read its memory from: give it in GiB with --memory, e.g. --memory 24"
+        )
     room = gigabytes * memory.GIB if gigabytes is not None else memory.available(where)
     dims = len(found.shape)
     content = _start(base or BASES[where, dims], found, cache)
@@ -81,7 +83,7 @@ def _start(base: str, found: Fingerprint, cache: Path) -> dict[str, Any]:
     if content["views"].get("preset", "auto") not in ("auto", found.preset):  # its changes are for another modality
         views = {key: value for key, value in views.items() if key not in ("warp", "intensity")}
     if isinstance(views.get("size", [0])[0], list):
-        raise InputError(f"{base} has views of several sizes, which a plan cannot choose: name another with --base")
+        raise InputError(f"{base} has views of several sizes, which a plan cannot choose: give another --base")
     content["views"] = {**views, "preset": found.preset}
     workers = content.get("data", {}).get("workers", 0)
     data = {"cache": str(cache.absolute()), "workers": workers}
@@ -93,7 +95,7 @@ def _encoder(given: dict[str, Any], asked: str, where: str, dims: int) -> dict[s
     """The encoder group: that of the recipe, or another kind with the norm that suits it."""
     kind = asked if asked != "auto" else given["kind"]
     if kind not in MULTIPLE:
-        raise InputError(f"a plan knows the encoders {', '.join(MULTIPLE)}, not {kind!r}: choose one with --encoder")
+        raise InputError(f"a plan can use the encoders {', '.join(MULTIPLE)}, not {kind!r}: choose one with --encoder")
     if kind == given["kind"]:
         return given
     norm = {"tiny": "sync_batch" if dims == 2 else "group", "resenc": "instance"}.get(kind, "batch")

@@ -89,7 +89,7 @@ def crop_scale(size: Sequence[int], spacing: Sequence[float], extent: Sequence[f
 
 
 def levels(size: Sequence[int], most: int) -> int:
-    """How often the tiny encoder halves: `most`, or less, so that the deepest map has LEAST_MAP voxels a side.
+    """How often the tiny encoder halves: `most`, or less, so that the deepest map has LEAST_MAP voxels per side.
 
     >>> levels((64, 64), 5), levels((16, 40, 40), 4)
     (5, 3)

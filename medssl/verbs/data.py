@@ -29,8 +29,8 @@ Pair = Annotated[
 Table = Annotated[Path | None, typer.Option(help="CSV file with one row per image.")]
 IdColumn = Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")]
 Columns = Annotated[str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")]
-Boxes = Annotated[Path | None, typer.Option(help="File (nndet: folder) of boxes in a public format.")]
-BoxesAs = Annotated[Format | None, typer.Option(help="Format of --boxes; default: as its header shows.")]
+Boxes = Annotated[Path | None, typer.Option(help="File (nndet: folder) of boxes in the format of a public dataset.")]
+BoxesAs = Annotated[Format | None, typer.Option(help="Format of --boxes; default: detected from its header.")]
 PatientFrom = Annotated[
     str | None, typer.Option(help="Regular expression that finds the patient in a path, e.g. 'P[0-9]+'.")
 ]

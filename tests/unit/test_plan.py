@@ -126,7 +126,7 @@ def test_what_cannot_be_planned_is_refused_in_a_sentence(caches, tmp_path):
     taken = tmp_path / "taken.yaml"
     taken.write_text("mine")
     for given, words in [
-        ({"out": taken}, "is there already"),
+        ({"out": taken}, "exists already"),
         ({"base": "dira_adco_ccrop_3d"}, "dimensions"),
         ({"encoder": "vit"}, "--encoder"),
         ({"device": "cuda", "memory": 0.6}, "--memory"),
