@@ -332,7 +332,7 @@ class TestRefused:
         (tmp_path / "in").mkdir()
         for number in range(3):
             (tmp_path / f"in/{number}.txt").write_text("words")
-        with pytest.raises(InputError, match=r"3 files were skipped \(3 x not an image; first: 0\.txt"):
+        with pytest.raises(InputError, match=r"3 files were skipped \(3 x not an image; such as not an image \("):
             run(tmp_path)
         assert not list((tmp_path / "out").iterdir())
 

@@ -154,5 +154,6 @@ def _label_folders(labels: Path | None) -> list[Path]:
 def _nothing(folders: Sequence[Path], refused: Sequence[Refused]) -> str:
     reasons = Counter(reason for _, reason, _ in refused).most_common(SHOWN)
     told = ", ".join(f"{count} x {reason}" for reason, count in reasons)
-    first = "".join(f"; first: {files.printable(path.name)}: {why} ({more})" for path, why, more in sorted(refused)[:1])
+    safe = [f"{why} ({more})" for path, why, more in sorted(refused) if more and path.stem not in more]  # no file names
+    first = "".join(f"; such as {text}" for text in safe[:1])
     return f"no image found in {', '.join(map(str, folders))}: {len(refused)} files were skipped ({told}{first})"
