@@ -283,9 +283,9 @@ class TestTable:
             f"{rows['u/a.png'].id},F,61",
         ]
         assert (tmp_path / "out/boxes.csv").read_text().splitlines() == [
-            "id,class,start,stop",
-            f"{rows['u/a.png'].id},mass,1x2,5x9",
-            f"{rows['u/a.png'].id},,0x0,3x3",
+            "id,class,start,stop,reader,ignore,diameter_mm",
+            f"{rows['u/a.png'].id},mass,1x2,5x9,,,",
+            f"{rows['u/a.png'].id},,0x0,3x3,,,",
         ]
         assert "3 of 4 images have a row in the table; 0 rows match none" in result.notices
 
@@ -302,7 +302,7 @@ class TestTable:
             ("id,label\na,covid\n", "give --columns class=label"),
             ("name\na\n", r"has no column 'id' \(there are: name\)"),
             ("id\na\na\n", "two rows with id=a"),
-            ("id,boxes\na,1 2 3\n", "integers"),
+            ("id,boxes\na,1 2 3\n", "numbers"),
             ("id,boxes\na,5 5 1 9\n", "empty"),
         ],
     )
