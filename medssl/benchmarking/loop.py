@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import time
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from medssl import report
-from medssl.benchmarking import fingerprint, grid, text
+from medssl.benchmarking import fingerprint, grid, runs, text
 from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
+from medssl.benchmarking.runs import Job
 from medssl.build import finetune_setup
 from medssl.data import files
-from medssl.finetuning.loop import tune
 from medssl.messages import say
 from medssl.report.verdict import verdict
 from medssl.runtime import cases, run_directory
@@ -24,19 +23,10 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
+    from medssl.recipe import BenchmarkRecipe, Options
 
 RESULTS, SUMMARY = "results.jsonl", "summary.json"
 Line = dict[str, Any]  # of results.jsonl
-
-
-class Job(NamedTuple):
-    """A cell with everything that its run needs."""
-
-    cell: Cell
-    recipe: FinetuneRecipe
-    init: str  # a path, or scratch
-    fingerprint: dict[str, Any]
 
 
 def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
@@ -66,10 +56,12 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     ]
     (out / SUMMARY).unlink(missing_ok=True)  # it is about an earlier grid
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
-    for number, job in enumerate(jobs, 1):
-        if job.cell not in done:
-            say(f"[{number} of {len(jobs)}] {job.cell.name}")
-            done[job.cell] = _run(job, options, out)
+    waiting = [job for job in jobs if job.cell not in done]
+    for job, line in runs.lines(waiting, options, out, recipe.workers):
+        with (out / RESULTS).open("a", encoding="utf-8") as file:
+            file.write(files.line(line))
+        done[job.cell] = line
+        say(f"[{len(done)} of {len(jobs)}] {job.cell.name} is done")
     table = summarise([done[cell] for cell in cells], grid.baseline(recipe), recipe)
     files.write_json(out / SUMMARY, table)
     say(verdict(table))
@@ -105,34 +97,6 @@ def _jobs(
         _check_same(job, out, done)
     files.write_json(splits, chosen)
     return jobs
-
-
-def _run(job: Job, options: Options, out: Path) -> Line:
-    """Fine-tune one cell, or continue it; adds its line to results.jsonl."""
-    began = time.monotonic()
-    folder = out / job.cell.folder
-    fingerprint.write(folder, job.fingerprint)
-    places = {"out": str(folder), "init": job.init, "resume": True}
-    results = tune(job.recipe, options.model_copy(update={**places, "overwrite": False, "dry_run": False}))
-    test, score = results["test"], results["score"]
-    line = {
-        **job.cell._asdict(),
-        "score": score,
-        "value": test[score],
-        "validation": results["validation"],
-        "cases": results["cases"]["train"],
-        "floor": (results["floor"] or {}).get(score),
-        "seconds": round(time.monotonic() - began, 1),
-        "overlap": len(results["overlap"]["patients"]),
-        "settings": results["settings"],
-        "spatial_dims": job.recipe.spatial_dims,
-        "beside": results.get("beside", []),
-        **job.fingerprint,
-        "rows": test["rows"],
-    }
-    with (out / RESULTS).open("a", encoding="utf-8") as file:
-        file.write(files.line(line))
-    return line
 
 
 def _finished(file: Path) -> dict[Cell, Line]:

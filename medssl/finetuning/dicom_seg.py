@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from medssl.metrics.lesions import Candidate
 
 
+EMPTY = [
+    *("AccessionNumber", "ReferringPhysicianName", "StudyID", "StudyDate", "StudyTime", "PositionReferenceIndicator"),
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+]
+
+
 def needed() -> Any:
     """The library. Raises `InputError` where it is not installed."""
     try:
@@ -28,6 +34,15 @@ def needed() -> Any:
     except ModuleNotFoundError as error:
         raise InputError("--seg needs highdicom, which is not installed: pip install 'medssl[seg]'") from error
     return highdicom
+
+
+def _header(file: Path) -> pydicom.Dataset:
+    """The header of a slice, with the elements that may be empty and that anonymised files often lack."""
+    head = pydicom.dcmread(file, stop_before_pixels=True)
+    for name in EMPTY:
+        if name not in head:
+            setattr(head, name, "")
+    return head
 
 
 def write(path: Path, series: Sequence[Path], mask: np.ndarray, found: Sequence[Candidate]) -> None:
@@ -55,7 +70,7 @@ def write(path: Path, series: Sequence[Path], mask: np.ndarray, found: Sequence[
         for place, number in enumerate(numbers, 1)
     ]
     made = hd.seg.Segmentation(
-        source_images=[pydicom.dcmread(file, stop_before_pixels=True) for file in series],
+        source_images=[_header(file) for file in series],
         pixel_array=dense,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=segments,

@@ -15,7 +15,7 @@ from medssl.engine.log import MetricsLog
 from medssl.engine.meter import Meter
 from medssl.engine.pace import Pace
 from medssl.engine.signals import stop_requests, stops_at_once
-from medssl.finetuning import evaluate, start
+from medssl.finetuning import evaluate, examples, start
 from medssl.finetuning.probe import probe
 from medssl.finetuning.state import BEST, LAST, begin, save
 from medssl.messages import progress, say
@@ -45,9 +45,13 @@ def finetune(recipe: FinetuneRecipe, options: Options) -> None:
         cases.check_given(recipe)
         say("the recipe is valid; nothing was run")
         return
-    tune(recipe, options)
+    results = tune(recipe, options)
     if ranks.rank() == 0:
         out = run_directory.path(options)
+        if "hit" in results["test"].get("details", {}):
+            cache = cases.open_cache(recipe, out, continued=True)
+            if options.pictures or not run_directory.radiographs(recipe.resolved(), cache):
+                examples.draw(out, cache, results)
         say(str(report.build([out], out / "report.html", pictures=options.pictures)))
 
 

@@ -8,7 +8,7 @@ advise without masks; scores use the box itself, and never compare masks with it
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from medssl.metrics.lesions import Lesion, Region
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from medssl.data.cache import Case
     from medssl.types import Box
@@ -40,9 +40,29 @@ def labelled(case: Case, source: Source) -> bool:
     return masked or (source in ("auto", "boxes") and (bool(case.boxes) or bool(case.looked)))
 
 
-def names_of_boxes(cases: Collection[Case]) -> list[str]:
-    """The classes of all boxes, sorted."""
-    return sorted({box.label or LESION for case in cases for box in case.boxes})
+def names(
+    given: list[str] | int | None,
+    cases: Sequence[Case],
+    read: Callable[[str], Any],
+    source: Source,
+    of_masks: Callable[..., list[str]],
+) -> list[str]:
+    """The classes as given, or those of the training cases: of label volumes by `of_masks`, else of boxes.
+
+    Raises `InputError` where there is neither.
+    """
+    masked = [case for case in cases if case.has_label and source != "boxes"]
+    if given is not None:
+        return of_masks(given, cases, read)
+    if source == "instances":
+        return [LESION]
+    if masked:
+        return of_masks(None, masked, read)
+    if found := sorted({box.label or LESION for case in cases for box in case.boxes}):
+        return found
+    raise InputError(
+        "no training case has a lesion, neither in a label volume nor as a box: add training cases with lesions"
+    )
 
 
 def of_case(

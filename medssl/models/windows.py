@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from monai.inferers.utils import sliding_window_inference
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +16,11 @@ SIGMA = 0.125  # of the Gaussian, as a share of the window (nnU-Net)
 
 
 def logits(
-    model: nn.Module, volume_BC: Tensor, window: Sequence[int], overlap: float = 0.5, mirrors: Sequence[int] = ()
+    model: Callable[[Tensor], Tensor],
+    volume_BC: Tensor,
+    window: Sequence[int],
+    overlap: float = 0.5,
+    mirrors: Sequence[int] = (),
 ) -> Tensor:
     """Logits (B,K,*S) of an image: those of its windows, weighted by a Gaussian around each window's middle.
 

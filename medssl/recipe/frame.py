@@ -177,6 +177,7 @@ class BenchmarkRecipe(Group):
     fractions: Annotated[list[str | float], Field(min_length=1)]
     seeds: Annotated[list[Seed], Field(min_length=1)]
     primary: Primary | None = None
+    workers: Positive = 1  # processes that make runs at the same time on this machine
 
     @model_validator(mode="after")
     def _primary_is_run(self) -> Self:

@@ -25,6 +25,10 @@ PICTURES = {  # file name in figures/ of the run -> title, caption
         "Views and crops",
         "One row per sample: where the views lie, what the network sees, and what it must restore.",
     ),
+    "lesions": (
+        "Lesions found, missed, and false alarms",
+        "Boxes of the reference in green, candidates above the operating threshold in yellow; test images.",
+    ),
     "restored": (
         "Restoration",
         "The input of the network, what it restored, the target, and the difference.",

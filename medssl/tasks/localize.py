@@ -6,6 +6,7 @@ scores, lower thresholds add weaker lesions. Rows keep the lesions and candidate
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medssl import kinds
 from medssl.localization import scores, truth, tuning
 from medssl.losses import labels_at
 from medssl.metrics import candidates, reference_lesions
 from medssl.metrics.lesions import Findings
 from medssl.metrics.matching import Kind, Rule
-from medssl.tasks import localize_from_classes, segment
+from medssl.tasks import segment
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from medssl.tasks.task import Row
 
 SURE = 40.0  # a logit so large that its gradient vanishes
+OTHERS = {("from", "classes"): "localize_from_classes", ("head", "heatmap"): "localize_heatmap"}
 
 
 class Settings(NamedTuple):
@@ -159,6 +162,7 @@ def build(
     spatial_dims: int,
     flips: tuple[int, ...] = (),
     from_: Literal["masks", "classes"] = "masks",
+    head: Literal["masks", "heatmap"] = "masks",
     classes: list[str] | int | None = None,
     truth: truth.Source = "auto",
     hit: Kind = "iou",
@@ -183,6 +187,7 @@ def build(
         spatial_dims: 2 or 3.
         flips: axes that training mirrors, for `mirror`.
         from_: the labels for training: `masks` (or boxes), or `classes` of images (see `localize_from_classes`).
+        head: `masks`, or a `heatmap` of centres for tiny or touching lesions (`localize_heatmap`).
         classes: names of the values 1..K, or of the classes of boxes; null: those of the training cases.
         truth: source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
             (also points with a diameter); `auto`: the components if a case has a label volume, else its boxes.
@@ -214,33 +219,20 @@ def build(
 
 
 def variant(settings: Mapping[str, Any]) -> Any:
-    """The module for these settings: `truth` decides which cases can be used and what the classes are."""
-    if settings.get("from") == "classes":
-        weak = localize_from_classes
-        return SimpleNamespace(__name__=__name__, build=weak.build, names=weak.names, labelled=weak.labelled)
+    """The module for `settings`: the task may be another, and which cases and classes there are goes by `truth`."""
+    other = next((name for (key, value), name in OTHERS.items() if settings.get(key) == value), None)
+    if other is None:
+        return SimpleNamespace(__name__=__name__, build=build, **by_truth(settings))
+    room = kinds.resolve("task", other)
+    found = room.variant(settings) if hasattr(room, "variant") else room
+    return SimpleNamespace(__name__=__name__, build=found.build, names=found.names, labelled=found.labelled)
+
+
+def by_truth(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`names` and `labelled` of a task whose lesions are shown by `truth`."""
     source: truth.Source = settings.get("truth", "auto")
-
-    def labelled(case: Case) -> bool:
-        return truth.labelled(case, source)
-
-    def names(given: list[str] | int | None, cases: Sequence[Case], read: Callable[[str], Any]) -> list[str]:
-        masked = [case for case in cases if case.has_label and source != "boxes"]
-        if given is not None:
-            return segment.names(given, cases, read)
-        if source == "instances":
-            return [truth.LESION]
-        return segment.names(None, masked, read) if masked else _of_boxes(cases)
-
-    return SimpleNamespace(__name__=__name__, build=build, names=names, labelled=labelled)
-
-
-def _of_boxes(cases: Sequence[Case]) -> list[str]:
-    found = truth.names_of_boxes(cases)
-    if not found:
-        raise InputError(
-            "no training case has a lesion, neither in a label volume nor as a box: add training cases with lesions"
-        )
-    return found
+    names = partial(truth.names, source=source, of_masks=segment.names)
+    return {"names": names, "labelled": partial(truth.labelled, source=source)}
 
 
 def _background_where(unknown: Tensor, logits_BK: Tensor) -> Tensor:

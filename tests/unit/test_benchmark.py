@@ -9,8 +9,7 @@ import pytest
 import yaml
 from finetuning import SEGMENT, options
 
-from medssl.benchmarking import fingerprint, grid, text
-from medssl.benchmarking import loop as benchmark_loop
+from medssl.benchmarking import fingerprint, grid, runs, text
 from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.benchmarking.loop import benchmark
@@ -199,12 +198,12 @@ def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):
         ran.append(job.cell)
         return lines[0] | job.cell._asdict() | job.fingerprint
 
-    monkeypatch.setattr(benchmark_loop, "_run", run)
+    monkeypatch.setattr(runs, "run", run)
     wider = made.model_copy(update={"seeds": [0, 1]})
     benchmark(wider, options(tmp_path / "out", resume=True))
     assert {cell.seed for cell in ran} == {1}
     assert len(ran) == 4
-    assert len(log.read(tmp_path / "out" / "results.jsonl")) == 4, "the cut line is gone"
+    assert len(log.read(tmp_path / "out" / "results.jsonl")) == 8, "the cut line is gone"
 
     wider_recipe = (tmp_path / "out" / "recipe.yaml").read_text()
     assert wider_recipe != given
@@ -225,7 +224,7 @@ def finished(tmp_path, monkeypatch):
         about = {"score": "dice", "validation": 0.5, "cases": {"train": 1}, "floor": None, "overlap": {"patients": []}}
         return {**about, "test": test, "settings": ROWS["settings"]}
 
-    monkeypatch.setattr(benchmark_loop, "tune", tune)
+    monkeypatch.setattr(runs, "tune", tune)
 
     def go(cache="cache", **more):
         made = bench(tmp_path, inits={"scratch": "scratch", "pre": str(tmp_path / "Jane.pt")}, fractions=[0.5])

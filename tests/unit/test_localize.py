@@ -12,8 +12,8 @@ from medssl.build import kinds
 from medssl.data.cache import Cache
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
-from medssl.finetuning import evaluate
-from medssl.finetuning.loop import tune
+from medssl.finetuning import evaluate, examples
+from medssl.finetuning.loop import finetune, tune
 from medssl.localization import scores, truth, tuning
 from medssl.metrics.lesions import Candidate, Findings, Lesion, Region
 from medssl.metrics.matching import Rule
@@ -240,3 +240,26 @@ def test_a_segment_of_instances_is_one_class():
     assert task.target((), np.array([[[0, 3, 700]]]), "x").tolist() == [[0, 1, 1]]
     module = segment.variant({"instances": True})
     assert module.names(None, [], None) == ["1"]
+
+
+def test_the_report_shows_what_was_found_and_missed(cache, tmp_path):
+    made = recipe(SEGMENT, data={"cache": str(cache)}, task=LOCALIZE, train={"steps": 1})
+    finetune(made, options(tmp_path / "run"))
+    assert (tmp_path / "run" / "figures" / "lesions.png").stat().st_size > 1000
+    assert "Lesions found, missed, and false alarms" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_examples_are_told_apart_by_the_hit_rule():
+    box, away = Region.of_box((0, 0), (4, 4)), Region.of_box((6, 6), (9, 9))
+    low = Candidate("a", away, 0.4)
+    images = [
+        Findings((1.0, 1.0), (Lesion("a", box),), (Candidate("a", box, 0.9), Candidate("a", away, 0.7), low), (9, 9)),
+        Findings((1.0, 1.0), (Lesion("a", box), Lesion("a", away, ignore=True)), (), (9, 9)),
+    ]
+    rows = [{"id": str(n), "findings": one.as_json()} for n, one in enumerate(images)]
+    kinds = examples.sorted_out(rows, Rule(), 0.5)
+    assert {name: [(one.case, one.weight) for one in found] for name, found in kinds.items()} == {
+        "lesions found": [("0", 0.9)],
+        "lesions missed": [("1", 16.0)],
+        "false alarms": [("0", 0.7)],
+    }

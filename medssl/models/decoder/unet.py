@@ -98,10 +98,10 @@ class UNetDecoder(nn.Module):
         """Features (B,C_i,*S_i), fine to coarse -> (B,out_channels,*size)."""
         return self.levels(features, size)[-1]
 
-    def levels(self, features: Features, size: Sequence[int]) -> list[Tensor]:
-        """The map after each block, coarse to fine; the last has `size`."""
+    def levels(self, features: Features, size: Sequence[int], count: int | None = None) -> list[Tensor]:
+        """The map after each block, or after the first `count`, coarse to fine; that of the last block has `size`."""
         x, skips, found = features[-1], [*reversed(features[:-1]), None], []
-        for block, skip in zip(self.blocks, skips, strict=False):
+        for block, skip in zip(list(self.blocks)[:count], skips, strict=False):
             x = block(x, skip if self.joins else None, size if skip is None else skip.shape[2:])
             found.append(x)
         return found

@@ -1,0 +1,98 @@
+"""figures/lesions.png of a run: lesions that were found, lesions that were missed, and false alarms, from its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from medssl.data import files
+from medssl.metrics.lesions import Findings
+from medssl.metrics.matching import Rule, agreements
+from medssl.views import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from medssl.data.cache import Cache
+    from medssl.metrics.lesions import Region
+
+SHOWN, SIDE, GAP, TITLE = 5, 180, 6, 16  # tiles a row; pixels
+REFERENCE, FOUND = (60, 200, 120), (255, 200, 0)  # colours of boxes
+
+
+class Example(NamedTuple):
+    """A lesion or a candidate to be shown, and how telling it is."""
+
+    case: str
+    image: Findings
+    region: Region
+    weight: float
+
+
+def draw(out: Path, cache: Cache, results: dict[str, Any]) -> None:
+    """Draw the most telling examples; nothing where no test image was searched for lesions."""
+    rows = [row for row in results["test"]["rows"] if "findings" in row]
+    if not rows:
+        return
+    hit = results["test"]["details"]["hit"]
+    threshold = results["settings"].get("threshold") or 0.5
+    kinds = sorted_out(rows, Rule(hit["kind"], hit["threshold"]), threshold)
+    height = TITLE + SIDE + GAP
+    sheet = Image.new("RGB", (SHOWN * (SIDE + GAP), len(kinds) * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (title, found) in enumerate(kinds.items()):
+        best = sorted(found, key=lambda one: -one.weight)[:SHOWN]
+        pen.text((2, place * height + 2), f"{title}: {len(found)}", fill="black")
+        for column, one in enumerate(best):
+            sheet.paste(_tile(cache, one, threshold), (column * (SIDE + GAP), place * height + TITLE))
+    with files.writing(out / "figures" / "lesions.png") as beside:
+        sheet.save(beside, format="PNG")
+
+
+def sorted_out(rows: Sequence[dict[str, Any]], rule: Rule, threshold: float) -> dict[str, list[Example]]:
+    """Lesions found and missed, the surest and the largest first, and candidates that hit none, the surest first."""
+    kinds: dict[str, list[Example]] = {"lesions found": [], "lesions missed": [], "false alarms": []}
+    for row in rows:
+        whole = Findings.from_json(row["findings"]).above(threshold)
+        for label in dict.fromkeys([*(x.label for x in whole.lesions), *(x.label for x in whole.candidates)]):
+            image = whole.of_class(label)
+            hits = agreements(image, rule) > -np.inf if image.lesions and image.candidates else None
+            for k, lesion in enumerate(image.lesions):
+                scores = [one.score for c, one in enumerate(image.candidates) if hits is not None and hits[c, k]]
+                kind = "lesions found" if scores else "lesions missed"
+                if not lesion.ignore:
+                    kinds[kind].append(
+                        Example(row["id"], whole, lesion.region, max(scores, default=lesion.region.size))
+                    )
+            for c, one in enumerate(image.candidates):
+                if hits is None or not hits[c].any():
+                    kinds["false alarms"].append(Example(row["id"], whole, one.region, one.score))
+    return kinds
+
+
+def _tile(cache: Cache, one: Example, threshold: float) -> Image.Image:
+    """The image, in 3D the slice through the middle, with the boxes that lie on it."""
+    case, array = cache.cases[one.case], cache.image(one.case)
+    flat, depth = len(case.shape) == 2, round(one.region.centre[0])
+    shown = array[:] if flat else array[:, depth][:, None]
+    gray = scaled(np.asarray(shown, np.float32), case.intensity).mean(0)
+    gray = gray if flat else gray[0]
+    zoom = SIDE / max(gray.shape)
+    size = (max(1, round(gray.shape[1] * zoom)), max(1, round(gray.shape[0] * zoom)))
+    tile = Image.fromarray((np.clip(gray, 0, 1) * 255).astype(np.uint8)).convert("RGB").resize(size)
+    pen = ImageDraw.Draw(tile)
+    regions = [(REFERENCE, lesion.region) for lesion in one.image.lesions]
+    regions += [(FOUND, each.region) for each in one.image.candidates if each.score >= threshold]
+    for colour, region in regions:
+        if region.start is None or region.stop is None:
+            continue
+        if flat or region.start[0] <= depth < region.stop[0]:
+            (top, left), (bottom, right) = ([zoom * v for v in corner[-2:]] for corner in (region.start, region.stop))
+            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour)
+    tile = tile if flat else tile.transpose(Image.Transpose.ROTATE_180)  # front up, the patient's right on the left
+    square = Image.new("RGB", (SIDE, SIDE), "black")
+    square.paste(tile, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+    return square
