@@ -17,9 +17,12 @@ from medssl import kinds, transforms
 
 ROOT = Path(medssl.__file__).parent
 EXAMPLES = [path for path in sorted(ROOT.rglob("*.py")) if ">>> " in path.read_text()]
-NEEDS = {"medssl.models.encoder.resenc": "dynamic_network_architectures"}  # extras without which an example cannot run
+NEEDS = {
+    "medssl.models.encoder.resenc": "dynamic_network_architectures",
+    "medssl.models.encoder.swin_unetr": "einops",
+}  # extras without which an example cannot run
 
-ARGUMENT = re.compile(r"^ +([a-z_]+(?:, [a-z_]+)*): ", re.MULTILINE)  # in a docstring
+ARGUMENT = re.compile(r"^ +([a-z_0-9]+(?:, [a-z_0-9]+)*): ", re.MULTILINE)  # in a docstring
 
 
 def name_of(path: Path) -> str:

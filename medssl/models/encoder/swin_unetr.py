@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SwinUNETREncoder(nn.Module):
-    """The feature maps that SwinUNETR's decoder receives, at full resolution, /2, /4, /8, /16 and /32."""
+    """The feature maps that SwinUNETR's decoder receives, at strides 1, 2, 4, 8, 16 and 32; see `build`."""
 
     def __init__(self, net: SwinUNETR, feature_size: int, spatial_dims: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class SwinUNETREncoder(nn.Module):
         self.divisor = (32,) * spatial_dims
 
     def forward(self, x_BC: Tensor) -> Features:
-        """(B,C,*S) -> six feature maps. Raises InputError where 32 does not divide S."""
+        """(B,C,*S) -> six feature maps. Raises InputError if S is not a multiple of 32."""
         sizes.check(x_BC.shape[2:], self.divisor)
         hidden = self.swinViT(x_BC, True)
         finer = (self.encoder1(x_BC), self.encoder2(hidden[0]), self.encoder3(hidden[1]), self.encoder4(hidden[2]))
@@ -37,10 +37,19 @@ class SwinUNETREncoder(nn.Module):
 def build(
     *, spatial_dims: int, in_channels: int, feature_size: Literal[24, 48, 96, 192] = 48, use_v2: bool = False
 ) -> SwinUNETREncoder:
-    """The encoder of SwinUNETR (Hatamizadeh et al. 2022); `use_v2` adds the residual convolutions of version 2.
+    """The encoder of SwinUNETR (Hatamizadeh et al. 2022).
 
-    VoCo's B, L and H weights have `use_v2` and a `feature_size` of 48, 96 and 192. In training every side must be above
-    32: instance norm needs more than one voxel at the deepest level. Raises InputError if einops is not installed.
+    In training every side must be above 32, since instance norm needs more than one voxel at the deepest level.
+
+    Args:
+        spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
+        feature_size: channels at full resolution; VoCo's B, L and H weights have 48, 96 and 192.
+        use_v2: whether to add the residual convolutions of version 2, which VoCo's weights have.
+
+    Raises InputError if einops is not installed.
+
+    >>> build(spatial_dims=3, in_channels=1, feature_size=24).channels
+    (24, 24, 48, 96, 192, 384)
     """
     try:
         net = SwinUNETR(
