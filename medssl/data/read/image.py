@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
     A label keeps its stored numbers (of a palette image the indices) and must have one channel. The pixel size is 1 mm
     and not `spacing_known`, as these formats do not store it reliably. Raises `Rejected`.
     """
-    with _open(path) as picture:
+    with warnings.catch_warnings(action="ignore"), _open(path) as picture:  # Pillow warns about each odd tag
         _check_size(picture, path)
         try:
             array = _deep_colour(path) if not label and _is_deep_colour(picture) else _array(_upright(picture), label)
