@@ -18,5 +18,5 @@ cat "$venv/lowest.txt"
 pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
 "${pip[@]}" "$(grep '^torch==' "$venv/lowest.txt")"  # first, so that a build which is there is not replaced
 "${pip[@]}" -c "$venv/lowest.txt" . pytest hypothesis hatchling hatch-fancy-pypi-readme
-cd tests  # so that the installed package is tested, not the checkout
-"$venv/bin/python" -m pytest -p no:cacheprovider cli unit/test_recipe.py unit/test_package.py
+# the command and not `python -m`, which would put the checkout before the installed package
+"$venv/bin/pytest" -p no:cacheprovider tests/cli tests/unit/test_recipe.py tests/unit/test_package.py

@@ -172,9 +172,9 @@ def export(
 ) -> None:
     """Write the weights of a run in a format that other tools read."""
     from medssl import api
-    from medssl.recipe import changes
+    from medssl.verbs.export import given
 
-    print(api.export_weights(run, out, to=to, **dict(changes(settings or []))))
+    print(api.export_weights(run, out, to=to, **given(settings or [])))
 
 
 @app.command(epilog="Examples: medssl recipes; medssl recipes show phantom_tiny; medssl recipes schema")

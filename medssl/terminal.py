@@ -93,12 +93,14 @@ class _Screen(logging.Handler):
 @contextmanager
 def bars() -> Iterator[messages.Update]:
     """One progress bar per text on a terminal; none elsewhere or under SLURM."""
+    if not sys.stderr.isatty() or "SLURM_JOB_ID" in os.environ:
+        yield lambda text, done, total: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    quiet = not sys.stderr.isatty() or "SLURM_JOB_ID" in os.environ
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as drawn:
+    with Progress(*columns, console=Console(stderr=True)) as drawn:
         tasks: dict[str, TaskID] = {}
 
         def update(text: str, done: int, total: int) -> None:
