@@ -10,6 +10,7 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import torch
 from torch import nn
@@ -141,7 +142,14 @@ def _save(script: Any, path: Path, metadata: dict[str, Any], inference: dict[str
     from monai.data.torchscript_utils import save_net_with_metadata
 
     extra = {"inference.json": json.dumps(inference).encode()}
-    save_net_with_metadata(script, str(path), meta_values=metadata, more_extra_files=extra)
+    whole = path.with_name("whole.ts")
+    save_net_with_metadata(script, str(whole), meta_values=metadata, more_extra_files=extra)
+    # What TorchScript keeps for tracebacks names the files of this installation, and a path may name a person.
+    with ZipFile(whole) as saved, ZipFile(path, "w") as kept:
+        for entry in saved.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                kept.writestr(entry, saved.read(entry))
+    whole.unlink()
 
 
 def _inference(found: Learned, task: Any) -> dict[str, Any]:

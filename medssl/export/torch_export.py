@@ -75,10 +75,13 @@ def _program(found: Learned) -> torch.export.ExportedProgram:
     free = dict.fromkeys(range(2 + found.recipe.spatial_dims), torch.export.Dim.AUTO) | {1: torch.export.Dim.STATIC}
     x = torch.rand(2, found.recipe.channels, *sides)
     try:
-        return torch.export.export(_Encoder(network), (x,), dynamic_shapes=(free,))
+        program = torch.export.export(_Encoder(network), (x,), dynamic_shapes=(free,))
     except (RuntimeError, ValueError) as error:  # what torch raises for what it cannot trace
         kind = found.content["recipe"]["encoder"]["kind"]
         raise InputError(f"torch.export cannot trace encoder {kind}: use --to safetensors or huggingface") from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names the files of this installation, and a path may name a person
+    return program
 
 
 def _readme(found: Learned) -> str:
