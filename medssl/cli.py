@@ -194,11 +194,12 @@ def recipes(
 def demo(
     out: Out = Path("demo"),
     short: Annotated[bool, typer.Option(help="Use fewer steps, for a quick test.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the films, the networks and the draws of labels.")] = 0,
 ) -> None:
-    """Simulate CT scans and run everything on them, from scan to report."""
+    """Simulate X-rays, pretrain on them, and measure whether that helped: from scan to report in five minutes."""
     from medssl.verbs.demo import demo as run
 
-    run(out, short=short)
+    run(out, short=short, seed=seed)
 
 
 def main() -> None:

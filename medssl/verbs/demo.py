@@ -1,58 +1,124 @@
-"""`medssl demo`: simulated scans, then the commands that a user would type, each printed before it runs."""
+"""`medssl demo`: phantom films, then the very commands a user would type, each echoed before it runs.
+
+It measures, on images that nobody has chosen, whether pretraining helped, and says what it found in one sentence: see
+docs/demo.md for the task, what it shows, and what it does not.
+"""
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from medssl.types import InputError
 
-SIZE = (48, 64, 64)
+SHOTS = 5  # labelled films of each pattern, of the probe in the closing sentence
 
 
-def demo(out: Path, *, short: bool = False) -> None:
-    """Write phantom files below `out`, run all steps on them, and print the path of the report.
+class Size(NamedTuple):
+    """How large a demo is."""
 
-    Raises `InputError` if `out` is not empty. If a step fails, the demo ends with its exit code and leaves all files.
+    films: int
+    pretrain: int  # steps
+    finetune: int
+    draws: int
+    seeds: int
+    batch: int
+
+
+RUNS = ("pretrain", "probe", "few_shot")
+FULL = Size(films=480, pretrain=300, finetune=80, draws=10, seeds=4, batch=64)
+SHORT = Size(films=48, pretrain=4, finetune=2, draws=2, seeds=2, batch=8)
+
+
+def demo(out: Path, *, short: bool = False, seed: int = 0) -> None:
+    """Make phantom films under `out`, run the chain on them, say what was found and where the report lies.
+
+    Raises `InputError` if `out` is taken. If a step fails the demo ends with its exit code, and what was written stays.
     """
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty: delete it, or choose another --out")
+        raise InputError(f"{out} is not empty: remove it, or give another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
-    _say("Phantom CT volumes with lesions: half as DICOM series, half as NIfTI, labels as NIfTI")
-    from medssl.data.phantom.files import write_ct_dataset
+    size = SHORT if short else FULL
+    _say(f"{size.films} phantom chest films; which of four patterns do the lungs show? Pretraining sees no label")
+    from medssl.data.phantom.patterns import write_films
 
-    write_ct_dataset(out / "scans", cases=10 if short else 16, size=SIZE, seed=0)
-    for line in commands(out, short=short):
+    write_films(out / "films", size.films, seed)
+    (out / "few_shot.yaml").write_text(few_shot(out, size, seed))
+    for line in commands(out, size, seed):
         _run(line)
-    print(f"\nreport: {(out / 'report.html').resolve()}")
+    print(f"\n{sentence(out)}\nreport: {(out / 'report.html').resolve()}")
 
 
-def commands(out: Path, *, short: bool) -> list[list[str]]:
-    """The commands, as a user would type them."""
-    scans, cache, runs = out / "scans", out / "cache", out / "runs"
-    data = f"data.cache={cache}"
-    pretrain, finetune = (12, 8) if short else (240, 300)
-    segment = ["finetune", "phantom_tiny", data, f"train.steps={finetune}"]
+def commands(out: Path, size: Size, seed: int) -> list[list[str]]:
+    """The chain, as a user would type it."""
+    films, cache, runs = out / "films", out / "cache", out / "runs"
+    data, pretrained = f"data.cache={cache}", f"init={runs}/pretrain"
+    draws = [f"seed={seed}", f"task.shots=[1,{SHOTS}]", f"task.draws={size.draws}"]
+    split = ["--modality", "DX", "--split", "0.6,0.15,0.25", "--seed", f"{seed}"]
+    short = [f"seed={seed}", f"train.steps={size.pretrain}", f"train.batch={size.batch}"]
     return [
+        ["scan", f"{films}/images", "--table", f"{films}/table.csv", *split, "--out", f"{out}/manifest.csv"],
+        ["prepare", f"{out}/manifest.csv", "--out", f"{cache}", "--preset", "xray"],
+        ["preview", "moco_v2_tiny_2d", data, "--out", f"{out}/views.png"],
+        ["pretrain", "moco_v2_tiny_2d", data, *short, "pictures=true", f"out={runs}/pretrain"],
+        ["finetune", "probe_2d", data, *draws, pretrained, f"out={runs}/probe"],
+        ["benchmark", f"{out}/few_shot.yaml", f"out={runs}/few_shot"],
         [
-            "scan",
-            f"{scans}/images",
-            "--labels",
-            f"{scans}/labels",
-            "--split",
-            "0.6,0.1,0.3",
+            *("report", f"{runs}/pretrain", f"{runs}/probe", f"{runs}/few_shot"),
             "--out",
-            f"{out}/manifest.csv",
+            f"{out}/report.html",
+            "--pictures",
         ],
-        ["prepare", f"{out}/manifest.csv", "--out", f"{cache}", "--preset", "ct"],
-        ["preview", "phantom_tiny", data, "--out", f"{out}/views.png"],
-        ["pretrain", "phantom_tiny", data, f"train.steps={pretrain}", f"out={runs}/pretrain"],
-        [*segment, f"init={runs}/pretrain", f"out={runs}/pretrained"],
-        [*segment, "init=scratch", f"out={runs}/scratch"],
-        ["report", f"{runs}/pretrain", f"{runs}/pretrained", f"{runs}/scratch", "--out", f"{out}/report.html"],
     ]
+
+
+def few_shot(out: Path, size: Size, seed: int) -> str:
+    """The benchmark: fine-tuning with few labels, from the pretraining and from scratch, over several seeds."""
+    task = {"recipe": "classify_tiny_2d", "data": {"cache": str(out / "cache")}}
+    overrides = {"train.steps": size.finetune, "train.batch": 16, "train.validate_every": "50%"}
+    content = {
+        "inits": {"scratch": "scratch", "pretrained": str(out / "runs" / "pretrain")},
+        "tasks": {"pattern": {**task, "overrides": overrides}},
+        "fractions": [0.1],
+        "seeds": list(range(seed, seed + size.seeds)),
+        "primary": {"fraction": 0.1},
+    }
+    return json.dumps(content, indent=1)  # JSON is YAML
+
+
+def probed(out: Path) -> dict[str, dict[str, Any]]:
+    """Entries of results.json at SHOTS films per pattern, by network: the first kind of features and probe of each."""
+    probe = json.loads((out / "runs" / "probe" / "results.json").read_text())
+    rows = [row for row in probe["few_shot"] if row["shots"] == SHOTS]
+    return {row["network"]: {**row, "score": probe["score"]} for row in reversed(rows)}
+
+
+def sentence(out: Path) -> str:
+    """What was found, in one sentence made from results.json of the probe and summary.json of the benchmark."""
+    entries = json.loads((out / "runs" / "few_shot" / "summary.json").read_text())
+    found = dict(reversed(probed(out).items()))
+    score = next(iter(found.values()))["score"]
+    values = "; ".join(f"{name} {row['value']:.3f} ± {row['sd']:.3f}" for name, row in found.items())
+    entry = next(one for one in entries if one.get("difference") is not None)
+    shown = f"With {SHOTS} labelled films per pattern a probe of frozen features has a {score} of: {values}"
+    return f"{shown}; {_tuned(entry)}"
+
+
+def _tuned(entry: dict[str, Any]) -> str:
+    """How fine-tuning from the pretraining compares with scratch."""
+    low, high = entry["low"], entry["high"]
+    words = "is better than scratch" if low is not None and low > 0 else "is not shown to be better than scratch"
+    if high is not None and high < 0:
+        words = "is worse than scratch"
+    limits = "" if low is None else f", 95% interval {low:+.3f} to {high:+.3f} over seeds and test films"
+    return (
+        f"fine-tuned on {entry['cases']:.0f} films, the pretrained network {words} "
+        f"({entry['score']} {entry['difference']:+.3f}{limits})."
+    )
 
 
 def _run(arguments: list[str]) -> None:
