@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medssl.data.phantom.patterns import PATTERNS, write_films
 from medssl.types import InputError
 
 SHOTS = 5  # labelled films of each pattern, of the probe in the closing sentence
@@ -44,8 +45,6 @@ def demo(out: Path, *, short: bool = False, seed: int = 0) -> None:
     out.mkdir(parents=True, exist_ok=True)
     size = SHORT if short else FULL
     _say(f"{size.films} phantom chest films; which of four patterns do the lungs show? Pretraining sees no label")
-    from medssl.data.phantom.patterns import write_films
-
     write_films(out / "films", size.films, seed)
     (out / "few_shot.yaml").write_text(few_shot(out, size, seed))
     for line in commands(out, size, seed):
@@ -78,11 +77,12 @@ def commands(out: Path, size: Size, seed: int) -> list[list[str]]:
 
 def few_shot(out: Path, size: Size, seed: int) -> str:
     """The benchmark: fine-tuning with few labels, from the pretraining and from scratch, over several seeds."""
-    task = {"recipe": "classify_tiny_2d", "data": {"cache": str(out / "cache")}}
-    overrides = {"train.steps": size.finetune, "train.batch": 16, "train.validate_every": "50%"}
+    train = {"steps": size.finetune, "batch": 16, "validate_every": "50%"}
+    named = {"kind": "classify", "classes": sorted(PATTERNS)}  # a draw of few labels may lack one
+    task = {"recipe": "classify_tiny_2d", "data": {"cache": str(out / "cache")}, "task": named, "train": train}
     content = {
         "inits": {"scratch": "scratch", "pretrained": str(out / "runs" / "pretrain")},
-        "tasks": {"pattern": {**task, "overrides": overrides}},
+        "tasks": {"pattern": task},
         "fractions": [0.1],
         "seeds": list(range(seed, seed + size.seeds)),
         "primary": {"fraction": 0.1},

@@ -24,17 +24,25 @@ PATTERNS = ("fine", "coarse", "net", "spots")
 
 def pattern_film(rng: np.random.Generator, pattern: str, size: tuple[int, int] = (64, 64)) -> np.ndarray:
     """A film, uint8 (Y,X), with one of PATTERNS in its lungs."""
-    at = y, x = grid(size)
-    shift, breath = rng.uniform(-0.12, 0.12, 2)
-    depth = 3.0 * np.clip(inside(at, (0.1, shift), (1.3, 1.0)), 0, 1) ** 0.5 + 0.15 * texture(rng, size, 0.25)
+    rows, columns = grid(size)
+    turn, zoom = rng.uniform(-0.3, 0.3), rng.uniform(0.8, 1.2)
+    at = y, x = (
+        zoom * (np.cos(turn) * rows - np.sin(turn) * columns),
+        zoom * (np.sin(turn) * rows + np.cos(turn) * columns),
+    )
+    shift, breath = rng.uniform(-0.2, 0.2, 2)
+    body = (0.1, shift), rng.uniform((1.1, 0.9), (1.5, 1.1))
+    depth = 3.0 * np.clip(inside(at, body[0], tuple(body[1])), 0, 1) ** 0.5
+    depth = depth + rng.uniform(0.1, 0.5) * texture(rng, size, 0.3)
     lungs = np.full(size, -1.0, np.float32)
     for side in (-1, 1):
-        centre, radius = (-0.05 + breath, shift + 0.45 * side), rng.uniform((0.65, 0.33), (0.85, 0.42))
+        centre, radius = (-0.05 + breath, shift + 0.45 * side), rng.uniform((0.55, 0.28), (0.9, 0.45))
         lungs = np.maximum(lungs, inside(at, centre, tuple(radius)))
     air = np.clip(3 * lungs, 0, 1) ** 0.7
     depth = depth - 1.5 * air * (1 - rng.uniform(0.15, 0.3) * _grain(rng, pattern, size))
-    depth = depth + 0.9 * np.clip(4 * inside(at, (0.3, shift + 0.12), (0.38, 0.32)), 0, 1)  # heart
-    depth = depth + 0.7 * np.clip(1.5 * inside((x,), (shift,), (0.14,)), 0, 1) + 0 * y  # spine
+    heart = inside(at, (0.3, shift + 0.12), tuple(rng.uniform((0.28, 0.22), (0.42, 0.4))))
+    depth = depth + 0.9 * np.clip(4 * heart, 0, 1)
+    depth = depth + rng.uniform(0.4, 0.9) * np.clip(1.5 * inside((x,), (shift,), (0.14,)), 0, 1)  # spine
     ribs = np.sin(16 * (y + 0.5 * (x - shift) ** 2) + rng.uniform(0, 6)) > 0.5
     film = ndimage.gaussian_filter(depth + rng.uniform(0, 0.25) * ribs, 0.4) + rng.normal(0, 0.05, size)
     low, high = np.percentile(film, [1, 99])
