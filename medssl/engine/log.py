@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,14 @@ class Board:
         names = [name for name in record if name != "step"]
         scalars = [Summary.Value(tag=name.replace(".", "/", 1), simple_value=record[name]) for name in names]
         self._add(step=int(record["step"]), summary=Summary(value=scalars))
+
+    def picture(self, name: str, png: bytes, step: int) -> None:
+        """Append a picture, an encoded PNG."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        width, height = struct.unpack(">II", png[16:24])  # of the header, which comes first
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
+        self._add(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
 
     def _add(self, **content: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event

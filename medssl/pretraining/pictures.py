@@ -8,6 +8,7 @@ import torch
 
 from medssl import view_dataset
 from medssl.crop.heat import heat_map
+from medssl.engine.log import Board
 from medssl.models.mode import evaluating
 from medssl.pretraining.crop_refresh import FullVolumes
 from medssl.report import figures, restored
@@ -27,7 +28,7 @@ SHOWN, JUDGED = 3, 16  # samples in the figures; samples in the errors
 
 @torch.no_grad()
 def draw(run: PretrainState) -> None:
-    """Write figures/views.png and figures/restored.png; only rank 0 calls this."""
+    """Write figures/views.png and figures/restored.png, and both for TensorBoard; only rank 0 calls this."""
     folder = run.out / "figures"
     folder.mkdir(exist_ok=True)
     data = view_dataset.ViewsDataset(run.cache, run.ids, run.maker, run.policy, run.recipe.seed)
@@ -48,6 +49,11 @@ def draw(run: PretrainState) -> None:
             found = restored.errors(samples)
             run.log.say("restoration, mean squared error: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()))
             restored.sheet(samples[:SHOWN]).savefig(folder / "restored.png", dpi=110)
+    board = Board(run.out / "tb", step=run.step)
+    for name in ("views", "restored"):
+        if (file := folder / f"{name}.png").is_file():
+            board.picture(f"pictures/{name}", file.read_bytes(), run.step)
+    board.close()
 
 
 def _heat(run: PretrainState, numbers: list[int]) -> dict[int, Tensor]:

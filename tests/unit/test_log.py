@@ -42,6 +42,22 @@ def test_a_run_without_checkpoint_starts_empty(tmp_path):
     assert log.read(tmp_path / "metrics.jsonl") == []
 
 
+def test_tensorboard_reads_a_picture_with_its_size(tmp_path):
+    from io import BytesIO
+
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    drawn = BytesIO()
+    Image.new("RGBA", (7, 5)).save(drawn, format="png")
+    board = log.Board(tmp_path, step=3)
+    board.picture("pictures/views", drawn.getvalue(), 3)
+    board.close()
+    read = EventAccumulator(str(tmp_path)).Reload()
+    (image,) = read.Images("pictures/views")
+    assert (image.step, image.width, image.height, image.encoded_image_string) == (3, 7, 5, drawn.getvalue())
+
+
 def test_other_ranks_write_nothing(tmp_path, capsys):
     silent = log.MetricsLog(None)
     silent.write(record(1))
