@@ -1,6 +1,6 @@
 """The curves of docs/normal.md, from short runs: python docs/figures_normal.py OUT (about a minute of one core).
 
-Three pretrainings of MoCo-v2 on the same 200 phantom radiographs: as the recipe has it, with settings under which it
+Three pretrainings of MoCo-v2 on the same 200 phantom radiographs that go wrong: too short, with settings under which it
 collapses, and with two views that hardly differ.
 """
 
@@ -23,7 +23,7 @@ COMMON = {"train.steps": STEPS, "train.batch": 16, "views.size": [32, 32], "trai
 COMMON |= {"encoder.channels": [16, 32, 64, 128]}
 STILL = {"flip": 0.0, "rotate": 0.0, "zoom": 0.0, "elastic": 0.0}
 RUNS = {
-    "works": {},
+    "too short": {},
     "collapses": {"encoder.norm": "group", "method.head_norm": "none"},
     "solved at once": {"crop.scale": [0.98, 1.0], "views.intensity": [], "views.warp": STILL},
 }
