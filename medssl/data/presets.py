@@ -7,6 +7,8 @@ from typing import NamedTuple
 from medssl.messages import suggest
 from medssl.types import InputError
 
+UNKNOWN = "OT"  # modality of images that do not tell it
+
 
 class Preset(NamedTuple):
     """How images of one kind are prepared, in 2D and in 3D."""

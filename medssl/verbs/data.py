@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from medssl import api
-from medssl.data.preparing.select import UNKNOWN
+from medssl.data.presets import UNKNOWN
 from medssl.types import InputError
 
 if TYPE_CHECKING:

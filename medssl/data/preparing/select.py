@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from medssl.data import presets
 from medssl.data.manifest import MODALITY_GUESSED, Manifest
+from medssl.data.presets import UNKNOWN
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from medssl.data.manifest import Row
-
-UNKNOWN = "OT"
 
 
 def select(
