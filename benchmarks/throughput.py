@@ -4,7 +4,7 @@ One thread, no workers, on a CPU. Times are processor times, so that other work 
 first steps are left out. One row per recipe: samples per second, the share of views (reading, warping, intensity,
 stacking), forward, backward, optimizer (clipping, all players, key encoder and queue) and bookkeeping (what is left:
 diagnostics on their way to the log, files, the loop), and the whole step beside forward and backward. Without --cache
-it makes images of its own.
+it makes 512 images of its own, which the first steps read into memory; of a larger cache the first epoch is slower.
 """
 
 from __future__ import annotations

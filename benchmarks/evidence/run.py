@@ -96,11 +96,12 @@ def work_on(data: Path, work: Path, only: str, pretrain_only: bool) -> None:
 
 
 def write_cases(data: Path, work: Path) -> None:
-    """Write who the test images are of (numbers, no names) beside the rows; it is the same each time."""
+    """Write who the test images are of (numbers, no names) beside the rows, for the tasks that are not there yet."""
     path = ROWS / "cases.json"
-    if not path.exists():
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if missing := [task for task in PLAN["tasks"] if task not in found]:
         ROWS.mkdir(exist_ok=True)
-        path.write_text(json.dumps({task: tested(task, data, work) for task in PLAN["tasks"]}) + "\n")
+        path.write_text(json.dumps(found | {task: tested(task, data, work) for task in missing}) + "\n")
 
 
 def main() -> None:
