@@ -65,7 +65,7 @@ def keep(run: Path, unit: str) -> None:
     """Write encoder and decoder as float16, if they are small enough."""
     content = checkpoint.load(run / "checkpoints" / "last.pt")
     tensors = {
-        key: value.half() if value.is_floating_point() else value
+        key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in content["weights"].items()
         if key.startswith(("encoder.", "decoder."))
     }
