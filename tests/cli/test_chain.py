@@ -20,7 +20,7 @@ from medssl.data.read import dicom
 from medssl.engine import checkpoint
 from medssl.recipe import load
 
-RUN = {"recipe.yaml", "manifest.lock", "metrics.jsonl", "train.log", "tb", "checkpoints", "report.html"}
+RUN = {"recipe.yaml", "manifest.lock", "start.json", "metrics.jsonl", "train.log", "tb", "checkpoints", "report.html"}
 NAMES = [b"Phantom^Made", b"Made up", b"PHANTOM-0-", b"20000101", b"phantom abdomen"]  # of the DICOM headers
 DATA_FILES = {"manifest.csv", "manifest.json", "manifest.files.jsonl", "manifest.key", "rejected.csv"}
 
