@@ -84,8 +84,8 @@ FAULTS = [
     Fault(
         "test cases choose the weights",
         "finetuning/loop.py",
-        'run.case_cache, run.subsets["val"], run.augment.size',
-        'run.case_cache, run.subsets["test"], run.augment.size',
+        'run.subsets["val"], run.augment.size, run.fabric.device)\n    summary',
+        'run.subsets["test"], run.augment.size, run.fabric.device)\n    summary',
         MODES,
     ),
     Fault(
@@ -131,7 +131,13 @@ FAULTS = [
         "",
         reference("predict_sees_what_training_saw"),
     ),
-    Fault("predict takes the last weights", "engine/checkpoint.py", '("best", "last")', '("last", "best")', BEST),
+    Fault(
+        "predict takes the last weights",
+        "engine/checkpoint.py",
+        '("checkpoints/best.pt", "checkpoints/last.pt",',
+        '("checkpoints/last.pt", "checkpoints/best.pt",',
+        BEST,
+    ),
     Fault(
         "masks are upside down",
         "finetuning/predict.py",
@@ -142,7 +148,7 @@ FAULTS = [
     Fault(
         "predict overwrites its source",
         "finetuning/predict.py",
-        "    _refuse_to_overwrite(found, out, dense=trained.task.dense)\n",
+        "    _refuse_to_overwrite(found, out, masks=trained.task.dense or isinstance(trained.task, LesionTask))\n",
         "",
         (f"{PREDICT}::test_the_source_is_never_overwritten",),
     ),

@@ -166,7 +166,7 @@ def test_the_weight_of_discrimination_does_not_scale_the_banks_gradient() -> Non
     assert torch.equal(*gradients)
 
 
-def test_rivals_move_the_same_whether_they_step_first_or_last() -> None:
+def test_adversaries_move_the_same_whether_they_step_first_or_last() -> None:
     """The bank's step and the discriminator's commute with the encoder's: each gradient is taken before any step."""
     results = []
     for order in (1, -1):

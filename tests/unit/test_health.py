@@ -60,7 +60,7 @@ def test_the_player_whose_gradient_it_is_is_named():
     assert "lower optimizers.bank.lr" in said
 
 
-def test_a_rival_is_blamed_only_where_it_alone_is_ill():
+def test_an_adversary_is_blamed_only_where_it_alone_is_ill():
     both = finite.sentence(["loss.discrimination", "loss.bank"], 7, ["main", "bank"])
     assert "lower optimizers.main.lr" in both
     assert "optimizers.bank.lr" in finite.sentence(["loss.bank"], 7, ["main", "bank"])

@@ -191,7 +191,7 @@ def test_losses_of_weight_zero_leave_the_encoder_as_the_method_alone_would(name:
     assert all(torch.equal(expected[key], stage[key]) for key in expected)
 
 
-def test_a_rival_that_waits_plays_only_when_named() -> None:
+def test_an_adversary_that_waits_plays_only_when_named() -> None:
     pretext = make("adco", init="keys")
     assert "bank" not in pretext.players()
     pretext.activate({"discrimination", "restoration", "adversarial", "discriminator"})
