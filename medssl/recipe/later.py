@@ -13,6 +13,12 @@ LATER: dict[tuple[str, ...], tuple[Any, ...]] = {  # `*` is any key; the values 
     ("optimizers", "*", "nesterov"): (False,),
     ("method", "learn_from"): (0,),
     ("task", "levels"): ("deepest",),
+    ("task", "mirror"): (False,),
+    ("task", "deep_supervision"): (False,),
+    ("task", "keep"): ("all",),
+    ("task", "instances"): (False,),
+    ("task", "uncertain"): ("ignore",),
+    ("encoder", "shortcut"): ("B",),
 }
 
 
