@@ -138,7 +138,7 @@ def test_without_anyone_listening_python_prints_no_warning_either(run, capfd, mo
         (lambda: medssl.pretrain({"train": {"steps": 3}}, out="x"), "the recipe: .* is missing"),
         (lambda: medssl.finetune("phantom_tiny", out="x", init="nowhere"), "nowhere does not exist"),
         (lambda: medssl.benchmark("phantom_tiny", out="x", devices=2), "devices"),
-        (lambda: medssl.open_cache("nowhere"), "is no cache"),
+        (lambda: medssl.open_cache("nowhere"), "is not a cache"),
         (lambda: medssl.load_encoder("nowhere"), "does not exist"),
         (lambda: medssl.write_report([]), "at least one"),
         (lambda: medssl.list_recipes("pretrian"), "did you mean 'pretrain'"),
@@ -177,7 +177,7 @@ def test_an_encoder_is_the_one_that_was_trained(run, tmp_path):
 
 def test_weights_without_a_recipe_are_no_encoder(run, tmp_path):
     torch.save(checkpoint.load(run.checkpoint)["weights"], tmp_path / "weights.pt")
-    with pytest.raises(medssl.InputError, match="does not say what network it holds"):
+    with pytest.raises(medssl.InputError, match="has weights without a recipe"):
         medssl.load_encoder(tmp_path / "weights.pt")
 
 
