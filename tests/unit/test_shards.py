@@ -63,7 +63,7 @@ def test_a_split_file_of_names_becomes_one_of_ids(manifest, tmp_path):
     found = json.loads((tmp_path / "c/splits.json").read_text())
     assert found["few"] == sorted(of[name] for name in (NAMES[0], NAMES[2]))
     assert sorted(found["all"]) == sorted(cache.ids)
-    assert any("that the split file names were left out" in notice for notice in cache.notices)
+    assert any("images of the split file could not be used" in notice for notice in cache.notices)
     by_id = Data(cache=str(cache.path), splits=str(tmp_path / "c/splits.json"), train="few")
     by_name = Data(cache=str(cache.path), splits=str(tmp_path / "s.json"), train="few")
     assert training_ids(cache, by_id) == found["few"]
