@@ -135,10 +135,10 @@ def test_a_report_is_one_file_that_asks_for_nothing(chain):
         assert not re.search(r"https?://|//cdn|@import|<script|<link", text)
         sources = re.findall(r"<img[^>]*src=\"([^\"]{0,40})", text)
         assert sources
-        assert all(source.startswith("data:image/png;base64,") for source in sources)
+        assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml")) for source in sources)
         assert re.findall(r"(?:href|src)=\"(?!data:)", text) == []
     pages = re.findall(r"base64,([^\"]+)", (chain.root / "report.html").read_text())
-    assert all(base64.b64decode(page).startswith(b"\x89PNG") for page in pages)
+    assert all(base64.b64decode(page).startswith((b"\x89PNG", b"<?xml", b"<svg")) for page in pages)
 
 
 def test_an_export_holds_the_weights_of_the_run(chain):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from finetuning import SEGMENT, options
 
@@ -135,7 +136,7 @@ def test_labels_saved_are_read_off_the_scratch_curve():
 
 
 def test_a_primary_family_is_of_what_is_run():
-    for primary, message in (({"fraction": 0.3}, "none of the fractions"), ({"fraction": 1, "inits": ["x"]}, "'x'")):
+    for primary, message in (({"fraction": 0.3}, "not one of the fractions"), ({"fraction": 1, "inits": ["x"]}, "'x'")):
         content = {"inits": {"scratch": "scratch"}, "tasks": {"a": {}}, "fractions": [1], "seeds": [0]}
         with pytest.raises(InputError, match=message):
             validate(BenchmarkRecipe, content | {"primary": primary}, "benchmark")
@@ -233,7 +234,7 @@ def finished(tmp_path, monkeypatch):
         return log.read(tmp_path / "out" / "results.jsonl")
 
     phantom_cache(tmp_path / "cache", 6, (16, 16, 16), 0, "ct")
-    (tmp_path / "Jane.pt").write_bytes(b"weights")
+    torch.save({"encoder.x": torch.zeros(2)}, tmp_path / "Jane.pt")
     return go, ran
 
 
@@ -263,7 +264,7 @@ def test_a_cell_of_other_data_or_weights_is_not_kept(finished, tmp_path, change,
     go, ran = finished
     go()
     if change == "weights":
-        (tmp_path / "Jane.pt").write_bytes(b"pretrained again")
+        torch.save({"encoder.x": torch.ones(2)}, tmp_path / "Jane.pt")
     phantom_cache(tmp_path / "other", 6, (16, 16, 16), 1, "ct")
     more = {"cache": "other"} if change == "data" else {"init_parts": ["encoder"]} if change == "parts" else {}
     with pytest.raises(InputError, match=message):
@@ -275,7 +276,7 @@ def test_a_cell_that_was_only_begun_is_judged_as_well(finished, tmp_path):
     go, ran = finished
     go()
     (tmp_path / "out" / "results.jsonl").unlink()
-    (tmp_path / "Jane.pt").write_bytes(b"pretrained again")
+    torch.save({"encoder.x": torch.ones(2)}, tmp_path / "Jane.pt")
     with pytest.raises(InputError, match=r"ct/pre/0.5/seed0 was made with other values of the weights"):
         go(resume=True)
     go(overwrite=True)
