@@ -243,7 +243,7 @@ def test_cells_are_marked_by_data_and_weights_and_not_by_paths(finished, tmp_pat
     scratch, pre = go()
     assert scratch["cache"] == Cache(tmp_path / "cache").hash
     assert scratch["init_from"] == "scratch:scratch"
-    assert pre["init_from"] == "pre:" + hashlib.sha256(b"weights").hexdigest()[:16]
+    assert pre["init_from"] == "pre:" + hashlib.sha256((tmp_path / "Jane.pt").read_bytes()).hexdigest()[:16]
     assert scratch["subset"] == pre["subset"]
     assert str(tmp_path) not in json.dumps([scratch, pre])
     assert "Jane" not in (tmp_path / "out" / "results.jsonl").read_text()
