@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import machine
 import nibabel
 import numpy as np
 from scipy import ndimage
@@ -126,16 +127,10 @@ def main() -> None:
         folder = Path(name)
         cache = write(folder, phantom())
         sizes = {file: (folder / file).stat().st_size / 1e6 for file in ("ct.nii.gz", "ct.npy", "cache/arrays/ct.b2nd")}
-        print(f"{platform.machine()}, {processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, 1 thread")
+        print(f"{platform.machine()}, {machine.cores()}, load {os.getloadavg()[0]:.1f}, 1 thread")
         print(", ".join(f"{file} {size:.0f} MB" for file, size in sizes.items()))
         table(folder, cache)
         print(f"memory grown over {CROPS_OF_A_WORKER} crops of 96^3: {growth(cache):.1f} MB")
-
-
-def processor() -> str:
-    """The processor's name, as Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ ContrastiveCrop: 4 updates of a sample's box compared with 100 steps of MoCo-v2,
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import machine
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
@@ -241,10 +239,7 @@ def _flops(step: Callable[[], object]) -> int:
 def _machine(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, 1 thread"
+    return f"{machine.cores()}, 1 thread"
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ it makes 512 images of its own, which the first steps read into memory; of a lar
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import machine
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -101,7 +100,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{_machine()}, torch {torch.__version__}, {options.steps} steps\n")
+    print(f"{machine.cores()}, 1 thread, torch {torch.__version__}, {options.steps} steps\n")
     print(
         "| recipe | samples/s | ms per step | " + " | ".join(PARTS) + " | bookkeeping | step / (forward + backward) |"
     )
@@ -140,13 +139,6 @@ def images(folder: Path) -> Path:
         coarse.resize((64, 64), Image.Resampling.BICUBIC).save(folder / "images" / f"{number}.png")
     medssl.scan(folder / "images", folder / "manifest.csv", modality="CR")
     return Path(medssl.prepare(folder / "manifest.csv", folder / "cache", preset="xray").path)
-
-
-def _machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, 1 thread"
 
 
 if __name__ == "__main__":

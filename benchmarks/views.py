@@ -8,13 +8,11 @@ every pipeline makes is printed with the table; all make them with the same prob
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import machine
 import numpy as np
 import torch
 from view_baselines import affine, affine_grid, batchgenerators, elastic, monai
@@ -54,7 +52,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
-    print(f"{_machine()}, torch {torch.__version__}, 1 thread; medians of {repeats}, warp alone: minima of 15 or more")
+    print(f"{machine.cores()}, torch {torch.__version__}, 1 thread")
+    print(f"medians of {repeats}, warp alone: minima of 15 or more")
     print(f"{LIST}\n")
     print("| what | medssl ms | against | ms | ratio | bar | compares |\n|---|---|---|---|---|---|---|")
     for rows in (same_map(max(repeats, 15)), volumes(repeats), images(repeats)):
@@ -178,13 +177,6 @@ def _ours(
     )  # fmt: skip
     policy = random_crop.build()
     return lambda seed: maker(x, case, 0, policy, np.random.default_rng(seed))
-
-
-def _machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

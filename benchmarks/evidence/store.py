@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from medssl.data.files import read_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -29,9 +31,7 @@ def commit() -> str:
 
 def rows(name: str) -> list[dict[str, Any]]:
     """The rows of rows/NAME.jsonl; a last line that was cut off is left out."""
-    path = ROWS / f"{name}.jsonl"
-    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    return read_lines(ROWS / f"{name}.jsonl")
 
 
 def append(name: str, found: Iterable[dict[str, Any]]) -> None:
