@@ -56,6 +56,7 @@ class Localize:
 
     dense = True
     parts = ("encoder", "decoder")
+    masks = True  # whether predictions are maps of classes, which have a Dice
 
     def __init__(self, within: Segment, settings: Settings) -> None:
         self.within, self.settings = within, settings
@@ -107,7 +108,7 @@ class Localize:
         """Lesions and candidates of one case, and, if lesions have masks, the Dice of probabilities (K,*S)."""
         image = Findings(tuple(spacing), tuple(lesions), self.candidates(prediction, shape), tuple(shape))
         row: Row = {"findings": image.as_json()}
-        if all(lesion.region.mask is not None for lesion in lesions):
+        if self.masks and all(lesion.region.mask is not None for lesion in lesions):
             known = torch.from_numpy(np.asarray(target) >= 0).to(prediction.device)
             background = torch.zeros_like(prediction)
             background[0] = 1

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from medssl.localization import peaks, scores, truth
 from medssl.metrics import candidates, reference_lesions
-from medssl.metrics.lesions import Findings
 from medssl.metrics.matching import Kind, Rule
 from medssl.models import windows
 from medssl.models.heatmap import STRIDES, HeatmapNet
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 class Heatmap(Localize):
     """The task; see `build`."""
+
+    masks = False  # a heatmap of centres has none, and so no Dice
 
     def model(self, encoder: nn.Module, decoder: nn.Module | None) -> nn.Module:
         """A `HeatmapNet`; raises `InputError` without a decoder."""
@@ -86,18 +87,6 @@ class Heatmap(Localize):
         """One case whose lesions are the components of its codes' classes."""
         known = np.where(target > 0, target % (len(self.classes) + 1), 0)
         return super().metrics(prediction, known, spacing)
-
-    def found(
-        self,
-        prediction: Tensor,
-        target: np.ndarray,
-        lesions: Sequence[Lesion],
-        spacing: Sequence[float],
-        shape: Sequence[int],
-    ) -> Row:
-        """Lesions and candidates of one case; a heatmap has no mask, and so no Dice."""
-        image = Findings(tuple(spacing), tuple(lesions), self.candidates(prediction, shape), tuple(shape))
-        return {"findings": image.as_json()}
 
     def candidates(self, prediction: Tensor, shape: Sequence[int]) -> tuple[Candidate, ...]:
         """The peaks of chances and sides (K+n,*S)."""
