@@ -209,14 +209,21 @@ def build(
     falling = all(a > b for a, b in pairwise(ladder))
     if not ladder or not falling or not 0 < ladder[-1] <= ladder[0] < 1:
         raise InputError(f"task.ladder={list(ladder)} must be probabilities between 0 and 1 in descending order")
-    for key, value in (("hit_at", hit_at), ("least", least), ("least_mm3", least_mm3), ("most_fp", most_fp)):
-        if value is not None and value < 0:
-            raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
     given: dict[str, Any] = {"pooled": pooled, "smooth": smooth, "overlap": overlap, "mirror": mirror, "flips": flips}
     given["deep_supervision"] = deep_supervision
     within = segment.build(spatial_dims=spatial_dims, classes=classes, **given)
-    chosen = (score, tuple(ladder), peak, least, least_mm3, threshold, choose, most_fp)
-    return Localize(within, Settings(truth, Rule(hit, hit_at), *chosen))
+    rule = Rule(hit, hit_at)
+    chosen = Settings(truth, rule, score, tuple(ladder), peak, least, least_mm3, threshold, choose, most_fp)
+    return Localize(within, checked(chosen))
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, none of which may be negative. Raises `InputError`."""
+    numbers = {"hit_at": settings.rule.threshold, "least": settings.least}
+    for key, value in {**numbers, "least_mm3": settings.least_mm3, "most_fp": settings.most_fp}.items():
+        if value is not None and value < 0:
+            raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
+    return settings
 
 
 def variant(settings: Mapping[str, Any]) -> Any:

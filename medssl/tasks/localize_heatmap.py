@@ -19,7 +19,7 @@ from medssl.metrics.matching import Kind, Rule
 from medssl.models import windows
 from medssl.models.heatmap import STRIDES, HeatmapNet
 from medssl.tasks import segment
-from medssl.tasks.localize import Localize, Settings, by_truth
+from medssl.tasks.localize import Localize, Settings, by_truth, checked
 from medssl.types import InputError, Losses
 
 if TYPE_CHECKING:
@@ -130,10 +130,11 @@ def build(
         overlap: of windows.
         mirror: images are predicted with their mirror images.
     """
-    given = {"overlap": overlap, "mirror": mirror, "flips": flips}
-    within = segment.build(spatial_dims=spatial_dims, classes=classes, **given)  # type: ignore[arg-type]
-    chosen = (score, candidates.LADDER, "max", 0, least_mm3, threshold, choose, most_fp)
-    return Heatmap(within, Settings(truth, Rule(hit, hit_at), *chosen))  # type: ignore[arg-type]
+    given: dict[str, Any] = {"overlap": overlap, "mirror": mirror, "flips": flips}
+    within = segment.build(spatial_dims=spatial_dims, classes=classes, **given)
+    rule = Rule(hit, hit_at)
+    chosen = Settings(truth, rule, score, candidates.LADDER, "max", 0, least_mm3, threshold, choose, most_fp)
+    return Heatmap(within, checked(chosen))
 
 
 def variant(settings: Mapping[str, Any]) -> Any:

@@ -93,3 +93,9 @@ def test_a_run_with_a_heatmap_is_scored_by_boxes(tmp_path):
 def test_without_a_decoder_it_says_so():
     with pytest.raises(InputError, match="needs a decoder"):
         localize_heatmap.build(spatial_dims=2, classes=["a"]).model(tiny.build(spatial_dims=2, in_channels=1), None)
+
+
+@pytest.mark.parametrize("key", ["hit_at", "least_mm3", "most_fp"])
+def test_settings_that_cannot_be_are_refused_as_by_localize(key):
+    with pytest.raises(InputError, match=rf"task\.{key}=-1.* must not be negative"):
+        localize_heatmap.build(spatial_dims=2, classes=["a"], **{key: -1.0})
