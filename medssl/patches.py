@@ -144,27 +144,27 @@ class CaseCache:
     def check(self, name: str) -> None:
         """Raise `InputError` if the label of case `name` does not fit the task; does not read the image."""
         case = self.cache.cases[name]
-        self.task.target(case.classes, self._truth(case)[0], name)
+        self.task.target(case.classes, self._truth(case, self._label(case))[0], name)
 
     def _label(self, case: Case) -> np.ndarray | None:
         wanted = self.task.dense or isinstance(self.task, LesionTask)
         return np.asarray(self.cache.label(case.id)[:]) if wanted and case.has_label else None
 
-    def _truth(self, case: Case) -> tuple[np.ndarray | None, tuple[Lesion, ...] | None]:
-        """The label volume (1,*S) of a case, and its lesions if the task looks for them."""
-        label = self._label(case)
+    def _truth(self, case: Case, label: np.ndarray | None) -> tuple[np.ndarray | None, tuple[Lesion, ...] | None]:
+        """What a case is trained on in place of its stored label (1,*S), and its lesions if the task looks for them."""
         return self.task.truth(case, label) if isinstance(self.task, LesionTask) else (label, None)
 
     def _decode(self, name: str) -> Decoded:
         case = self.cache.cases[name]
         large = math.prod((case.channels, *case.shape)) > LARGE
         image = self.cache.image(name) if large else np.asarray(self.cache.image(name)[:])
-        label, lesions = self._truth(case)
+        stored = self._label(case)
+        label, lesions = self._truth(case, stored)
         target = self.task.target(case.classes, label, name)
         if label is None:
             return Decoded(image, target, (), lesions)
         places = self._places(target, lesions)
-        if large and case.has_label and np.array_equal(target, self.cache.label(name)[0]):
+        if large and stored is not None and np.array_equal(target, stored[0]):
             return Decoded(image, self.cache.label(name), places, lesions)  # what is on disk need not be held
         return Decoded(image, _compact(target)[None], places, lesions)
 

@@ -14,6 +14,7 @@ from store import PLAN, pack
 
 from medssl.data.cache import Cache
 from medssl.metrics import segmentation
+from medssl.metrics.statistics import known_mean
 from medssl.probing import baselines, dense, features, few_shot, linear
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def _dense(task: str, network: Any, path: Path, table: pd.DataFrame, made: Mappi
         test = sorted(first.test, key=lambda one: table.stem[one])
         found = dense.few_shot(read, {name: draw.train for name, draw in same.items()}, first.val, test, classes)
         for name, masks in found.items():
-            dice = [dense.mean(segmentation.dice(masks[one], label(one), classes - 1)) for one in test]
-            value = round(dense.mean(dice), 5)
+            dice = [known_mean(segmentation.dice(masks[one], label(one), classes - 1)) for one in test]
+            value = round(known_mean(dice), 5)
             rows.append({**_named(name), "level": level, "value": value, "scores": pack(dice)})
     return rows
 

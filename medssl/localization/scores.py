@@ -14,6 +14,7 @@ from medssl.metrics import detection_ap, lesion_counts
 from medssl.metrics.froc import RATES, by_patient, cpm, froc, sensitivity_at, threshold_at, weighted_cpm
 from medssl.metrics.lesions import Findings
 from medssl.metrics.matching import match
+from medssl.metrics.statistics import known_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,24 +33,24 @@ def findings(rows: Sequence[Mapping[str, Any]]) -> list[Findings]:
 
 def matched(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> dict[str, list[Matched]]:
     """The matches of each class that has a lesion in the images."""
-    found = {name: [match(image.of_class(name), rule) for image in images] for name in classes}
-    return {name: each for name, each in found.items() if any(image.lesions for image in each)}
+    return _with_lesions(_matches(images, classes, rule))
 
 
 def summary(
     images: Sequence[Findings], classes: Sequence[str], rule: Rule, threshold: float | None
 ) -> dict[str, float]:
     """All scores of a set of images, with `operating_*` if a `threshold` was chosen."""
-    found = matched(images, classes, rule)
+    every = _matches(images, classes, rule)
+    found = _with_lesions(every)
     curves = {name: froc(each) for name, each in found.items()}
     scores = {name: cpm(curve) for name, curve in curves.items()}
     precisions = {name: detection_ap.average_precision(_best(each)) for name, each in found.items()}
-    summed = {"cpm": _mean(scores.values()), "ap": _mean(precisions.values())}
+    summed = {"cpm": known_mean(scores.values()), "ap": known_mean(precisions.values())}
     at = [sensitivity_at(curve) for curve in curves.values()]
-    summed |= {f"sensitivity_at_{rate:g}_fp": _mean(each[i] for each in at) for i, rate in enumerate(RATES)}
+    summed |= {f"sensitivity_at_{rate:g}_fp": known_mean(each[i] for each in at) for i, rate in enumerate(RATES)}
     summed |= _counted(found, MASK, "lesion")
     if threshold is not None:
-        summed |= _counted(found, threshold, "operating") | _false(images, classes, rule, threshold)
+        summed |= _counted(found, threshold, "operating") | _false(images, every, threshold)
     if len(classes) > 1:
         summed |= {f"cpm.{name}": value for name, value in scores.items()}
         summed |= {f"ap.{name}": value for name, value in precisions.items()}
@@ -91,6 +92,14 @@ def resampled(
     return lambda i: float(np.mean([lesion_counts.pooled([each[k] for k in i]).f1 for each in tallies]))
 
 
+def _matches(images: Sequence[Findings], classes: Sequence[str], rule: Rule) -> dict[str, list[Matched]]:
+    return {name: [match(image.of_class(name), rule) for image in images] for name in classes}
+
+
+def _with_lesions(found: Mapping[str, list[Matched]]) -> dict[str, list[Matched]]:
+    return {name: each for name, each in found.items() if any(image.lesions for image in each)}
+
+
 def _best(images: Sequence[Matched]) -> list[Matched]:
     """The best candidates of each image, as many as COCO and nnDetection use."""
     most = detection_ap.MOST
@@ -106,24 +115,20 @@ def _counted(found: Mapping[str, Sequence[Matched]], threshold: float, prefix: s
         lesion_counts.pooled([lesion_counts.one_to_one(image, threshold) for image in each]) for each in found.values()
     ]
     return {
-        f"{prefix}_{name}": _mean(getattr(each, name) for each in counts) for name in ("f1", "sensitivity", "precision")
+        f"{prefix}_{name}": known_mean(getattr(each, name) for each in counts)
+        for name in ("f1", "sensitivity", "precision")
     }
 
 
-def _false(images: Sequence[Findings], classes: Sequence[str], rule: Rule, threshold: float) -> dict[str, float]:
+def _false(images: Sequence[Findings], every: Mapping[str, Sequence[Matched]], threshold: float) -> dict[str, float]:
     """False positives at the operating point, for all classes together."""
     each = [
-        sum(lesion_counts.one_to_one(match(image.of_class(name), rule), threshold).false for name in classes)
-        for image in images
+        sum(lesion_counts.one_to_one(of_class[number], threshold).false for of_class in every.values())
+        for number in range(len(images))
     ]
     negative = [count for count, image in zip(each, images, strict=True) if not image.lesions]
     return {
         "operating_threshold": threshold,
-        "operating_fp_per_image": _mean(each),
-        "operating_fp_per_negative": _mean(negative),
+        "operating_fp_per_image": known_mean(each),
+        "operating_fp_per_negative": known_mean(negative),
     }
-
-
-def _mean(values: Any) -> float:
-    known = [float(value) for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")

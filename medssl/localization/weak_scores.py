@@ -14,6 +14,7 @@ from medssl.localization.heat import on_border, restored
 from medssl.metrics import heat_maps
 from medssl.metrics.candidates import of_heat
 from medssl.metrics.lesions import Findings
+from medssl.metrics.statistics import known_mean
 from medssl.metrics.weak_boxes import IOBB, IOU, box_accuracy, fixed_box, overlap, random_pointing, whole_image
 
 if TYPE_CHECKING:
@@ -83,12 +84,11 @@ def of_class(found: Sequence[Located]) -> dict[str, float]:
     summed["false_boxes_per_image"] = box_accuracy(images, IOU[0], which="any").false_per_image
     heats, truths = [one.heat for one in positive], [one.truth for one in positive]
     pointed = [heat_maps.pointing(heat, truth) for heat, truth in zip(heats, truths, strict=True)]
-    summed["pointing"] = float(np.mean(pointed)) if pointed else float("nan")
+    summed["pointing"] = known_mean(pointed)
     summed["pixel_ap"] = heat_maps.pixel_ap(heats, truths) if positive else float("nan")
     summed["pixel_auc"] = heat_maps.pixel_auc(heats, truths) if positive else float("nan")
-    summed["empty_maps"] = float(np.mean([not one.heat.any() for one in positive])) if positive else float("nan")
-    peaks = [on_border(one.heat) for one in found if one.heat.any()]
-    summed["peaks_on_border"] = float(np.mean(peaks)) if peaks else float("nan")
+    summed["empty_maps"] = known_mean(not one.heat.any() for one in positive)
+    summed["peaks_on_border"] = known_mean(on_border(one.heat) for one in found if one.heat.any())
     return summed
 
 
@@ -97,18 +97,17 @@ def no_network(found: Sequence[Located], patients: Sequence[str]) -> dict[str, d
     own = [image for image, _, _ in found]
     boxes = {"whole image": [whole_image(image) for image in own], "best fixed box": fixed_box(own, patients)}
     made = {name: {f"iou_{t:g}": box_accuracy(images, t).accuracy for t in IOU} for name, images in boxes.items()}
-    chances = [random_pointing(image) for image in own]
-    known = [chance for chance in chances if not np.isnan(chance)]
+    chance = known_mean(random_pointing(image) for image in own)
     covered = [one.truth for one in found if one.truth.any()]
     share = float(np.concatenate([each.ravel() for each in covered]).mean()) if covered else float("nan")
-    made["random voxel"] = {"pointing": float(np.mean(known)) if known else float("nan"), "pixel_ap": share}
+    made["random voxel"] = {"pointing": chance, "pixel_ap": share}
     return made
 
 
-def mean_accuracy(found: Sequence[Located]) -> tuple[np.ndarray, np.ndarray]:
+def mean_accuracy(images: Sequence[Findings]) -> tuple[np.ndarray, np.ndarray]:
     """For each image, the summed accuracy of its boxes (averaged over the overlaps), and the number of boxes."""
-    gained, boxes = np.zeros(len(found)), np.zeros(len(found))
-    for number, (image, _, _) in enumerate(found):
+    gained, boxes = np.zeros(len(images)), np.zeros(len(images))
+    for number, image in enumerate(images):
         each = [box_accuracy([image], threshold) for threshold in IOU]
         boxes[number] = each[0].boxes
         gained[number] = sum(one.accuracy for one in each) / len(IOU) * boxes[number] if each[0].boxes else 0.0
@@ -118,8 +117,7 @@ def mean_accuracy(found: Sequence[Located]) -> tuple[np.ndarray, np.ndarray]:
 def mean_over(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The mean of each score over classes; NaN if no class has it."""
     names = dict.fromkeys(name for each in found.values() for name in each)
-    table = {name: [each[name] for each in found.values() if not np.isnan(each[name])] for name in names}
-    return {name: float(np.mean(values)) if values else float("nan") for name, values in table.items()}
+    return {name: known_mean(each[name] for each in found.values()) for name in names}
 
 
 def _mask(image: Findings) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from medssl.metrics import segmentation
+from medssl.metrics.statistics import known_mean
 from medssl.probing import features, voxels
 from medssl.types import InputError
 
@@ -126,15 +127,9 @@ def choose(
         logits = field.x.reshape(len(field.x), -1).T.astype(np.float64) @ weight + bias
         masks = logits.reshape(*label.shape, len(probes), classes).argmax(-1)
         for number, key in enumerate(probes):
-            scores[key].append(mean(segmentation.dice(masks[..., number], label, classes - 1)))
-    means = {key: mean(of) for key, of in scores.items()}
+            scores[key].append(known_mean(segmentation.dice(masks[..., number], label, classes - 1)))
+    means = {key: known_mean(of) for key, of in scores.items()}
     return {name: of[_best([means[name, i] for i in range(len(of))])] for name, of in candidates.items()}
-
-
-def mean(values: Sequence[float] | np.ndarray) -> float:
-    """The mean of the values that are not NaN; NaN if there are none."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def _candidates(found: Moments, several: bool) -> list[Discriminant]:

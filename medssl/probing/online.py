@@ -17,6 +17,7 @@ from medssl.data.cache import Cache
 from medssl.data.manifest import UNCERTAIN
 from medssl.data.split import by_patient
 from medssl.metrics import classification, segmentation
+from medssl.metrics.statistics import known_mean
 from medssl.models.mode import evaluating
 from medssl.probing import dense, features, linear, voxels
 from medssl.times import steps_of
@@ -96,10 +97,10 @@ class OnlineProbe(NamedTuple):
             shrinkage, prior = voxels.DEFAULT
             [probe] = voxels.fit(total, shrinkage=[shrinkage], prior=[prior])
             scores = [
-                dense.mean(segmentation.dice(dense.mask(probe, field), field.label, count - 1))
+                known_mean(segmentation.dice(dense.mask(probe, field), field.label, count - 1))
                 for field in read(self.sets["val"])
             ]
-        return {"dice": dense.mean(scores)}
+        return {"dice": known_mean(scores)}
 
 
 def _fields(

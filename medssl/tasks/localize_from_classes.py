@@ -146,8 +146,9 @@ class FromClasses:
         """Accuracy of the hottest box, averaged over the overlaps, for all boxes of the rows with given indices."""
         gained, boxes = np.zeros(len(rows)), np.zeros(len(rows))
         searched = [number for number, row in enumerate(rows) if "findings" in row]
+        images = scores.findings([rows[n] for n in searched])
         for name in self.located:
-            one, other = weak_scores.mean_accuracy(weak_scores.located([rows[n] for n in searched], name))
+            one, other = weak_scores.mean_accuracy([image.of_class(name) for image in images])
             gained[searched] += one
             boxes[searched] += other
         return lambda i: float(gained[i].sum() / boxes[i].sum()) if boxes[i].sum() else float("nan")

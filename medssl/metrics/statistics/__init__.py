@@ -11,6 +11,7 @@ from medssl.metrics.statistics.bootstrap import (
     patient_weights,
 )
 from medssl.metrics.statistics.label_efficiency import LabelsSaved, labels_reaching, labels_saved, labels_saved_interval
+from medssl.metrics.statistics.means import known_mean
 from medssl.metrics.statistics.mrmc import MRMC, jackknife, mrmc, patient_means, pseudo_values
 from medssl.metrics.statistics.ranking import Ranking, mean_ranks, ranking
 from medssl.metrics.statistics.signflip import SignFlip, holm, share_won, sign_flip
@@ -25,6 +26,7 @@ __all__ = [
     "grouped_interval",
     "holm",
     "jackknife",
+    "known_mean",
     "labels_reaching",
     "labels_saved",
     "labels_saved_interval",
