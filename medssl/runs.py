@@ -114,24 +114,19 @@ def run_verb(
     verb: str, run: Callable[[Any, Any], Any], recipe: Source, overrides: Changes, given: Mapping[str, Any]
 ) -> Run:
     """Call `run` with the recipe and options of `verb`, read from what was given."""
+    from medssl.report.parts import words
     from medssl.runtime import run_directory
     from medssl.runtime.known import load
 
     changed = merged(overrides, given)
     found, options = load(verb, recipe, changed)
     name = os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else "(from Python)"
-    words = (verb, name, *(f"{key}={_written(value)}" for key, value in changed.items()))
-    token = run_directory.COMMAND.set(words)
+    token = run_directory.COMMAND.set(words(verb, name, changed))
     try:
         run(found, options)
     finally:
         run_directory.COMMAND.reset(token)
     return Run(options.out or "")
-
-
-def _written(value: Any) -> str:
-    """A value as one writes it in a setting."""
-    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
 
 
 def merged(overrides: Changes, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 
 from medssl.build import parts
 from medssl.engine import checkpoint
+from medssl.recipe.paths import portable
 from medssl.runtime import cases, resume, run_directory
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def begin(out: Path, before: Path, until: int, recipe: PretrainRecipe, cache: Ca
         "ranks": [{**own, "generators": theirs["state"]["ranks"][0]["generators"]}],
     }
     content: dict[str, Any] = {**theirs, "weights": dict(pretext.state_dict()), "state": state}
-    content["recipe"] = resume.portable(made.resolved)
+    content["recipe"] = portable(made.resolved)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     run_directory.describe(out, made.resolved, cache, {"train": cases.training_ids(cache, recipe.data)})
     lines = (before / "metrics.jsonl").read_text().splitlines()

@@ -110,9 +110,13 @@ def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> 
     """The task with its classes, and the recipe with all defaults."""
     names = made.module.names(recipe.task.get("classes"), [cache.cases[name] for name in train], cache.label)
     settings = {**recipe.task, "classes": names}
-    found = task_of(recipe, made.augment, {"classes": names})
+    return task_of(recipe, made.augment, {"classes": names}), resolved(recipe, settings)
+
+
+def resolved(recipe: FinetuneRecipe, task: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with all defaults; `task` are the settings of its task."""
     content = recipe.resolved()
-    content["task"] = kinds.filled(made.module.build, settings, SUPPLIED)
+    content["task"] = kinds.filled(kinds.variant("task", task).build, task, SUPPLIED)
     content["augment"] = kinds.filled(patches.build, recipe.augment, SUPPLIED)
     if recipe.tuning is not None:
         content["tuning"] = kinds.filled(kinds.resolve("tuning", recipe.tuning["kind"]).build, recipe.tuning, TUNING)
@@ -120,7 +124,7 @@ def task(recipe: FinetuneRecipe, made: Plan, cache: Cache, train: list[str]) -> 
         if content[group] is not None:
             module = kinds.resolve(group, content[group]["kind"])
             content[group] = kinds.filled(module.build, content[group], parts.SUPPLIED[group])
-    return found, content
+    return content
 
 
 def network(recipe: FinetuneRecipe, task: Task) -> nn.Module:

@@ -14,6 +14,7 @@ from medssl.data.files import writable
 from medssl.engine import checkpoint
 from medssl.models import weights
 from medssl.recipe import FRAMES, FinetuneRecipe, PretrainRecipe, validate
+from medssl.recipe.paths import portable
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ class Learned(NamedTuple):
 
     def plain_recipe(self) -> dict[str, Any]:
         """The recipe with all defaults, without paths, as these may contain names."""
-        recipe: dict[str, Any] = self.content["recipe"]
-        return {**recipe, "data": {**recipe["data"], **dict.fromkeys(("cache", "manifest", "splits"))}}
+        return portable(self.content["recipe"])
 
 
 def _once(tensors: dict[str, Tensor]) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from medssl.build import kinds, parts
+from medssl.build import finetune_setup, parts
 from medssl.recipe import FRAMES, parse, shipped, validate
 from medssl.recipe.auto import IMAGES, Known, settle
 from medssl.types import InputError
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SUPPLIED = ("spatial_dims", "in_channels", "channels", "strides")  # what no recipe sets of these builds
 PER_RUN = ("data",)  # where the data lies, and how many processes read it, is each user's own
 
 
@@ -35,25 +34,11 @@ def _overrides(verb: str, path: Path, recipe: Mapping[str, Any]) -> list[str] | 
     known = Known(recipe["spatial_dims"], recipe["channels"], group["preset"], recipe["encoder"], recipe["decoder"])
     try:
         content = settle(verb, parse(path.read_text(encoding="utf-8"), path.stem), known)
-        theirs = _filled(verb, validate(FRAMES[verb], content, path.stem))
+        found: Any = validate(FRAMES[verb], content, path.stem)
+        theirs = parts.resolved(found) if verb == "pretrain" else finetune_setup.resolved(found, found.task)
     except InputError:
         return None
     return [f"{key}={_word(value)}" for key, value in _differences(theirs, recipe) if key.split(".")[0] not in PER_RUN]
-
-
-def _filled(verb: str, recipe: Any) -> dict[str, Any]:
-    if verb == "pretrain":
-        return parts.resolved(recipe)
-    content: dict[str, Any] = recipe.resolved()
-    for group in ("encoder", "decoder", "task"):
-        if content[group] is not None:
-            build = kinds.resolve(group, content[group]["kind"]).build
-            kind = content[group]["kind"]
-            content[group] = {
-                "kind": kind,
-                **kinds.filled(build, content[group], ("spatial_dims", "channels", "strides")),
-            }
-    return content
 
 
 def _differences(before: Any, now: Any, key: str = "") -> list[tuple[str, Any]]:

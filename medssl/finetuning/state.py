@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medssl.engine import checkpoint, phases
+from medssl.recipe.paths import portable
 from medssl.runtime import finite, resume
 from medssl.runtime.training import TrainState
 
@@ -103,7 +104,7 @@ def _content(run: FinetuneState) -> dict[str, Any]:
             "origin": run.origin._asdict(),
             "ranks": resume.of_ranks(run.model, run.fabric.device),
         },
-        "recipe": resume.portable(run.resolved),
+        "recipe": portable(run.resolved),
         "preprocessing": run.cache.preprocessing,
         "data": resume.data(run.cache, run.subsets, run.origin.patients, run.origin.seen(run.cache)),
     }

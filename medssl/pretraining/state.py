@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.engine import checkpoint
 from medssl.pretraining import rank_consistency
+from medssl.recipe.paths import portable
 from medssl.runtime import finite, resume
 from medssl.runtime.training import TrainState
 from medssl.view_dataset import Sample, ViewsDataset
@@ -102,7 +103,7 @@ def _content(run: PretrainState) -> dict[str, Any]:
             "origin": run.origin._asdict(),
             "ranks": resume.of_ranks(run.pretext, run.fabric.device),
         },
-        "recipe": resume.portable(run.resolved),
+        "recipe": portable(run.resolved),
         "preprocessing": run.cache.preprocessing,
         "data": resume.data(run.cache, {"train": run.ids}, run.origin.patients, run.origin.seen(run.cache)),
     }

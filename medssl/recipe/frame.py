@@ -16,6 +16,7 @@ from medssl.messages import suggest
 from medssl.recipe import later
 from medssl.recipe.epochs import plain_times
 from medssl.recipe.options import Group, Options, Positive, Time
+from medssl.recipe.paths import PATHS
 from medssl.types import InputError
 
 
@@ -130,7 +131,7 @@ class Recipe(Group):
     def hash(self) -> str:
         """A hash of everything that determines the result, but not of where the data lies."""
         content = later.without(self.resolved())
-        for key in ("cache", "manifest", "splits", "key", "workers"):  # manifest.lock identifies the data itself
+        for key in (*PATHS, "workers"):  # manifest.lock identifies the data itself
             content["data"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

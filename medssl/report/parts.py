@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, NamedTuple
+
+from medssl.recipe.paths import PATHS
 
 NUMBER = re.compile(r"-$|[+-]?\d[\d.e+-]*( to [+-]?\d[\d.e+-]*|%| MiB)?$")
 
-PLACES = ("cache", "manifest", "splits", "init")  # keys of a recipe that name files
+PLACES = (*PATHS, "init", "out", "probe")  # keys of recipes and run options that name files
 PATH = re.compile(r"[/\\]|\.(yaml|yml|json|csv|pt|safetensors)$")
 
 
@@ -53,12 +57,36 @@ def encoded(png: bytes) -> str:
     return base64.b64encode(png).decode()
 
 
-def no_path(word: str) -> str:
-    """A word of a command line; where it names a file, that it was given.
+def words(verb: str, recipe: str, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """A command line, with `(given)` in place of every path.
 
-    >>> no_path("train.steps=5"), no_path("data.cache=jane"), no_path("init=scratch"), no_path("/data/my.yaml")
-    ('train.steps=5', 'data.cache=(given)', 'init=scratch', '(given)')
+    >>> words("pretrain", "/data/my.yaml", {"train.steps": 5, "data.cache": "jane", "init": "scratch"})
+    ('pretrain', '(given)', 'train.steps=5', 'data.cache=(given)', 'init=scratch')
+    >>> words("benchmark", "mine", {"data": {"key": "jane.key"}, "inits.a": "jane"})
+    ('benchmark', 'mine', "data={'key': '(given)'}", 'inits.a=(given)')
     """
-    key, sign, value = word.rpartition("=")
-    names_file = key.rpartition(".")[2] in (*PLACES, "out", "probe") and value not in ("scratch", "null")
-    return f"{key}{sign}(given)" if names_file or PATH.search(value) else word
+    settings = (f"{key}={_written(value)}" for key, value in without_paths(changes).items())
+    return (verb, without_paths(recipe), *settings)
+
+
+def without_paths(value: Any, key: str = "") -> Any:
+    """Settings with `(given)` in place of every path, as paths may contain names, which reports must not show."""
+    if isinstance(value, Mapping):
+        return {name: without_paths(inner, _key(key, str(name), inner)) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_paths(inner, key) for inner in value]
+    if isinstance(value, PurePath):
+        return "(given)"
+    place = key in PLACES or (isinstance(value, str) and PATH.search(value))
+    return "(given)" if place and value not in (None, "scratch") else value
+
+
+def _key(group: str, name: str, value: Any) -> str:
+    """The key under which `value` counts: below `inits` it is `init`, and an override `data.cache` is `cache`."""
+    above, _, last = name.rpartition(".")
+    return "init" if (above or group) == "inits" and not isinstance(value, Mapping) else last
+
+
+def _written(value: Any) -> str:
+    """A value as one writes it in a setting."""
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)

@@ -8,7 +8,7 @@ import yaml
 
 from medssl.report import benchmarked, curves
 from medssl.report.lead import lead
-from medssl.report.parts import PATH, PLACES, Picture, Table, encoded, limits, number
+from medssl.report.parts import Picture, Table, encoded, limits, number, without_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,18 +201,3 @@ def _interval(run: Run) -> str:
 
 def _init(run: Run) -> str:
     return str((run.results or {}).get("init", ""))
-
-
-def without_paths(value: Any, key: str = "") -> Any:
-    """A recipe with `(given)` in place of every path, as paths may contain names, which the report must not show."""
-    if isinstance(value, dict):
-        return {name: without_paths(inner, _key(key, str(name), inner)) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [without_paths(inner, key) for inner in value]
-    place = key in PLACES or (isinstance(value, str) and PATH.search(value))
-    return "(given)" if place and value not in (None, "scratch") else value
-
-
-def _key(group: str, name: str, value: Any) -> str:
-    """The key under which `value` counts: below `inits` it is `init`, and an override `data.cache` is `cache`."""
-    return "init" if group == "inits" and not isinstance(value, dict) else name.rpartition(".")[2]

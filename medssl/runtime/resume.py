@@ -11,6 +11,7 @@ from torch import nn
 from medssl import ranks
 from medssl.engine import checkpoint
 from medssl.recipe import later
+from medssl.recipe.paths import PATHS
 from medssl.runtime import run_directory
 from medssl.types import InputError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from medssl.data.cache import Cache
 
 LAST = "last.pt"
-PATHS = ("cache", "manifest", "splits", "key")  # keys of the data group that are not stored in checkpoints
 SINCE = {"corrupt_for": "all"}  # keys of views that older runs do not have, with the values they used
 ELSEWHERE = tuple(f"data.{key}" for key in (*PATHS, "workers"))  # the place of the data does not change a run
 
@@ -86,11 +86,6 @@ def data(
         "ids": hashlib.sha256(repr(sorted(subsets.items())).encode()).hexdigest(),
         "samples": len(subsets["train"]),
     }
-
-
-def portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without paths, which may contain patient names."""
-    return {**recipe, "data": {**recipe["data"], **dict.fromkeys(PATHS)}}
 
 
 def of_ranks(module: nn.Module, device: torch.device) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ import yaml
 
 import medssl
 from medssl.data.files import writable
-from medssl.report.parts import no_path
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ WRITTEN = (
     "results.jsonl summary.json splits_*.json checkpoints tb figures runs data"
 ).split()
 DESCRIBED = "recipe.yaml"  # written once the run has begun
-COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())  # verb, recipe, settings: set by the verb
+COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())  # words without paths, set by the verb
 REPLACED = ".replaced"  # keeps the replaced run until the new one has started
 
 
@@ -135,8 +134,8 @@ def describe(out: Path, recipe: Mapping[str, Any], cache: Cache, subsets: Mappin
         "versions": {"medssl": medssl.__version__} | {name: version(name) for name in ("torch", "monai", "numpy")},
     }
     (out / "manifest.lock").write_text(json.dumps(lock, indent=2) + "\n")
-    words = [no_path(word) for word in COMMAND.get()]
-    start = {"recipe": words[1] if words else None, "command": words, "begun": f"{datetime.now():%Y-%m-%d %H:%M}"}
+    words = COMMAND.get()
+    start = {"recipe": words[1] if words else None, "command": list(words), "begun": f"{datetime.now():%Y-%m-%d %H:%M}"}
     (out / "start.json").write_text(json.dumps(start, indent=2) + "\n")
     settle(out)
 

@@ -17,6 +17,7 @@ from medssl.engine import checkpoint
 from medssl.kinds import resolve
 from medssl.pretraining.loop import train
 from medssl.recipe import Options, PretrainRecipe
+from medssl.recipe.paths import PATHS
 from medssl.testing import laws
 from medssl.testing.laws import law
 from medssl.types import Exporter, InputError
@@ -97,7 +98,7 @@ def _check(module: Any, run: Path, folder: Path) -> None:
 def _places(run: Path) -> list[str]:
     data = checkpoint.load(checkpoint.find(run))["recipe"].get("data", {})
     installed = str(Path(medssl.__file__).parent)  # its folder may lie in that of a person
-    return [installed, str(run), *(value for key in ("cache", "manifest", "splits") if (value := data.get(key)))]
+    return [installed, str(run), *(value for key in PATHS if (value := data.get(key)))]
 
 
 def _refused(module: Any, run: Path, out: Path, name: str) -> None:

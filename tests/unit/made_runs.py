@@ -7,7 +7,7 @@ import torch
 from medssl.build import parts
 from medssl.engine import checkpoint
 from medssl.recipe import PretrainRecipe, validate
-from medssl.runtime import resume
+from medssl.recipe.paths import portable
 
 PREPROCESSING = {
     "preset": "ct",
@@ -41,7 +41,7 @@ def pretraining(folder, encoder, *, dims=3, channels=1, size=32, seed=0):
     state = {"step": 2, "origin": None}
     about = {"samples": 4, "cache": "0" * 64, "patients": ["abc"], "ids": ""}
     saved = {"format": checkpoint.FORMAT, "verb": "pretrain", "weights": dict(net.state_dict()), "optimizers": {}}
-    saved |= {"state": state, "recipe": resume.portable(parts.resolved(made)), "data": about}
+    saved |= {"state": state, "recipe": portable(parts.resolved(made)), "data": about}
     saved["preprocessing"] = {**PREPROCESSING, "spatial_dims": dims, "spacing": [1.5, 1.0, 1.0][:dims]}
     (folder / "checkpoints").mkdir(parents=True)
     checkpoint.save(folder / "checkpoints" / "last.pt", saved)

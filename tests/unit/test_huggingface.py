@@ -15,11 +15,12 @@ from safetensors import safe_open
 
 import medssl
 from medssl import export_weights
-from medssl.build import parts
+from medssl.build import finetune_setup, parts
 from medssl.engine import checkpoint
 from medssl.export import overrides
 from medssl.models import weights
 from medssl.recipe import Options
+from medssl.recipe.auto import Known
 from medssl.runtime import init_weights
 from medssl.runtime.known import load
 from medssl.types import InputError
@@ -124,6 +125,22 @@ def test_own_weights_are_found_by_name(exported, monkeypatch):
     assert medssl.load_encoder("medssl:hub").strides == medssl.load_encoder(exported).strides
     with pytest.raises(InputError, match=r"comes with no weights called 'hup'; did you mean 'hub'"):
         medssl.load_encoder("medssl:hup")
+
+
+@pytest.mark.parametrize("name", ["segment_tiny_3d", "classify_tiny_2d", "localize_tiny_2d"])
+def test_the_command_in_the_card_of_a_finetuning_does_as_well(name):
+    dims = 3 if name.endswith("3d") else 2
+    theirs = Known(dims, 1, "ct", {"kind": "tiny", "channels": [8, 16]}, {"kind": "unet"})
+    changes = ["train.steps=77", "task.classes=[lesion]", f"augment.size={[32] * dims}", "optimizers.main.lr=3e-4"]
+
+    def resolved(name, words):
+        recipe = medssl.recipe.load("finetune", name, words, lambda *_: theirs)[0]
+        return {**finetune_setup.resolved(recipe, recipe.task), "data": None}
+
+    wanted = resolved(name, changes)
+    verb, found, *words = overrides.command("finetune", {**wanted, "data": {}})
+    assert verb == "finetune"
+    assert resolved(found, words) == wanted
 
 
 @pytest.mark.parametrize("name", ["dira_tiny_2d", "phantom_tiny", "moco_v2_tiny_3d"])

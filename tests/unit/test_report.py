@@ -16,8 +16,8 @@ from PIL import Image
 from medssl import cli, report
 from medssl.report import benchmarked, curves
 from medssl.report.names import meaning
-from medssl.report.parts import no_path
-from medssl.report.sections import BURNED_IN, HIDDEN, without_paths
+from medssl.report.parts import without_paths, words
+from medssl.report.sections import BURNED_IN, HIDDEN
 from medssl.types import InputError
 
 STEPS = 10
@@ -343,7 +343,7 @@ def test_the_verdict_and_the_next_step_stand_first(make_run, tmp_path, steps, mo
 
 def test_recipe_command_and_date_are_shown_without_paths(make_run, tmp_path):
     run = make_run("first")
-    command = [no_path(word) for word in ("pretrain", "phantom_tiny", "data.cache=Jane_Doe", "out=/home/Jane_Doe/run")]
+    command = words("pretrain", "phantom_tiny", {"data.cache": "Jane_Doe", "out": "/home/Jane_Doe/run"})
     start = {"recipe": "phantom_tiny", "command": command, "begun": "2026-01-02 03:04"}
     (run / "start.json").write_text(json.dumps(start))
     page = page_of([run], tmp_path)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from medssl.recipe.paths import portable
 from medssl.runtime import resume
 from medssl.types import InputError
 
@@ -57,5 +58,5 @@ def test_another_number_of_ranks_is_refused():
 
 
 def test_a_checkpoint_names_no_path():
-    kept = resume.portable({**RECIPE, "data": {"cache": "/here", "manifest": "/m", "splits": "/s", "workers": 3}})
+    kept = portable({**RECIPE, "data": {"cache": "/here", "manifest": "/m", "splits": "/s", "workers": 3}})
     assert kept["data"] == {"cache": None, "manifest": None, "splits": None, "key": None, "workers": 3}
