@@ -28,13 +28,14 @@ class RandShadingd(RandTransform):
 build = RandShadingd
 '''
 
-# One file, anywhere that Python finds it.
-Path("shading.py").write_text(SHADING)
+# One file in a folder, anywhere that Python finds it.
+Path("mine").mkdir(exist_ok=True)
+Path("mine/shading.py").write_text(SHADING)
 sys.path.insert(0, ".")
 
 # The laws: the same draw gives the same image, nothing is changed in place, and so on.
-check_transform("shading")
+check_transform("mine.shading")
 
 # In a recipe its arguments are keys; an unknown one is refused before any data is read.
-recipe = {"views.intensity": [{"kind": "shading", "strength": 0.8}], "data.phantom": {"cases": 4, "size": [32, 32, 32]}}
+recipe = {"views.intensity": [{"kind": "mine.shading", "strength": 0.8}], "data.phantom": {"cases": 4, "size": [32, 32, 32]}}
 print(medssl.preview("phantom_tiny", recipe, out="views.png"))

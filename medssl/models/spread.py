@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def effective_rank(z_BD: Tensor) -> Tensor:
     """The exponential of the entropy of the normalised singular values, from 1 to min(B,D) (Roy and Vetterli 2007)."""
-    gram = z_BD @ z_BD.T if z_BD.shape[0] <= z_BD.shape[1] else z_BD.T @ z_BD
-    # The training loop stops at features that are not finite, and names the samples.
-    singular = torch.linalg.eigvalsh(gram.nan_to_num(0.0, 0.0, 0.0)).clamp_min(0).sqrt()
+    # The training loop stops at features that are not finite, and names the samples. Not roots of eigenvalues: of
+    # centred features one is 0, and the root of its rounding would be a singular value of its own.
+    singular = torch.linalg.svdvals(z_BD.nan_to_num(0.0, 0.0, 0.0))
     return torch.special.entr(singular / singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)).sum().exp()
 
 

@@ -139,7 +139,7 @@ def test_another_network_than_that_of_the_weights_is_refused(run, tmp_path):
 
 
 def test_from_scratch_the_network_must_be_named(tmp_path):
-    with pytest.raises(InputError, match="encoder=auto takes the network of init=RUN"):
+    with pytest.raises(InputError, match="encoder=auto uses the network of init=RUN"):
         load("finetune", FINETUNE, ["init=scratch"])
 
 

@@ -37,13 +37,13 @@ CANNOT = [
     (SEGMENT, {"train": {"batch": 3, "accumulate": 2}}, "train.batch=3 cannot be divided.*use train.batch=4"),
     (SEGMENT, {"encoder": {"channels": [4, 0]}}, r"encoder.channels is \[4, 0\]"),
     (SEGMENT, {"decoder": {"norm": "none"}}, "'norm' in decoder"),
-    (SEGMENT, {"task": {"classes": 1}}, "needs a class beside the background"),
-    (SEGMENT, {"task": {"classes": []}}, "needs a class beside the background"),
+    (SEGMENT, {"task": {"classes": 1}}, "needs a class besides the background"),
+    (SEGMENT, {"task": {"classes": []}}, "needs a class besides the background"),
     (SEGMENT, {"encoder": {"kind": "outside_liar.liar"}}, "cannot be built"),
-    (SEGMENT, {"task": {"overlap": 1.0}}, "task.overlap=1.0 is the share of a window"),
+    (SEGMENT, {"task": {"overlap": 1.0}}, "task.overlap=1.0, by which sliding windows overlap, must be"),
     (SEGMENT, {"task": {"smooth": -1.0}}, "task.smooth=-1.0 must not be negative"),
     (CLASSIFY, {"task": {"classes": ["one"]}}, "needs two classes or more"),
-    (CLASSIFY, {"task": {"classes": ["one", "two"], "positive": "three"}}, "none of the classes one, two"),
+    (CLASSIFY, {"task": {"classes": ["one", "two"], "positive": "three"}}, "is not one of the classes one, two"),
     (CLASSIFY, {"encoder": {"norm": "batch"}, "train": {"batch": 1}}, "a batch of 1 per device"),
 ]
 

@@ -244,9 +244,9 @@ def test_classes_and_scores_are_chosen():
 
 
 def test_bad_regions_are_refused():
-    with pytest.raises(ValueError, match="begins before it ends"):
+    with pytest.raises(ValueError, match="must be below its stop on every axis"):
         box(3, 3, 3, 5)
-    with pytest.raises(ValueError, match="without a voxel"):
+    with pytest.raises(ValueError, match="without true voxels"):
         Region.of_mask(np.zeros((3, 3)))
 
 

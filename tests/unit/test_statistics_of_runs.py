@@ -297,7 +297,7 @@ def test_labels_saved_limits_become_bounds():
 
 
 def test_labels_saved_wants_rising_amounts():
-    with pytest.raises(ValueError, match="rising"):
+    with pytest.raises(ValueError, match="ascending numbers of labels"):
         statistics.labels_reaching([8, 4], np.array([0.6, 0.7]), 0.65)
 
 
