@@ -1,9 +1,9 @@
 """Pretrain the arms of tuning.yaml and probe their frozen encoders, to choose defaults; no test image is opened.
 
-run: python benchmarks/evidence/tune.py DATA OUT
+run: python benchmarks/evidence/tune.py DATA OUT [ARM...]
 DATA holds brainmr, cxr64 and cxr. OUT gets two caches (64 pixels), a run for each arm and pool, and tuning.jsonl with a
-row for each. What has a row is not run again, and a run that was stopped goes on. One core; docs/learning.md has the
-table of benchmarks/evidence/tuning.jsonl.
+row for each. All arms are run, or those named. What has a row is not run again, and a run that was stopped goes on. One
+core; docs/learning.md has the table of benchmarks/evidence/tuning.jsonl.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ import yaml
 POOLS = ("brain", "cxr")
 
 
-def main(data: Path, out: Path) -> None:
-    """Run every arm on the pools that it names."""
+def main(data: Path, out: Path, only: list[str]) -> None:
+    """Run every arm, or those of these names, on the pools that it names."""
     out.mkdir(parents=True, exist_ok=True)
     caches(data, out)
     rows = out / "tuning.jsonl"
     done = {tuple(json.loads(line)[key] for key in ("arm", "pool")) for line in lines(rows)}
-    for name, arm in yaml.safe_load(Path(__file__).with_name("tuning.yaml").read_text()).items():
+    arms = yaml.safe_load(Path(__file__).with_name("tuning.yaml").read_text())
+    for name in only or arms:
+        arm = arms[name]
         for pool in arm.get("pools", POOLS):
             if (name, pool) not in done:
                 row = {"arm": name, "pool": pool, **arm, **score(pretrain(name, arm, pool, data, out), pool, data, out)}
@@ -81,4 +83,4 @@ def medssl(*words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
