@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SIGMA = 0.125  # of the Gaussian, as a share of the window (nnU-Net)
+ON_DEVICE = 2**24  # voxels; a larger image is put together in main memory, where logits of many classes find room
 
 
 def logits(
@@ -30,7 +31,11 @@ def logits(
         window: the size that the network was trained with.
         overlap: share of a window that the next one covers.
         mirrors: spatial axes; logits are averaged over the mirror images along each set of them (2^n passes).
+
+    The logits are on the device of the image, or on the CPU where the image has more than `ON_DEVICE` voxels: what a
+    device has to hold then does not depend on the number of classes.
     """
+    large = volume_BC[0, 0].numel() > ON_DEVICE
     found = sliding_window_inference(
         volume_BC,
         tuple(window),
@@ -39,6 +44,8 @@ def logits(
         overlap=overlap,
         mode="gaussian",
         sigma_scale=SIGMA,
+        sw_device=volume_BC.device,
+        device=torch.device("cpu") if large else volume_BC.device,
     )
     assert isinstance(found, Tensor)
     return found.float()
