@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch.nn import functional
 
 from medssl import views
 from medssl.data.cache import Cache
+from medssl.data.manifest import keyed_hash, read_key
 from medssl.data.split import subsets
 from medssl.engine import checkpoint
 from medssl.models.encoder import tiny
@@ -146,9 +149,12 @@ def tunes(patient: str) -> bool:
 def images(folder: Path, names: list[str]) -> Tensor:
     """(N,1,64,64) of a cache, by the names of the files without their ending."""
     cache, maker = Cache(folder), views.build(spatial_dims=2, channels=1, size=list(SIZE), preset="xray", corrupt=None)
-    one = folder.parent / "names.json"
-    one.write_text(json.dumps({name: [name] for name in names}))
-    of = subsets(list(cache.cases.values()), one, names)
+    key = folder.with_name(f"{folder.name}.key")
+    hashed = partial(keyed_hash, read_key(key, key), "stem")
+    with TemporaryDirectory() as own:
+        listed = Path(own) / "names.json"
+        listed.write_text(json.dumps({name: [name] for name in names}))
+        of = subsets(list(cache.cases.values()), listed, names, hashed)
     found = [maker.whole(cache.image(of[name][0]), cache.cases[of[name][0]], SIZE) for name in names]
     return torch.from_numpy(np.stack(found))
 
