@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pretraining
 import tuning_probe
 import yaml
 
-POOLS = ("brain", "cxr")
+POOLS = {"brain": "brainmr", "cxr": "cxr64"}  # here: as plan.yaml calls it
 
 
 def main(data: Path, out: Path, only: list[str]) -> None:
@@ -55,7 +56,9 @@ def caches(data: Path, out: Path) -> None:
 
 
 def pretrain(name: str, arm: dict[str, Any], pool: str, data: Path, out: Path) -> Path:
-    """The run directory of an arm; `{init}` in its changes stands for the run of another arm on the same pool."""
+    """The run directory of an arm: its own, or that of an arm of plan.yaml with the first seed, under OUT/plan."""
+    if "plan" in arm:
+        return pretraining.pretrain(arm["plan"], POOLS[pool], 0, data, out / "plan")
     run = out / "runs" / f"{pool}.{name}"
     named = [f"data.splits={data / 'brainmr' / 'splits.json'}", f"data.key={out / pool}.key"]
     of = [*named, "data.train=pretrain"] if pool == "brain" else []

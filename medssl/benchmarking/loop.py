@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from medssl import report
-from medssl.benchmarking import fingerprint, grid, runs, text
+from medssl.benchmarking import fingerprint, grid, runs, subgroups, text
 from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.benchmarking.runs import Job
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from medssl.recipe import BenchmarkRecipe, Options
 
-RESULTS, SUMMARY = "results.jsonl", "summary.json"
+RESULTS, SUMMARY, SUBGROUPS = "results.jsonl", "summary.json", "subgroups.json"
 Line = dict[str, Any]  # of results.jsonl
 
 
@@ -49,12 +49,13 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         shutil.rmtree(out / "runs", ignore_errors=True)
     done = _finished(out / RESULTS)
     weights = fingerprint.weights(grid.start(recipe, cell) for cell in cells)
-    jobs = [
-        job
+    planned = {
+        task: _plan(recipe, options, out, [cell for cell in cells if cell.task == task], weights, done)
         for task in recipe.tasks
-        for job in _jobs(recipe, options, out, [cell for cell in cells if cell.task == task], weights, done)
-    ]
-    (out / SUMMARY).unlink(missing_ok=True)  # it is about an earlier grid
+    }
+    jobs = [job for found in planned.values() for job in found.jobs]
+    for earlier in (SUMMARY, SUBGROUPS):  # of another grid, perhaps
+        (out / earlier).unlink(missing_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     waiting = [job for job in jobs if job.cell not in done]
     for job, line in runs.lines(waiting, options, out, recipe.workers):
@@ -64,20 +65,31 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         say(f"[{len(done)} of {len(jobs)}] {job.cell.name} is done")
     table = summarise([done[cell] for cell in cells], grid.baseline(recipe), recipe)
     files.write_json(out / SUMMARY, table)
+    by_group = {task: found.groups for task, found in planned.items() if found.groups}
+    if by_group:
+        lines = [done[cell] for cell in cells]
+        files.write_json(out / SUBGROUPS, subgroups.summarise(lines, by_group, grid.baseline(recipe)))
     say(verdict(table))
     say(text.table(table))
     say(str(report.build([out], out / "report.html", pictures=options.pictures)))
 
 
-def _jobs(
+class _Planned(NamedTuple):
+    """What is to be run for one task, and the subgroups of its test cases."""
+
+    jobs: list[Job]
+    groups: subgroups.Groups
+
+
+def _plan(
     recipe: BenchmarkRecipe,
     options: Options,
     out: Path,
     cells: list[Cell],
     weights: dict[str, str],
     done: dict[Cell, Line],
-) -> list[Job]:
-    """The jobs of one task; prepares its data if needed. Raises `InputError` for cells that were run differently."""
+) -> _Planned:
+    """The plan of one task; prepares its data if needed. Raises `InputError` for cells that were run differently."""
     first = grid.settings(recipe, cells[0], [])
     where, splits = out / "data" / cells[0].task, out / f"splits_{cells[0].task}.json"
     cases.provide(first.data, where, first.augment.get("preset", "ct"))
@@ -96,7 +108,7 @@ def _jobs(
     for job in jobs:
         _check_same(job, out, done)
     files.write_json(splits, chosen)
-    return jobs
+    return _Planned(jobs, subgroups.groups(cache.cases[name] for name in chosen["test"]))
 
 
 def _finished(file: Path) -> dict[Cell, Line]:

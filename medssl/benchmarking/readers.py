@@ -26,13 +26,17 @@ def values(line: Line) -> np.ndarray:
 
     Patients are in the order in which they first occur in the rows.
     """
-    task = kinds.make("task", line["settings"], {"spatial_dims": line["spatial_dims"]})
-    rows = [{name: number(value) for name, value in row.items()} for row in line["rows"]]
-    every = list(dict.fromkeys(row["patient"] for row in rows))
-    rows = [row for row in rows if not _missing(row.get(line["score"]))]
+    every = list(dict.fromkeys(row["patient"] for row in line["rows"]))
+    task, rows = _scored(line)
     patients = [row["patient"] for row in rows]
     found = dict(zip(dict.fromkeys(patients), jackknife(task.resampled(rows), patients), strict=True)) if rows else {}
     return np.array([found.get(patient, float("nan")) for patient in every])
+
+
+def value(line: Line) -> float:
+    """The score of a run over its rows, by the task's own rule; NaN where no row has one (AUC of one class)."""
+    task, rows = _scored(line)
+    return float(task.resampled(rows)(np.arange(len(rows)))) if rows else float("nan")
 
 
 def of_seeds(runs: Mapping[int, Line], seeds: Sequence[int]) -> np.ndarray:
@@ -52,6 +56,13 @@ def analysed(values_SP: np.ndarray) -> MRMC:
 def number(value: Any) -> Any:
     """JSON's null is NaN."""
     return float("nan") if value is None else value
+
+
+def _scored(line: Line) -> tuple[Any, list[Line]]:
+    """The task of a run, and its rows that count for the score."""
+    task = kinds.make("task", line["settings"], {"spatial_dims": line["spatial_dims"]})
+    rows = [{name: number(value) for name, value in row.items()} for row in line["rows"]]
+    return task, [row for row in rows if not _missing(row.get(line["score"]))]
 
 
 def _missing(value: Any) -> bool:

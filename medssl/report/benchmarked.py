@@ -33,6 +33,10 @@ PAIRED = (
     "give, 2 / 2^n. Won: share of seeds. Labels of scratch: how many labels scratch needs for the same score, with 95% "
     "limits. Rank: mean over tasks, with 95% limits and how often it comes first."
 )
+SUBGROUPS = (
+    "The test patients apart by what the table says of them. All of this is exploratory: groups are small, nothing is "
+    "corrected for their number, and a difference within one group says nothing about a difference between groups."
+)
 CAPTION = (
     "Mean over seeds; bars: 95% interval over seeds and test patients. Inits may differ although bars overlap: the "
     "difference in the table is paired."
@@ -61,6 +65,23 @@ def runs(cells: Sequence[dict[str, Any]]) -> list[Table]:
     return [Table("Every run", head, rows)]
 
 
+def subgroups(entries: Sequence[Entry]) -> list[Table]:
+    """One table per task, with each init in each subgroup of the test patients."""
+    return [_subgroups(task, found) for task, found in _by_task(entries)]
+
+
+def _subgroups(task: str, entries: Sequence[Entry]) -> Table:
+    to = next((entry["to"] for entry in entries if "to" in entry), None)
+    head = ["labels", "attribute", "group", "patients", "init", entries[0]["score"], "95% interval"]
+    head += [f"difference to {to}", "95% interval", "p"] if to else []
+    rows = []
+    for entry in entries:
+        named = [entry["fraction"], entry["attribute"], entry["group"], number(entry["patients"]), entry["init"]]
+        scores = [number(entry["mean"], ".4f"), limits(entry.get("mean_low"), entry.get("mean_high"))]
+        rows.append(named + scores + (_differs(entry) if to else []))
+    return Table(f"Subgroups: {task}", head, rows, SUBGROUPS)
+
+
 def _table(task: str, entries: Sequence[Entry]) -> Table:
     to = next((entry["to"] for entry in entries if "to" in entry), None)
     head = ["labels", "cases", "init", entries[0]["score"], "sd", "95% interval", "n", "draws"]
@@ -83,12 +104,15 @@ def _row(entry: Entry, *, difference: bool) -> list[str]:
     row = [entry["fraction"], number(entry.get("cases")), entry["init"], number(entry["mean"], ".4f")]
     row += [number(entry.get("sd"), ".4f"), limits(entry.get("mean_low"), entry.get("mean_high"))]
     row += [number(entry["n"]), number(entry.get("draws"))]
-    if difference and "difference" in entry:
-        row += [number(entry["difference"], "+.4f"), limits(entry["low"], entry["high"], "+.4f")]
-        row += [number(entry["p"], ".3f")]
-    elif difference:
-        row += ["", "", ""]
-    return row
+    return row + (_differs(entry) if difference else [])
+
+
+def _differs(entry: Entry) -> list[str]:
+    """The difference to the baseline with its limits and p; empty for the baseline itself."""
+    if "difference" not in entry:
+        return ["", "", ""]
+    shown = number(entry["difference"], "+.4f"), limits(entry["low"], entry["high"], "+.4f")
+    return [*shown, number(entry["p"], ".3f")]
 
 
 def _holm(entry: Entry) -> str:

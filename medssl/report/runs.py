@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 VERBS = {"method": "pretrain", "task": "finetune", "inits": "benchmark"}  # a group that only recipes of this verb have
+ENTRY = ("task", "fraction", "init", "score", "mean", "n")  # what a line of summary.json has
 
 
 class Run(NamedTuple):
@@ -29,6 +30,7 @@ class Run(NamedTuple):
     results: dict[str, Any] | None  # results.json of a fine-tuning
     cells: list[dict[str, Any]]  # results.jsonl of a benchmark
     summary: list[dict[str, Any]]  # summary.json of a finished benchmark
+    subgroups: list[dict[str, Any]]  # subgroups.json of it, if its table tells groups of patients apart
     figures: list[Path]
 
 
@@ -49,7 +51,8 @@ def read(path: Path) -> Run:
         metrics=_lines(path / "metrics.jsonl", ("step",)),
         results=results,
         cells=_lines(path / "results.jsonl", ()),
-        summary=_entries(path / "summary.json", ("task", "fraction", "init", "score", "mean", "n")),
+        summary=_entries(path / "summary.json", ENTRY),
+        subgroups=_entries(path / "subgroups.json", (*ENTRY, "attribute", "group", "patients")),
         figures=sorted((path / "figures").glob("*.png")),
     )
 

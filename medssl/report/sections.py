@@ -52,7 +52,7 @@ def section(run: Run, *, pictures: bool) -> dict[str, Any]:
         "about": _about(run),
         "command": _command(run),
         "first": benchmarked.figures(run.summary),
-        "tables": benchmarked.tables(run.summary) + [table for table in said if table],
+        "tables": [*benchmarked.tables(run.summary), *benchmarked.subgroups(run.subgroups), *filter(None, said)],
         "charts": [(title, charts) for title, charts in groups if charts],
         "figures": shown,
         "folded": benchmarked.runs(run.cells),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The files of a run: `overwrite=true` replaces only these, so that a wrong out= costs nothing else.
 WRITTEN = (
     "recipe.yaml manifest.lock start.json metrics.jsonl train.log report.html results.json predictions.csv "
-    "results.jsonl summary.json splits_*.json checkpoints tb figures runs data"
+    "results.jsonl summary.json subgroups.json splits_*.json checkpoints tb figures runs data"
 ).split()
 DESCRIBED = "recipe.yaml"  # written once the run has begun
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())  # words without paths, set by the verb

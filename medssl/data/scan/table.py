@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIELDS = ("label", "class", "patient", "split", "boxes", "modality")
 NONE = ("", "none")  # of boxes: not known; searched, nothing found
 IGNORE = "ignore"
-KEPT = ("sex", "age", "view")  # further columns that are written beside the manifest if the table has them
+KEPT = ("sex", "age", "view", "scanner")  # further columns that are written beside the manifest if the table has them
 
 
 SEVERAL = "|"  # between columns that are a class each
