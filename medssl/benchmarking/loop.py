@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from medssl import report
-from medssl.benchmarking import fingerprint, grid, runs, subgroups, text
+from medssl.benchmarking import fingerprint, grid, runs, slurm, subgroups, text
 from medssl.benchmarking.comparison import summarise
 from medssl.benchmarking.grid import Cell
 from medssl.benchmarking.runs import Job
@@ -21,6 +21,7 @@ from medssl.runtime import cases, run_directory
 from medssl.types import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from medssl.recipe import BenchmarkRecipe, Options
@@ -58,7 +59,7 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         (out / earlier).unlink(missing_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     waiting = [job for job in jobs if job.cell not in done]
-    for job, line in runs.lines(waiting, options, out, recipe.workers):
+    for job, line in _lines(waiting, options, out, recipe):
         with (out / RESULTS).open("a", encoding="utf-8") as file:
             file.write(files.line(line))
         done[job.cell] = line
@@ -72,6 +73,12 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     say(verdict(table))
     say(text.table(table))
     say(str(report.build([out], out / "report.html", pictures=options.pictures)))
+
+
+def _lines(jobs: list[Job], options: Options, out: Path, recipe: BenchmarkRecipe) -> Iterator[tuple[Job, Line]]:
+    if recipe.submit is None:
+        return runs.lines(jobs, options, out, recipe.workers)
+    return slurm.lines(jobs, options, out, recipe.submit)
 
 
 class _Planned(NamedTuple):

@@ -179,6 +179,7 @@ class BenchmarkRecipe(Group):
     seeds: Annotated[list[Seed], Field(min_length=1)]
     primary: Primary | None = None
     workers: Positive = 1  # processes that make runs at the same time on this machine
+    submit: dict[str, Any] | None = None  # as SLURM jobs instead: what submitit's executor takes, e.g. timeout_min
 
     @model_validator(mode="after")
     def _primary_is_run(self) -> Self:
@@ -187,6 +188,8 @@ class BenchmarkRecipe(Group):
         unknown = set(self.primary.inits or []) - set(self.inits) if self.primary is not None else set()
         if unknown:
             raise ValueError(f"primary.inits has {sorted(unknown)}, which is not among the inits")
+        if self.submit is not None and self.workers > 1:
+            raise ValueError(f"workers={self.workers} are processes here, but submit makes every run a job: drop one")
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -10,12 +10,14 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 from finetuning import SEGMENT, options
 
 from medssl.benchmarking.loop import benchmark
 from medssl.data.phantom.cases import phantom_cache
 from medssl.recipe import BenchmarkRecipe, validate
+from medssl.types import InputError
 
 NOT_COMPUTED = ("seconds",)
 
@@ -78,3 +80,33 @@ def test_five_kills_change_nothing(tmp_path, workers):
     last = start(out)
     assert last.wait() == 0, last.stderr.read()
     assert table(out) == table(tmp_path / "straight")
+
+
+def test_jobs_of_submitit_give_what_runs_here_give(tmp_path):
+    """By submitit's local executor, which starts a process per job as SLURM does."""
+    pytest.importorskip("submitit")
+    content = grid(tmp_path, fractions=[1], seeds=[0])
+    for name, submit in (("here", None), ("jobs", {"cluster": "local", "timeout_min": 60})):
+        benchmark(validate(BenchmarkRecipe, {**content, "submit": submit}, "benchmark"), options(tmp_path / name))
+    assert table(tmp_path / "here") == table(tmp_path / "jobs")
+
+
+def test_a_job_that_fails_is_told_with_its_log(tmp_path):
+    pytest.importorskip("submitit")
+    torch.save({"encoder.x": torch.zeros(2)}, tmp_path / "other.pt")
+    content = grid(tmp_path, fractions=[1], seeds=[0], inits={"other": str(tmp_path / "other.pt")})
+    made = validate(BenchmarkRecipe, {**content, "submit": {"cluster": "local", "timeout_min": 60}}, "benchmark")
+    with pytest.raises(InputError, match=r"the run .*other.* failed \(.+\): its log is .*_log.err"):
+        benchmark(made, options(tmp_path / "out"))
+
+
+def test_submit_refuses_what_submitit_does_not_know(tmp_path):
+    pytest.importorskip("submitit")
+    made = validate(BenchmarkRecipe, {**grid(tmp_path), "submit": {"cluster": "local", "hours": 3}}, "benchmark")
+    with pytest.raises(InputError, match=r"submit: .*hours"):
+        benchmark(made, options(tmp_path / "out"))
+
+
+def test_jobs_and_processes_here_exclude_each_other(tmp_path):
+    with pytest.raises(InputError, match="drop one"):
+        validate(BenchmarkRecipe, {**grid(tmp_path), "submit": {}, "workers": 2}, "benchmark")
