@@ -26,13 +26,14 @@ SMALL_2D = ["views.size=[32,32]", f"data.phantom={{cases: {CASES}, size: [48,48]
 SGD = ["optimizers.main.kind=sgd", "optimizers.main.lr=1e-2"]
 SMALL_STEPS = ["optimizers.main.lr=1e-4"]
 STAGES = ["restore.start=1", "adversary.start=3"]
+AS_RECORDED = ["method.symmetric=false", "method.temperature=0.2"]
 GROUP_NORM = ["encoder.norm=group", "decoder.norm=group", "views.corrupt=dira", "restore.weight=10"]
 BOXES = ["crop.start=2", "crop.every=2"]
 ALONE = ["moco_v2", "adco", "simsiam", "barlow_twins", "mae", "models_genesis"]
 RUNS = {
     "phantom_tiny": [*SMALL_3D, *SMALL_STEPS, *STAGES, *BOXES],
     "dira_adco_ccrop_tiny_3d": [*SMALL_3D, *SGD, *STAGES, *BOXES],
-    "dira_tiny_2d": [*SMALL_2D, *SGD, *STAGES, *GROUP_NORM],
+    "dira_tiny_2d": [*SMALL_2D, *SGD, *STAGES, *GROUP_NORM, *AS_RECORDED],
 } | {f"{name}_tiny_3d": [*SMALL_3D, *SGD] for name in ALONE}
 
 
