@@ -40,7 +40,8 @@ def begin(out: Path, before: Path, until: int, recipe: PretrainRecipe, cache: Ca
     made = parts.validate(recipe, samples=theirs["data"]["samples"])
     torch.manual_seed(recipe.seed)
     pretext = parts.pretext(made)
-    weights = {RENAMED.get(name, name): value for name, value in theirs["weights"].items()}
+    names = {old: new for old, new in RENAMED.items() if new in pretext.state_dict()}
+    weights = {names.get(name, name): value for name, value in theirs["weights"].items()}
     missing, unexpected = pretext.load_state_dict(weights, strict=False)
     if unexpected or any(name.startswith("encoder.") for name in missing):
         raise SystemExit(f"{before} is not how {out} begins: {unexpected or missing}")
