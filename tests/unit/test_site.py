@@ -18,6 +18,7 @@ from medssl.recipe import listed
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+TUTORIALS = sorted(path.stem for path in (DOCS / "tutorials").glob("*.py"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,7 +65,12 @@ def test_the_api_page_has_every_function():
     assert shown == set(medssl.__all__) - {"__version__", "testing", "transforms"}
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (DOCS / "tutorials").glob("*.py")))
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_the_page_of_a_tutorial_shows_its_script(name):
+    assert f'\n--8<-- "tutorials/{name}.py"\n' in (DOCS / "tutorials" / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_runs_in_an_empty_folder(name, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     script = [sys.executable, str(DOCS / "tutorials" / f"{name}.py")]
