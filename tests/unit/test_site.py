@@ -79,6 +79,16 @@ def test_a_tutorial_runs_in_an_empty_folder(name, tmp_path):
     assert done.stdout, "a tutorial shows something"
 
 
+@pytest.mark.parametrize("name", ["bug", "data"])
+def test_an_issue_form_is_one_that_the_host_takes(name):
+    """In a flow mapping a comma ends a sentence that is not quoted, and makes a key of the rest of it."""
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text())
+    assert {"name", "description", "body"} <= set(form)
+    for part in form["body"]:
+        keys = {"value"} if part["type"] == "markdown" else {"label", "description", "render"}
+        assert set(part["attributes"]) <= keys
+
+
 def test_the_job_requeues_on_75_alone(tmp_path):
     """With stand-ins for srun and scontrol: what the job asks of SLURM for each exit code of medssl."""
     (tmp_path / "scontrol").write_text('#!/bin/bash\necho "$@" > asked\n')
@@ -87,6 +97,7 @@ def test_the_job_requeues_on_75_alone(tmp_path):
         for name in ("srun", "scontrol"):
             (tmp_path / name).chmod(0o755)
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+        environment["SLURM_CPUS_PER_TASK"] = "8"
         job = ["bash", str(DOCS / "slurm" / "pretrain.sbatch"), "recipe.yaml", "cache", "out"]
         done = subprocess.run(job, cwd=tmp_path, env=environment, check=False)
         assert (tmp_path / "asked").exists() == asked
