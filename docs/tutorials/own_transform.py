@@ -37,5 +37,8 @@ sys.path.insert(0, ".")
 check_transform("mine.shading")
 
 # In a recipe its arguments are keys; an unknown one is refused before any data is read.
-recipe = {"views.intensity": [{"kind": "mine.shading", "strength": 0.8}], "data.phantom": {"cases": 4, "size": [32, 32, 32]}}
+recipe = {
+    "views.intensity": [{"kind": "mine.shading", "strength": 0.8}],
+    "data.phantom": {"cases": 4, "size": [32, 32, 32]},
+}
 print(medssl.preview("phantom_tiny", recipe, out="views.png"))

@@ -124,11 +124,13 @@ def check_given(recipe: Recipe) -> None:
 def _check_preset(recipe: Recipe, cache: Cache) -> None:
     """Raises InputError if images prepared with one preset would be read with another."""
     group = "views" if isinstance(recipe, PretrainRecipe) else "augment"
-    asked, prepared = getattr(recipe, group).get("preset", PRESET), cache.preprocessing["preset"]
+    settings, prepared = getattr(recipe, group), cache.preprocessing["preset"]
+    asked = settings.get("preset", PRESET)
     if asked != prepared:
+        own = [f"{group}.{key}=null" for key in ("intensity", "warp") if settings.get(key) is not None]
         raise InputError(
-            f"{group}.preset is {asked}, but {cache.path} was prepared as {prepared}: set {group}.preset=auto, and "
-            f"{group}.intensity=null {group}.warp=null where the recipe lists its own"
+            f"{group}.preset is {asked}, but {cache.path} was prepared as {prepared}: for the augmentation of "
+            f"{prepared} give {' '.join([f'{group}.preset=auto', *own])}"
         )
 
 

@@ -284,8 +284,12 @@ def test_the_verb_writes_the_sheet_of_a_recipe(tmp_path, said):
 
 def test_data_of_another_kind_is_refused_and_recipe_and_data_are_named(caches, tmp_path):
     overrides = [f"data.cache={caches['ct'].path}", "views.size=[16, 16, 16]"]
-    with pytest.raises(InputError, match=r"views.preset is mr, but .* was prepared as ct: set views.preset=auto"):
+    with pytest.raises(InputError, match=r"views.preset is mr, but .* was prepared as ct: .* give views.preset=auto$"):
         preview(*load("pretrain", "phantom_tiny", [*overrides, "views.preset=mr"]), tmp_path / "views.svg")
+    with pytest.raises(InputError, match=r"give (views.preset=auto views.intensity=null views.warp=null)$") as told:
+        preview(*load("pretrain", "dira_adco_ccrop_tiny_3d", overrides), tmp_path / "views.svg")
+    words = str(told.value).split(" give ")[1].split()
+    preview(*load("pretrain", "dira_adco_ccrop_tiny_3d", [*overrides, *words]), tmp_path / "views.svg")
     preview(*load("pretrain", "phantom_tiny", overrides), tmp_path / "views.svg", "phantom_tiny")
     drawn = (tmp_path / "views.svg").read_text()
     assert "phantom_tiny on ct" in drawn

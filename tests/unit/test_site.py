@@ -18,6 +18,7 @@ from medssl.recipe import listed
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+TUTORIALS = sorted(path.stem for path in (DOCS / "tutorials").glob("*.py"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -64,13 +65,28 @@ def test_the_api_page_has_every_function():
     assert shown == set(medssl.__all__) - {"__version__", "testing", "transforms"}
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (DOCS / "tutorials").glob("*.py")))
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_the_page_of_a_tutorial_shows_its_script(name):
+    assert f'\n--8<-- "tutorials/{name}.py"\n' in (DOCS / "tutorials" / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_runs_in_an_empty_folder(name, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     script = [sys.executable, str(DOCS / "tutorials" / f"{name}.py")]
     done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout, "a tutorial shows something"
+
+
+@pytest.mark.parametrize("name", ["bug", "data"])
+def test_an_issue_form_is_one_that_the_host_takes(name):
+    """In a flow mapping a comma ends a sentence that is not quoted, and makes a key of the rest of it."""
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text())
+    assert {"name", "description", "body"} <= set(form)
+    for part in form["body"]:
+        keys = {"value"} if part["type"] == "markdown" else {"label", "description", "render"}
+        assert set(part["attributes"]) <= keys
 
 
 def test_the_job_requeues_on_75_alone(tmp_path):
@@ -81,6 +97,7 @@ def test_the_job_requeues_on_75_alone(tmp_path):
         for name in ("srun", "scontrol"):
             (tmp_path / name).chmod(0o755)
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2"}
+        environment["SLURM_CPUS_PER_TASK"] = "8"
         job = ["bash", str(DOCS / "slurm" / "pretrain.sbatch"), "recipe.yaml", "cache", "out"]
         done = subprocess.run(job, cwd=tmp_path, env=environment, check=False)
         assert (tmp_path / "asked").exists() == asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# SciPy before 1.15 says of every image that steps in place of a matrix have another meaning than they had in SciPy 0.17
+warnings.filterwarnings("ignore", "The behavior of affine_transform with a 1-D array", UserWarning)
 UNSMOOTHED_REDUCTION = 2.0  # linear interpolation uses 2 voxels: a coarser step skips voxels and causes aliasing
 
 
