@@ -57,11 +57,12 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
     (out / SUMMARY).unlink(missing_ok=True)  # it is about an earlier grid
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     waiting = [job for job in jobs if job.cell not in done]
-    for job, line in runs.lines(waiting, options, out, recipe.workers):
+    before = len(jobs) - len(waiting)  # results.jsonl may hold cells of a larger grid too
+    for number, (job, line) in enumerate(runs.lines(waiting, options, out, recipe.workers), before + 1):
         with (out / RESULTS).open("a", encoding="utf-8") as file:
             file.write(files.line(line))
         done[job.cell] = line
-        say(f"[{len(done)} of {len(jobs)}] {job.cell.name} is done")
+        say(f"[{number} of {len(jobs)}] {job.cell.name} is done")
     table = summarise([done[cell] for cell in cells], grid.baseline(recipe), recipe)
     files.write_json(out / SUMMARY, table)
     say(verdict(table))
