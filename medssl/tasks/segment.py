@@ -147,7 +147,7 @@ class Segment:
         """The Dice of the mean label map of the training cases, if `floor` asks for it."""
         if not self.settings.floor:
             return None
-        fitted = prior.fit(training, len(self.classes))
+        fitted = prior.fit(list(training), len(self.classes))  # which reads each of them often
         return self.summary([self._dice(fitted.predict(case.shape), case) for case in cases])
 
     def _dice(self, mask: np.ndarray, target: np.ndarray) -> Row:

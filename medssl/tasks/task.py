@@ -58,7 +58,10 @@ class Task(Protocol):
         """A fast function of row indices that returns `score`, for the bootstrap."""
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
-        """The scores on `cases` of a predictor that knows the training targets but no image; None if meaningless."""
+        """The scores on `cases` of a predictor that knows the training targets but no image; None if meaningless.
+
+        Targets are those of `target`, read from the cache one by one, as they are asked for.
+        """
 
 
 @runtime_checkable
