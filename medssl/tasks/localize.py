@@ -61,7 +61,7 @@ class Localize:
     def __init__(self, within: Segment, settings: Settings) -> None:
         self.within, self.settings = within, settings
         self.classes, self.score = within.classes, settings.score
-        self.model, self.predict, self.mask = within.model, within.predict, within.mask
+        self.model, self.predict = within.model, within.predict
 
     @property
     def reporting(self) -> float:
