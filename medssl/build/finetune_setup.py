@@ -31,19 +31,14 @@ TUNING = ("groups", "steps", "optimizer_warmup")  # to the `build` of a tuning
 class Plan(NamedTuple):
     """What is known before data is read."""
 
-    module: Any  # of the task
+    module: Any  # of the task, as it is for the settings
     augment: Augment
     network: nn.Module  # on the meta device, without weights; its number of classes is final once data is read
 
 
-def task_module(recipe: FinetuneRecipe) -> Any:
-    """The module of the recipe's task; if it has `variant(settings)`, the result of that."""
-    return kinds.variant("task", recipe.task)
-
-
 def plan(recipe: FinetuneRecipe) -> Plan:
     """The parts of a recipe, with networks tested without weights. Raises `InputError` if they do not fit together."""
-    module = task_module(recipe)
+    module = kinds.variant("task", recipe.task)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
     augment = kinds.call(patches.build, recipe.augment, "augment", supplied)
     with compatibility.without_weights():
