@@ -60,7 +60,7 @@ FAULTS = [
     Fault(
         "the last weights are tested, not the best",
         "finetuning/loop.py",
-        '    run.model.load_state_dict(checkpoint.load(run.file(BEST))["weights"])\n',
+        '    run.model.load_state_dict(best["weights"])\n',
         "",
         BEST,
     ),
@@ -84,8 +84,8 @@ FAULTS = [
     Fault(
         "test cases choose the weights",
         "finetuning/loop.py",
-        'run.subsets["val"], run.augment.size, run.fabric.device)\n    summary',
-        'run.subsets["test"], run.augment.size, run.fabric.device)\n    summary',
+        '_rows(run, module, "val")\n    summary',
+        '_rows(run, module, "test")\n    summary',
         MODES,
     ),
     Fault(

@@ -51,6 +51,11 @@ def resolve(group: str, kind: str) -> ModuleType:
     return module
 
 
+def varied(module: Any, settings: Mapping[str, Any]) -> Any:
+    """The module of a kind, or what it is for these settings where it has a `variant(settings)`."""
+    return module.variant(settings) if hasattr(module, "variant") else module
+
+
 def named(function: Callable[..., Any], supplied: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of `supplied` that are parameters of `function`: a kind takes only what it needs."""
     wanted = inspect.signature(function).parameters

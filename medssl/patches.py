@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from medssl.crop.patch import part_window, patch_window
+from medssl.data.arrays import compact
 from medssl.localization import truth
 from medssl.metrics.reference_lesions import from_classes
 from medssl.tasks.task import LesionTask
@@ -56,7 +57,7 @@ class Decoded(NamedTuple):
     image: Any  # (C,*S) stored units, or an array on disk that slices to it
     target: Any  # from `Task.target`: (1,*S), in memory or on disk, for a dense task, else (K,)
     foreground_voxels: tuple[np.ndarray, ...]  # for each class that occurs, or each lesion, some of its voxels (N,n)
-    lesions: tuple[Lesion, ...] | None = None  # of a task that looks for them; None: nobody is known to have looked
+    lesions: tuple[Lesion, ...] | None = None  # of a dense task that looks for them; see `CaseCache.lesions`
 
 
 def build(
@@ -127,6 +128,7 @@ class CaseCache:
         self.cache, self.task, self.limit = cache, task, limit
         self.by_lesion = by == "lesion" or (by is None and isinstance(task, LesionTask))
         self._cases: OrderedDict[str, Decoded] = OrderedDict()
+        self._lesions: dict[str, tuple[Lesion, ...] | None] = {}  # of whole images, which training does not ask for
         self._bytes = 0
 
     def __call__(self, name: str) -> Decoded:
@@ -144,29 +146,34 @@ class CaseCache:
     def check(self, name: str) -> None:
         """Raise `InputError` if the label of case `name` does not fit the task; does not read the image."""
         case = self.cache.cases[name]
-        self.task.target(case.classes, self._truth(case, self._label(case))[0], name)
+        self.task.target(case.classes, self._truth(case)[1], name)
 
-    def _label(self, case: Case) -> np.ndarray | None:
-        wanted = self.task.dense or isinstance(self.task, LesionTask)
-        return np.asarray(self.cache.label(case.id)[:]) if wanted and case.has_label else None
+    def lesions(self, name: str) -> tuple[Lesion, ...] | None:
+        """The lesions of a case, if the task looks for them, for its scores; None: nobody is known to have looked."""
+        if self.task.dense:
+            return self(name).lesions
+        if name not in self._lesions:
+            self._lesions[name] = self._truth(self.cache.cases[name])[2]
+        return self._lesions[name]
 
-    def _truth(self, case: Case, label: np.ndarray | None) -> tuple[np.ndarray | None, tuple[Lesion, ...] | None]:
-        """What a case is trained on in place of its stored label (1,*S), and its lesions if the task looks for them."""
-        return self.task.truth(case, label) if isinstance(self.task, LesionTask) else (label, None)
+    def _truth(self, case: Case) -> tuple[np.ndarray | None, np.ndarray | None, tuple[Lesion, ...] | None]:
+        """The stored label (1,*S) of a case, what it is trained on in its place, and lesions if the task looks so."""
+        looks = isinstance(self.task, LesionTask)
+        stored = np.asarray(self.cache.label(case.id)[:]) if (self.task.dense or looks) and case.has_label else None
+        return (stored, *self.task.truth(case, stored)) if isinstance(self.task, LesionTask) else (stored, stored, None)
 
     def _decode(self, name: str) -> Decoded:
         case = self.cache.cases[name]
         large = math.prod((case.channels, *case.shape)) > LARGE
         image = self.cache.image(name) if large else np.asarray(self.cache.image(name)[:])
-        stored = self._label(case)
-        label, lesions = self._truth(case, stored)
+        if not self.task.dense:
+            return Decoded(image, self.task.target(case.classes, None, name), ())
+        stored, label, lesions = self._truth(case)
         target = self.task.target(case.classes, label, name)
-        if label is None:
-            return Decoded(image, target, (), lesions)
         places = self._places(target, lesions)
         if large and stored is not None and np.array_equal(target, stored[0]):
             return Decoded(image, self.cache.label(name), places, lesions)  # what is on disk need not be held
-        return Decoded(image, _compact(target)[None], places, lesions)
+        return Decoded(image, compact(target)[None], places, lesions)
 
     def _places(self, target: np.ndarray, lesions: tuple[Lesion, ...] | None) -> tuple[np.ndarray, ...]:
         """Voxels that patches may be centred on: of each class, or of each lesion."""
@@ -235,13 +242,6 @@ class PatchDataset(Dataset):
 def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Stack samples to a batch (B,C,*S) and its targets."""
     return torch.stack([x for x, _ in samples]), torch.stack([target for _, target in samples])
-
-
-def _compact(target: np.ndarray) -> np.ndarray:
-    """Convert whole numbers to the smallest integer type that holds them; leave other numbers unchanged."""
-    if target.dtype.kind not in "biu":
-        return target
-    return target.astype(np.result_type(*(np.min_scalar_type(int(edge)) for edge in (target.min(), target.max()))))
 
 
 def _size(found: Decoded) -> int:

@@ -8,14 +8,13 @@ there yet (decoder, discriminator) is as the seed draws it.
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from medssl.build import parts
-from medssl.engine import checkpoint
+from medssl.engine import checkpoint, log
 from medssl.recipe.paths import portable
 from medssl.runtime import cases, resume, run_directory
 
@@ -56,9 +55,9 @@ def begin(out: Path, before: Path, until: int, recipe: PretrainRecipe, cache: Ca
     content["recipe"] = portable(made.resolved)
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     run_directory.describe(out, made.resolved, cache, {"train": cases.training_ids(cache, recipe.data)})
-    lines = (before / "metrics.jsonl").read_text().splitlines()
-    (out / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
-    shutil.copy(before / "train.log", out / "train.log")
+    for name in ("metrics.jsonl", "train.log"):
+        shutil.copy(before / name, out / name)
+    log.cut_back(out / "metrics.jsonl", step)
     checkpoint.save(out / "checkpoints" / resume.LAST, content)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from medssl.data.arrays import file_digest
 from medssl.data.files import write_json
 from medssl.runtime import init_weights
 from medssl.runtime.init_weights import SCRATCH
@@ -30,7 +31,7 @@ WORDS = {
 
 def weights(starts: Iterable[str]) -> dict[str, str]:
     """A digest of the checkpoint that each `init=` names (`scratch` for scratch), as the file at a path may change."""
-    return {start: SCRATCH if start == SCRATCH else _digest_of_file(start) for start in set(starts)}
+    return {one: SCRATCH if one == SCRATCH else file_digest(init_weights.find(one))[:16] for one in set(starts)}
 
 
 def make(
@@ -69,8 +70,3 @@ def begun(folder: Path) -> dict[str, Any] | None:
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the fingerprint into the run directory of a cell."""
     write_json(folder / FILE, dict(content))
-
-
-def _digest_of_file(start: str) -> str:
-    with init_weights.find(start).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

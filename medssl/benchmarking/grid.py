@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.build import finetune_setup
+from medssl.build import kinds
 from medssl.data import split
 from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
 from medssl.runtime import init_weights
@@ -104,7 +104,7 @@ def baseline(recipe: BenchmarkRecipe) -> str | None:
 
 def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dict[str, list[str]]:
     """The ids of val, of test, and of the training subset of each fraction and seed."""
-    usable = finetune_setup.task_module(first).labelled
+    usable = kinds.variant("task", first.task).labelled
     whole = named_subsets(cache, first.data, usable)
     chosen = {"val": whole["val"], "test": whole["test"]}
     for fraction, seed in {(str(f), s): None for f in recipe.fractions for s in recipe.seeds}:

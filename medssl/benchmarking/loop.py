@@ -59,16 +59,23 @@ def benchmark(recipe: BenchmarkRecipe, options: Options) -> None:
         (out / earlier).unlink(missing_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved(), sort_keys=False))
     waiting = [job for job in jobs if job.cell not in done]
-    for job, line in _lines(waiting, options, out, recipe):
+    before = len(jobs) - len(waiting)  # results.jsonl may hold cells of a larger grid too
+    for number, (job, line) in enumerate(_lines(waiting, options, out, recipe), before + 1):
         with (out / RESULTS).open("a", encoding="utf-8") as file:
             file.write(files.line(line))
         done[job.cell] = line
-        say(f"[{len(done)} of {len(jobs)}] {job.cell.name} is done")
-    table = summarise([done[cell] for cell in cells], grid.baseline(recipe), recipe)
-    files.write_json(out / SUMMARY, table)
+        say(f"[{number} of {len(jobs)}] {job.cell.name} is done")
     by_group = {task: found.groups for task, found in planned.items() if found.groups}
+    _compare(recipe, options, out, [done[cell] for cell in cells], by_group)
+
+
+def _compare(
+    recipe: BenchmarkRecipe, options: Options, out: Path, lines: list[Line], by_group: dict[str, subgroups.Groups]
+) -> None:
+    """Write what the finished grid says, and say it."""
+    table = summarise(lines, grid.baseline(recipe), recipe)
+    files.write_json(out / SUMMARY, table)
     if by_group:
-        lines = [done[cell] for cell in cells]
         files.write_json(out / SUBGROUPS, subgroups.summarise(lines, by_group, grid.baseline(recipe)))
     say(verdict(table))
     say(text.table(table))

@@ -10,14 +10,14 @@ import torch
 from medssl import patches
 from medssl.build import compatibility, kinds, parts
 from medssl.engine.phases import ENCODER, Group, Phase, merged
-from medssl.models import layout, levels
+from medssl.models import layout, levels, weights
 from medssl.recipe import in_steps
 from medssl.times import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from medssl.data.cache import Cache
     from medssl.patches import Augment
@@ -31,19 +31,14 @@ TUNING = ("groups", "steps", "optimizer_warmup")  # to the `build` of a tuning
 class Plan(NamedTuple):
     """What is known before data is read."""
 
-    module: Any  # of the task
+    module: Any  # of the task, as it is for the settings
     augment: Augment
     network: nn.Module  # on the meta device, without weights; its number of classes is final once data is read
 
 
-def task_module(recipe: FinetuneRecipe) -> Any:
-    """The module of the recipe's task; if it has `variant(settings)`, the result of that."""
-    return kinds.variant("task", recipe.task)
-
-
 def plan(recipe: FinetuneRecipe) -> Plan:
     """The parts of a recipe, with networks tested without weights. Raises `InputError` if they do not fit together."""
-    module = task_module(recipe)
+    module = kinds.variant("task", recipe.task)
     supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels}
     augment = kinds.call(patches.build, recipe.augment, "augment", supplied)
     with compatibility.without_weights():
@@ -134,3 +129,17 @@ def network(recipe: FinetuneRecipe, task: Task) -> nn.Module:
     made = task.model(encoder, decoder)
     layout.channels_last(made, recipe.spatial_dims)
     return made
+
+
+def trained(
+    recipe: FinetuneRecipe, tensors: Mapping[str, Tensor], source: str = "checkpoint"
+) -> tuple[Task, nn.Module, tuple[int, ...]]:
+    """The task and network of a finished run, with its weights, and the size of its training samples.
+
+    Raises `InputError`, naming `source`.
+    """
+    augment = plan(recipe).augment
+    task = task_of(recipe, augment)
+    made = network(recipe, task)
+    weights.load(made, tensors, ["all"], source=source)
+    return task, made, augment.size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from medssl.kinds import PACKAGES, kinds, named, resolve
+from medssl.kinds import PACKAGES, kinds, named, resolve, varied
 from medssl.messages import suggest
 from medssl.types import InputError
 
@@ -27,9 +27,8 @@ def make(group: str, settings: Mapping[str, Any], supplied: Mapping[str, Any]) -
 
 
 def variant(group: str, settings: Mapping[str, Any]) -> Any:
-    """The module of a kind, or what it is for these settings where it has a `variant(settings)`."""
-    module = resolve(group, settings["kind"])
-    return module.variant(settings) if hasattr(module, "variant") else module
+    """The module of the kind that settings name, as it is for them; see `varied`."""
+    return varied(resolve(group, settings["kind"]), settings)
 
 
 def call(build: Callable[..., Any], arguments: Mapping[str, Any], where: str, supplied: Mapping[str, Any]) -> Any:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import nn
+
 from medssl.branches import adversary, restore
 from medssl.build import compatibility, loss_weights
 from medssl.build.kinds import call, check, filled, kinds, make, resolve
 from medssl.build.loss_weights import weights
 from medssl.engine.schedule import OptimizerSpec
 from medssl.models import gray
+from medssl.models.weights import load as load_weights
 from medssl.pretext import Pretext
 from medssl.recipe import in_steps
 from medssl.types import InputError
 from medssl.views import build as build_views
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from medssl.engine.schedule import Weight
     from medssl.recipe import PretrainRecipe, Recipe
     from medssl.types import CropPolicy
@@ -32,6 +39,7 @@ __all__ = [
     "pretrain_parts",
     "resolve",
     "resolved",
+    "trained_encoder",
     "validate",
     "views",
     "weights",
@@ -69,6 +77,13 @@ def encoder(recipe: Recipe) -> Any:
     if expand_gray:
         gray.expand(net)
     return net
+
+
+def trained_encoder(recipe: Recipe, tensors: Mapping[str, Tensor], source: str = "checkpoint") -> Any:
+    """The encoder of a recipe, with its weights out of those of a network. Raises `InputError`, naming `source`."""
+    made = encoder(recipe)
+    load_weights(nn.ModuleDict({"encoder": made}), tensors, ["encoder"], source=source)
+    return made
 
 
 def decoder(recipe: Recipe, on: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The array files of a cache: their paths, how they are written, and their checksums."""
+"""The array files of a cache: their paths, how they are written, their checksums, and the types of their numbers."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def write_array(file: Path, array: np.ndarray) -> str:
             why = errno.ENOSPC if shutil.disk_usage(file.parent).free < array.nbytes else errno.EIO
             raise OSError(why, os.strerror(why), str(file)) from error
     return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
+
+
+def compact(array: np.ndarray) -> np.ndarray:
+    """Whole numbers in the smallest integer type that holds them; other numbers as they are."""
+    if array.dtype.kind not in "biu":
+        return array
+    return array.astype(np.result_type(*(np.min_scalar_type(int(edge)) for edge in (array.min(), array.max()))))
 
 
 def file_digest(file: Path) -> str:

@@ -5,11 +5,12 @@ Nothing is uploaded. `medssl.load_encoder(FOLDER)` and `init=FOLDER` read it bac
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl.data.arrays import file_digest
+from medssl.data.files import write, write_json
 from medssl.export import card, learned
 from medssl.models import weights
 
@@ -46,21 +47,20 @@ def export(
     found = learned.read(run)
     told = card.Told(name, license, data, results or [])
     with learned.folder(out) as folder:
-        named = {f"{part}.{key}": tensor for part, tensors in found.parts.items() for key, tensor in tensors.items()}
-        weights.write(folder / MODEL, named)
-        digest = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+        every = [weights.as_part(tensors, part) for part, tensors in found.parts.items()]
+        weights.write(folder / MODEL, {name: tensor for named in every for name, tensor in named.items()})
+        digest = file_digest(folder / MODEL)
         text = card.write(found, told, digest, _own(run))
         config = {**found.config(), "sha256": {MODEL: digest}, "library_name": "medssl"}
-        _write(folder / "config.json", config)
-        _write(folder / "preprocessing.json", _preprocessing(found))
-        (folder / "README.md").write_text(text, encoding="utf-8")
+        write_json(folder / "config.json", config)
+        write_json(folder / "preprocessing.json", _preprocessing(found))
+        write(folder / "README.md", text)
     return folder
 
 
 def load(folder: Path) -> dict[str, Tensor]:
     """The tensors of an exported encoder, by name."""
-    tensors = weights.read(folder / MODEL)
-    return {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    return weights.of_part(weights.read(folder / MODEL), "encoder")
 
 
 def _preprocessing(found: Learned) -> dict[str, Any]:
@@ -81,7 +81,3 @@ def _own(run: Path) -> dict[str, Any] | None:
     file = Path(run) / "results.json"
     content: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
     return content
-
-
-def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

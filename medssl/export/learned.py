@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
-
 from medssl import __version__
+from medssl.build import compatibility
 from medssl.build import parts as build_parts
 from medssl.data.files import writable
 from medssl.engine import checkpoint
-from medssl.models import weights
+from medssl.models import sizes, weights
 from medssl.recipe import FRAMES, FinetuneRecipe, PretrainRecipe, validate
 from medssl.recipe.paths import portable
 from medssl.types import InputError
@@ -41,10 +40,12 @@ class Learned(NamedTuple):
 
     def encoder(self) -> Any:
         """The encoder with its weights, in evaluation mode."""
-        net = build_parts.encoder(self.recipe)
-        named = {f"encoder.{name}": tensor for name, tensor in self.parts["encoder"].items()}
-        weights.load(nn.ModuleDict({"encoder": net}), named, ["encoder"])
-        return net.eval()
+        return build_parts.trained_encoder(self.recipe, weights.as_part(self.parts["encoder"], "encoder")).eval()
+
+    def divisor(self) -> tuple[int, ...]:
+        """By what each side of an image must be divisible; no network with weights is built for it."""
+        with compatibility.without_weights():
+            return sizes.per_axis(build_parts.encoder(self.recipe).divisor, self.recipe.spatial_dims)
 
     def size(self) -> tuple[int, ...]:
         """The training size: of the first view, or of the patch."""
@@ -86,14 +87,9 @@ def read(run: Path) -> Learned:
     content = checkpoint.load(checkpoint.find(run))
     if content.get("verb") not in ("pretrain", "finetune"):
         raise InputError(f"{run} is not a pretraining or fine-tuning of medssl: give a run directory")
-    found = {name: _part(content["weights"], name) for name in PARTS}
+    found = {name: weights.of_part(content["weights"], name) for name in PARTS}
     recipe = validate(FRAMES[content["verb"]], content["recipe"], f"the recipe in {run}")
     return Learned(content, {k: v for k, v in found.items() if v}, recipe, content["preprocessing"])
-
-
-def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    prefix = f"{part}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @contextmanager

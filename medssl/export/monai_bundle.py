@@ -20,7 +20,7 @@ from medssl.build import finetune_setup
 from medssl.data.files import write, write_json
 from medssl.export import learned
 from medssl.export.bundle import scripts
-from medssl.models import weights, windows
+from medssl.models import windows
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -132,9 +132,8 @@ def traced(network: nn.Module, shape: tuple[int, ...]) -> Any:
 
 def _network(found: Learned) -> tuple[Any, nn.Module]:
     recipe: Any = found.recipe
-    task: Any = finetune_setup.task_of(recipe, finetune_setup.plan(recipe).augment)
-    network = finetune_setup.network(recipe, task)
-    weights.load(network, found.content["weights"], ["all"])
+    made: Any = finetune_setup.trained(recipe, found.content["weights"])
+    task, network, _ = made
     return task, _Inference(network.eval(), task.settings.mirrors).eval()
 
 

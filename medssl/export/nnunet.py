@@ -16,6 +16,7 @@ from medssl.data.files import write, write_json
 from medssl.export import learned
 from medssl.models import sizes
 from medssl.models.encoder import resenc
+from medssl.models.weights import of_part
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def export(
 def load(folder: Path) -> dict[str, Tensor]:
     """The tensors of an exported encoder, by name."""
     content = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["network_weights"]
-    return {name.removeprefix("encoder."): t for name, t in content.items() if name.startswith("encoder.")}
+    return of_part(content, "encoder")
 
 
 def _refuse(found: Learned) -> None:
@@ -169,8 +170,7 @@ def _network(found: Learned) -> nn.Module:
 
 def _plan(found: Learned, patch: list[int]) -> dict[str, Any]:
     """The adaptation plan, in plain values: nnU-Net opens the file with weights_only=True."""
-    divisor = found.encoder().divisor
-    sizes.check(patch, divisor, "patch")
+    sizes.check(patch, found.divisor(), "patch")
     spacing = found.preprocessing["spacing"]
     fixed = isinstance(spacing, list)
     name = "noresample" if not fixed else "onemmiso" if spacing == [1.0, 1.0, 1.0] else "fixed"

@@ -68,7 +68,7 @@ def load(folder: Path) -> dict[str, Tensor]:
 
 def _program(found: Learned) -> torch.export.ExportedProgram:
     network = found.encoder()
-    divisors = sizes.per_axis(network.divisor, found.recipe.spatial_dims)
+    divisors = found.divisor()
     # Two voxels at the deepest level: a side of 1 would count as a constant, and no other size would be allowed.
     deepest = sizes.per_axis(network.strides[-1], found.recipe.spatial_dims)
     sides = [d * max(2, -(-2 * s // d)) for d, s in zip(divisors, deepest, strict=True)]
@@ -85,8 +85,6 @@ def _program(found: Learned) -> torch.export.ExportedProgram:
 
 
 def _readme(found: Learned) -> str:
-    dims = found.recipe.spatial_dims
-    divisor = sizes.per_axis(found.encoder().divisor, dims)
     return README.format(
         verb=found.content["verb"],
         version=__version__,
@@ -94,5 +92,5 @@ def _readme(found: Learned) -> str:
         program=PROGRAM,
         channels=found.recipe.channels,
         size=", ".join(map(str, found.size())),
-        divisor=" x ".join(map(str, divisor)),
+        divisor=" x ".join(map(str, found.divisor())),
     )

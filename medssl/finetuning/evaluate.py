@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from medssl.patches import network_input
 from medssl.tasks.task import scored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import nn
@@ -48,7 +48,7 @@ def _row(task: Task, model: nn.Module, case_cache: CaseCache, name: str, size: t
     x = network_input(found.image, case.intensity, case.spacing, size, task.dense)
     prediction = task.predict(model, x.to(device), size)[0]
     target = np.asarray(found.target[:])
-    scores = scored(task, prediction, target[0] if task.dense else target, found.lesions, case)
+    scores = scored(task, prediction, target[0] if task.dense else target, case_cache.lesions(name), case)
     return {"id": name, "patient": case.patient, **scores}
 
 
@@ -84,10 +84,21 @@ def no_image_baseline(
     task: Task, case_cache: CaseCache, train: Sequence[str], test: Sequence[str]
 ) -> dict[str, float] | None:
     """The scores without an image (see `Task.no_image_baseline`)."""
-    targets = {name: np.asarray(case_cache(name).target[:]) for name in (*train, *test)} if task.dense else {}
-    return task.no_image_baseline(
-        [targets[name][0] for name in train if targets], [targets[name][0] for name in test if targets]
-    )
+    return task.no_image_baseline(_Targets(case_cache, train), _Targets(case_cache, test))
+
+
+class _Targets(Sequence[np.ndarray]):
+    """The targets of cases, each read when it is asked for: most tasks have no such baseline and ask for none."""
+
+    def __init__(self, case_cache: CaseCache, ids: Sequence[str]) -> None:
+        self.case_cache, self.ids = case_cache, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, number: Any) -> Any:
+        found = np.asarray(self.case_cache(self.ids[number]).target[:])
+        return found[0] if self.case_cache.task.dense else found
 
 
 def sentences(results: dict[str, Any]) -> list[str]:

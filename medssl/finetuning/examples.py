@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from medssl.data import files
+from medssl.finetuning.slices import box_on_slice, gray_slice
+from medssl.localization.scores import MASK
 from medssl.metrics.lesions import Findings
 from medssl.metrics.matching import Rule, agreements
-from medssl.views import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ def draw(out: Path, cache: Cache, results: dict[str, Any]) -> None:
     if not rows:
         return
     hit = results["test"]["details"]["hit"]
-    threshold = results["settings"].get("threshold") or 0.5
+    threshold = reporting(results["settings"])
     kinds = sorted_out(rows, Rule(hit["kind"], hit["threshold"]), threshold)
     height = TITLE + SIDE + GAP
     sheet = Image.new("RGB", (SHOWN * (SIDE + GAP), len(kinds) * height), "white")
@@ -50,6 +51,12 @@ def draw(out: Path, cache: Cache, results: dict[str, Any]) -> None:
             sheet.paste(_tile(cache, one, threshold), (column * (SIDE + GAP), place * height + TITLE))
     with files.writing(out / "figures" / "lesions.png") as beside:
         sheet.save(beside, format="PNG")
+
+
+def reporting(settings: dict[str, Any]) -> float:
+    """The score from which on a candidate is shown: the threshold of the task, which may be 0, else that of a mask."""
+    threshold = settings.get("threshold")
+    return MASK if threshold is None else float(threshold)
 
 
 def sorted_out(rows: Sequence[dict[str, Any]], rule: Rule, threshold: float) -> dict[str, list[Example]]:
@@ -74,25 +81,19 @@ def sorted_out(rows: Sequence[dict[str, Any]], rule: Rule, threshold: float) -> 
 
 
 def _tile(cache: Cache, one: Example, threshold: float) -> Image.Image:
-    """The image, in 3D the slice through the middle, with the boxes that lie on it."""
-    case, array = cache.cases[one.case], cache.image(one.case)
-    flat, depth = len(case.shape) == 2, round(one.region.centre[0])
-    shown = array[:] if flat else array[:, depth][:, None]
-    gray = scaled(np.asarray(shown, np.float32), case.intensity).mean(0)
-    gray = gray if flat else gray[0]
-    zoom = SIDE / max(gray.shape)
-    size = (max(1, round(gray.shape[1] * zoom)), max(1, round(gray.shape[0] * zoom)))
-    tile = Image.fromarray((np.clip(gray, 0, 1) * 255).astype(np.uint8)).convert("RGB").resize(size)
+    """The image, in 3D the slice through the middle of the region, with the boxes that lie on it."""
+    case = cache.cases[one.case]
+    z = round(one.region.centre[0]) if len(case.shape) == 3 else None
+    tile = gray_slice(cache.image(one.case), case.intensity, z)
+    zoom = SIDE / max(tile.size)
+    tile = tile.resize((max(1, round(zoom * tile.width)), max(1, round(zoom * tile.height))))
     pen = ImageDraw.Draw(tile)
     regions = [(REFERENCE, lesion.region) for lesion in one.image.lesions]
     regions += [(FOUND, each.region) for each in one.image.candidates if each.score >= threshold]
     for colour, region in regions:
-        if region.start is None or region.stop is None:
-            continue
-        if flat or region.start[0] <= depth < region.stop[0]:
-            (top, left), (bottom, right) = ([zoom * v for v in corner[-2:]] for corner in (region.start, region.stop))
+        if box := box_on_slice(region, case.shape, z):
+            (top, left), (bottom, right) = ([zoom * v for v in corner] for corner in box)
             pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour)
-    tile = tile if flat else tile.transpose(Image.Transpose.ROTATE_180)  # front up, the patient's right on the left
     square = Image.new("RGB", (SIDE, SIDE), "black")
-    square.paste(tile, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+    square.paste(tile, ((SIDE - tile.width) // 2, (SIDE - tile.height) // 2))
     return square

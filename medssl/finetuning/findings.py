@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from medssl.data import files, grid
+from medssl.finetuning.slices import box_on_slice, gray_slice
 from medssl.types import Box
-from medssl.views import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,36 +54,25 @@ def mask(found: Sequence[Candidate], threshold: float, shape: Sequence[int]) -> 
     made = np.zeros(tuple(shape), np.uint8 if len(found) < 256 else np.uint16)
     for number, one in reversed(list(enumerate(found, 1))):
         region = one.region
-        if one.score >= threshold and region.start is not None and region.stop is not None:
-            window = tuple(slice(int(a), int(b)) for a, b in zip(region.start, region.stop, strict=True))
-            made[window][region.mask if region.mask is not None else ...] = number
+        if one.score >= threshold and region.start is not None:
+            made[region.window][region.mask if region.mask is not None else ...] = number
     return made
 
 
 def picture(path: Path, image: Prepared, found: Sequence[Candidate], threshold: float) -> None:
     """Draw the boxes, in 3D on the slice through the middle of the best candidate, else through that of the image."""
-    gray = scaled(image.array.astype(np.float32), image.geometry["intensity"]).mean(0)
-    boxes = [(one, *_corners(one)) for one in found]
-    if gray.ndim == 3:
-        z = round(found[0].region.centre[0]) if found else gray.shape[0] // 2
-        boxes = [(one, start[1:], stop[1:]) for one, start, stop in boxes if start[0] <= z < stop[0]]
-        height, width = gray.shape[1:]
-        gray = gray[z, ::-1, ::-1]  # front up, the patient's right on the left
-        boxes = [(one, (height - b[0], width - b[1]), (height - a[0], width - a[1])) for one, a, b in boxes]
-    zoom = max(1, -(-SMALLEST_SIDE // min(gray.shape)))
-    shown = Image.fromarray((np.clip(gray, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    shown = shown.resize((gray.shape[1] * zoom, gray.shape[0] * zoom), Image.Resampling.NEAREST)
+    shape = image.array.shape[1:]
+    middle = found[0].region.centre[0] if found else shape[0] // 2
+    z = round(middle) if len(shape) == 3 else None
+    shown = gray_slice(image.array, image.geometry["intensity"], z)
+    zoom = max(1, -(-SMALLEST_SIDE // min(shown.size)))
+    shown = shown.resize((shown.width * zoom, shown.height * zoom), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(shown)
-    for one, start, stop in reversed(boxes):
-        colour = REPORTED if one.score >= threshold else LEFT_OUT
-        (top, left), (bottom, right) = ([zoom * v for v in corner] for corner in (start, stop))
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=colour)
-        draw.text((left + 2, top + 1), f"{one.score:.2f}", fill=colour)
+    for one in reversed(found):
+        if box := box_on_slice(one.region, shape, z):
+            colour = REPORTED if one.score >= threshold else LEFT_OUT
+            (top, left), (bottom, right) = ([zoom * v for v in corner] for corner in box)
+            draw.rectangle((left, top, right - 1, bottom - 1), outline=colour)
+            draw.text((left + 2, top + 1), f"{one.score:.2f}", fill=colour)
     with files.writing(path) as beside:
         shown.save(beside, format="PNG")
-
-
-def _corners(one: Candidate) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    assert one.region.start is not None
-    assert one.region.stop is not None
-    return one.region.start, one.region.stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from medssl.finetuning.probe import probe
 from medssl.finetuning.state import BEST, LAST, begin, save
 from medssl.messages import progress, say
 from medssl.patches import PatchDataset
+from medssl.probing import baselines
 from medssl.runtime import cases, finite, init_weights, launch, resume, run_directory, training
 from medssl.runtime.subsets import leaks
 from medssl.times import steps_of
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from medssl.finetuning.state import FinetuneState
     from medssl.recipe import FinetuneRecipe, Options
+    from medssl.tasks.task import Row
 
 
 def finetune(recipe: FinetuneRecipe, options: Options) -> None:
@@ -140,7 +143,7 @@ def _step(
 def _validate(run: FinetuneState, module: nn.Module, pace: str) -> dict[str, float]:
     """Score the validation cases; the best weights so far become best.pt."""
     resume.agree(run.model)
-    found = evaluate.rows(run.task, module, run.case_cache, run.subsets["val"], run.augment.size, run.fabric.device)
+    found = _rows(run, module, "val")
     summary = run.task.summary([evaluate.scores(row) for row in found])
     value = summary[run.task.score]
     if not math.isnan(value) and (run.best is None or value > run.best):
@@ -158,11 +161,12 @@ def _finish(run: FinetuneState) -> dict[str, Any]:
         run.best_step = run.steps
         save(run, BEST)
     run.fabric.barrier()
-    run.model.load_state_dict(checkpoint.load(run.file(BEST))["weights"])
+    best = checkpoint.load(run.file(BEST))
+    run.model.load_state_dict(best["weights"])
     module = run.fabric.setup_module(run.model, move_to_device=False)
-    _decide(run, module)
+    _decide(run, module, best)
     results = _results(run)
-    found = evaluate.rows(run.task, module, run.case_cache, run.subsets["test"], run.augment.size, run.fabric.device)
+    found = _rows(run, module, "test")
     results["test"] = evaluate.table(run.task, found, run.recipe.seed)
     if found and getattr(run.task, "randomised", False):
         results["test"]["randomised"] = _randomised(run)
@@ -180,20 +184,27 @@ def _finish(run: FinetuneState) -> dict[str, Any]:
     return results
 
 
-def _decide(run: FinetuneState, module: nn.Module) -> None:
-    """Let the validation cases decide what the task leaves to them: the test, and predict, take it as it is."""
+def _rows(run: FinetuneState, module: nn.Module, part: str) -> list[Row]:
+    """The scores of the validation or test cases, one row each."""
+    return evaluate.rows(run.task, module, run.case_cache, run.subsets[part], run.augment.size, run.fabric.device)
+
+
+def _decide(run: FinetuneState, module: nn.Module, best: dict[str, Any]) -> None:
+    """Let the validation cases decide what the task leaves to them: the test, and predict, take it as it is.
+
+    It is written into `best`, the content of best.pt.
+    """
     task: Any = run.task
     if not getattr(task, "undecided", False):
         return
-    found = evaluate.rows(task, module, run.case_cache, run.subsets["val"], run.augment.size, run.fabric.device)
+    found = _rows(run, module, "val")
     decided = task.tuned([evaluate.scores(row) for row in found])
     run.resolved = {**run.resolved, "task": {**run.resolved["task"], **decided}}
     run.task = run.case_cache.task = finetune_setup.task_of(run.recipe, run.augment, run.resolved["task"])
     run.log.say(f"decided on {len(found)} validation cases: " + ", ".join(f"{k}={v}" for k, v in decided.items()))
     if run.fabric.is_global_zero:
-        content = checkpoint.load(run.file(BEST))
-        content["recipe"]["task"] = run.resolved["task"]
-        checkpoint.save(run.file(BEST), content)
+        best["recipe"]["task"] = run.resolved["task"]
+        checkpoint.save(run.file(BEST), best)
     run.fabric.barrier()
 
 
@@ -202,11 +213,9 @@ def _randomised(run: FinetuneState) -> dict[str, float]:
 
     Adebayo et al. 2018, "Sanity checks for saliency maps".
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.recipe.seed + 1)
-        fresh = finetune_setup.network(run.recipe, run.task)
-    module = run.fabric.setup_module(fresh)
-    found = evaluate.rows(run.task, module, run.case_cache, run.subsets["test"], run.augment.size, run.fabric.device)
+    make = partial(finetune_setup.network, run.recipe, run.task)
+    [fresh] = baselines.untrained(make, [run.recipe.seed + 1]).values()
+    found = _rows(run, run.fabric.setup_module(fresh), "test")
     return run.task.summary([evaluate.scores(row) for row in found])
 
 

@@ -17,7 +17,6 @@ from medssl.data.reject import Rejected
 from medssl.engine import checkpoint
 from medssl.finetuning import dicom_seg, findings
 from medssl.messages import progress, say
-from medssl.models import weights
 from medssl.patches import network_input
 from medssl.recipe import FinetuneRecipe, Options, validate
 from medssl.runtime import launch
@@ -74,8 +73,7 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
         for number, source in enumerate(found, 1):
             try:
                 seen = _seen(trained, module, source, fabric.device)
-                if isinstance(trained.task, LesionTask):
-                    lesions += _lesions(trained.task, seen, source, out, seg=seg)
+                lesions += _lesions(trained.task, seen, source, out, seg=seg)
                 lines += _classes(trained.task, seen, source, out)
                 done.append(source)
             except Rejected as error:
@@ -98,11 +96,8 @@ def load(run: Path) -> Trained:
         made = content.get("verb", "another tool")
         raise InputError(f"{run} was made by {made}, but predict needs a fine-tuned network: run `medssl finetune`")
     recipe = validate(FinetuneRecipe, content["recipe"], f"the recipe in {run}")
-    made = finetune_setup.plan(recipe)
-    task = finetune_setup.task_of(recipe, made.augment)
-    model = finetune_setup.network(recipe, task)
-    weights.load(model, content["weights"], ["all"], source=str(run))
-    return Trained(task, model, made.augment.size, recipe.channels, content["preprocessing"])
+    task, model, size = finetune_setup.trained(recipe, content["weights"], str(run))
+    return Trained(task, model, size, recipe.channels, content["preprocessing"])
 
 
 class Seen(NamedTuple):
@@ -136,8 +131,10 @@ def _classes(task: Task, seen: Seen, source: Source, out: Path) -> list[Line]:
     return [(source.name, name, f"{value:.6f}") for name, value in values]
 
 
-def _lesions(task: LesionTask, seen: Seen, source: Source, out: Path, *, seg: bool) -> list[tuple[str, ...]]:
-    """Write what was found in one image; returns its lines of candidates.csv, best first."""
+def _lesions(task: Task, seen: Seen, source: Source, out: Path, *, seg: bool) -> list[tuple[str, ...]]:
+    """Write what a task that looks for lesions found in one image; returns its lines of candidates.csv, best first."""
+    if not isinstance(task, LesionTask):
+        return []
     image, shape = seen.image, seen.image.array.shape[1:]
     found = sorted(task.candidates(seen.prediction, shape), key=lambda one: -one.score)
     mask = findings.mask(found, task.reporting, shape)

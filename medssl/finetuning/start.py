@@ -53,13 +53,12 @@ def _state(
     asked = model, options, task.parts
     origin = init_weights.start(*asked) if content is None else init_weights.continued(content, *asked)
     fabric.to_device(model)
-    log = TrainLog(out if fabric.is_global_zero else None)
     limit = CACHE_BYTES // (1 + recipe.data.workers)  # each worker keeps its own
     case_cache = CaseCache(cache, task, limit, by=made.augment.by)
     recipe = in_steps(recipe, len(chosen["train"]))
     compatibility.optimizers(recipe, {"main"})  # a warm-up in epochs is known in steps only now
     course, groups = finetune_setup.phases(recipe, made)
-    specs = parts.optimizers(recipe)
+    specs, log = parts.optimizers(recipe), TrainLog(out if fabric.is_global_zero else None)
     return FinetuneState(
         recipe=recipe,
         resolved=resolved,

@@ -15,7 +15,7 @@ from medssl.metrics import heat_maps
 from medssl.metrics.candidates import of_heat
 from medssl.metrics.lesions import Findings
 from medssl.metrics.statistics import known_mean
-from medssl.metrics.weak_boxes import IOBB, IOU, box_accuracy, fixed_box, overlap, random_pointing, whole_image
+from medssl.metrics.weak_boxes import IOBB, IOU, box_accuracy, covered, fixed_box, overlap, random_pointing, whole_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def located(rows: Sequence[Row], label: str) -> list[Located]:
         if "findings" in row:
             image = Findings.from_json(row["findings"]).of_class(label)
             assert image.shape is not None
-            found.append(Located(image, restored(row["heat"][label], image.shape), _mask(image)))
+            found.append(Located(image, restored(row["heat"][label], image.shape), covered(image)))
     return found
 
 
@@ -98,8 +98,8 @@ def no_network(found: Sequence[Located], patients: Sequence[str]) -> dict[str, d
     boxes = {"whole image": [whole_image(image) for image in own], "best fixed box": fixed_box(own, patients)}
     made = {name: {f"iou_{t:g}": box_accuracy(images, t).accuracy for t in IOU} for name, images in boxes.items()}
     chance = known_mean(random_pointing(image) for image in own)
-    covered = [one.truth for one in found if one.truth.any()]
-    share = float(np.concatenate([each.ravel() for each in covered]).mean()) if covered else float("nan")
+    truths = [one.truth.ravel() for one in found if one.truth.any()]
+    share = float(np.concatenate(truths).mean()) if truths else float("nan")
     made["random voxel"] = {"pointing": chance, "pixel_ap": share}
     return made
 
@@ -118,19 +118,3 @@ def mean_over(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The mean of each score over classes; NaN if no class has it."""
     names = dict.fromkeys(name for each in found.values() for name in each)
     return {name: known_mean(each[name] for each in found.values()) for name in names}
-
-
-def _mask(image: Findings) -> np.ndarray:
-    """The voxels of the lesions that are not ignored; of boxes, those with their centre inside."""
-    assert image.shape is not None
-    mask = np.zeros(image.shape, bool)
-    for lesion in image.lesions:
-        region = lesion.region
-        if lesion.ignore or region.start is None or region.stop is None:
-            continue
-        window = tuple(
-            slice(max(int(np.floor(a + 0.5)), 0), int(np.floor(b + 0.5)))
-            for a, b in zip(region.start, region.stop, strict=True)
-        )
-        mask[window] |= True if region.mask is None else region.mask
-    return mask

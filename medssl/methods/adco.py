@@ -64,9 +64,7 @@ class AdCo(base.Method):
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device="cpu"))
         if learn_from:
             self.sooner = "or lower method.learn_from"
-            self.register_buffer("sample", torch.full((len(bank_KD),), -1))
-            self.register_buffer("patient", torch.full((len(bank_KD),), -1))
-            self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+            keys.register_owners(self, len(bank_KD))
         self._fresh: list[keys.Keys] = []
 
     def project(self, features: Features) -> Tensor:
@@ -97,19 +95,20 @@ class AdCo(base.Method):
         # Keys are unit vectors already: normalised once more they would differ from MoCo-v2's in the last bit.
         w_KD = self.bank if queued else functional.normalize(losses.at_least_float32(self.bank), dim=1)
         main = adversarial = torch.zeros((), device=w_KD.device)
+        alone = filling or queued or not self.in_batch_negatives  # no negatives but the bank
+        mask = self._mask(views, None if alone else k[pairs[0].key])  # keys of all views have the same owners
         for pair in pairs:
             q = self.project(encode(pair.query))
             own = k[pair.key].own(len(q))
-            candidates, mask = self._candidates(views, k[pair.key], w_KD, filling or queued)
+            candidates = w_KD if alone else torch.cat([k[pair.key].k.to(w_KD), w_KD])
             cosines = losses.cosines(q, own, candidates.detach(), mask)
             pruned = cosines if queued else self._pruned(cosines)
             main = main + pair.weight * losses.info_nce_from_cosines(pruned, self.temperature)
             if playing:
                 played = losses.cosines(q.detach(), own, candidates, mask)
                 adversarial = adversarial - pair.weight * losses.info_nce_from_cosines(played, self.bank_temperature)
-        self.diagnostics = base.contrastive_metrics(pruned, sum(pair.weight for pair in pairs)) | base.collapse_metrics(
-            q
-        )
+        weight = sum(pair.weight for pair in pairs)
+        self.diagnostics = base.contrastive_metrics(pruned, weight) | base.collapse_metrics(q)
         self.diagnostics |= {"max_cosine": base.largest(cosines[:, -len(w_KD) :]), **self._bank(-adversarial, playing)}
         if (filling or queued) and self.training:
             self._fresh.append(k[pairs[0].key])
@@ -145,16 +144,15 @@ class AdCo(base.Method):
             )
         return filling
 
-    def _candidates(self, views: Views, k: keys.Keys, w_KD: Tensor, bank_only: bool) -> tuple[Tensor, Tensor | None]:
-        """Negatives (M,D), those of the bank last, and a mask (B,M) of those of the query's own sample or owner."""
+    def _mask(self, views: Views, k: keys.Keys | None) -> Tensor | None:
+        """Negatives (B,M) of the query's own sample or owner: in the batch's keys `k`, if any, then in the bank."""
         mask_BK = keys.same_owner(views, self.sample, self.patient, self.exclude) if self.learn_from else None
-        if bank_only or not self.in_batch_negatives:
-            return w_KD, mask_BK
+        if k is None:
+            return mask_BK
         mask = keys.same_owner(views, k.sample, k.patient, self.exclude)
         row = torch.arange(len(mask), device=mask.device)
         mask[row, ranks.rank() * len(mask) + row] = True
-        both = functional.pad(mask, (0, len(w_KD))) if mask_BK is None else torch.cat([mask, mask_BK], 1)
-        return torch.cat([k.k.to(w_KD), w_KD]), both
+        return functional.pad(mask, (0, len(self.bank))) if mask_BK is None else torch.cat([mask, mask_BK], 1)
 
     def _pruned(self, cosines_BM: Tensor) -> Tensor:
         """Mask learned negatives above the threshold: they have no owner, so only similarity shows a false negative."""
@@ -195,17 +193,32 @@ def build(
     """AdCo on `encoder`, with published defaults. Raises InputError.
 
     Args:
+        encoder, samples, steps: supplied by medssl: the encoder, the number of training samples, and that of steps.
         negatives: rows of the bank; auto is the largest power of two that is not above `samples` or 65536.
         init: what the bank starts from. keys: unit vectors, stored as the first steps produce them. gaussian: `dim`
             normal entries per row, drawn from `seed`, the same on every rank; such a row has a norm of about sqrt(dim),
             as in the release, and turns more slowly.
         fill: what the rows in excess of the number of samples start from, for which the data has no keys; keys refuses
             such a bank.
+        temperature, bank_temperature: of the loss of the encoder, and of that of the bank.
+        momentum: of the key encoder: the part of its weights that it keeps in a step.
+        hidden: width of the head.
+        dim: length of the embedding.
+        head_norm: "batch" puts a batch norm into the head, which encoders without batch norm need; "none".
+        in_batch_negatives: whether the keys of the other samples in the batch are negatives too.
         prune: cosine above which a learned negative is left out of the encoder's denominator (Hosseinzadeh Taher et
             al. 2023: 0.8).
+        symmetric: whether each of two views is query and key in turn.
+        exclude: which keys are no negatives of a query: those of the same "patient" or "sample"; "none".
+        shuffle_bn: whether keys are shuffled over ranks, for encoders with batch norm.
         learn_from: a time, counted from the start of the method, before which the bank is an ordinary queue of keys, as
             in MoCo-v2, and nothing of it is learned; 0, as published, for a bank that is learned from the start. `init`
             and `fill` say nothing where there is a queue.
+        seed: of the bank and the shuffling.
+
+    >>> from medssl.models.encoder import tiny
+    >>> build(encoder=tiny.build(spatial_dims=2, in_channels=1), samples=1000).bank.shape
+    torch.Size([512, 128])
     """
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
     keys.check_momentum(momentum)
@@ -218,9 +231,8 @@ def build(
     keyed = 0 if first or init == "gaussian" else min(size, samples or size)
     head = heads.contrastive(base.width(encoder), hidden, dim, head_norm)
     key_encoder = keys.EMAEncoder(encoder, head, momentum, shuffle_bn, seed)
-    bank = keys.gaussian(size, dim, seed)
-    if first:
-        bank = functional.normalize(bank, dim=1)
+    rows = keys.gaussian(size, dim, seed)
+    bank = functional.normalize(rows, dim=1) if first else rows
     taus = (temperature, bank_temperature)
     return AdCo(head, key_encoder, bank, keyed, *taus, in_batch_negatives, prune, symmetric, exclude, first)
 

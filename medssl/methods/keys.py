@@ -136,6 +136,13 @@ def same_owner(views: Views, sample_M: Tensor, patient_M: Tensor, exclude: Exclu
     return mask | (views.patient[:, None] == patient_M) if exclude == "patient" else mask
 
 
+def register_owners(module: nn.Module, rows: int) -> None:
+    """Buffers for a queue of keys: whose key each row is (-1: nobody's), and which row is the oldest; see `enqueue`."""
+    for name in ("sample", "patient"):
+        module.register_buffer(name, torch.full((rows,), -1))
+    module.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+
 def enqueue(rows_KD: Tensor, sample_K: Tensor, patient_K: Tensor, pointer: Tensor, fresh: Keys) -> None:
     """Write keys and their owners over the oldest ones, in place, and move `pointer` () to the row that is oldest now.
 

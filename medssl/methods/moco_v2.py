@@ -40,9 +40,7 @@ class MoCoV2(base.Method):
         self.head, self.key_encoder = head, key_encoder
         self.temperature, self.symmetric, self.exclude = temperature, symmetric, exclude
         self.register_buffer("queue", queue_KD)
-        self.register_buffer("sample", torch.full((len(queue_KD),), -1))
-        self.register_buffer("patient", torch.full((len(queue_KD),), -1))
-        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        keys.register_owners(self, len(queue_KD))
         self._fresh: list[keys.Keys] = []
 
     def project(self, features: Features) -> Tensor:

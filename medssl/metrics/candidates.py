@@ -8,11 +8,13 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from medssl.metrics.lesions import Candidate, Region
+from medssl.metrics.lesions import Candidate
 from medssl.metrics.reference_lesions import components
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from medssl.metrics.lesions import Region
 
 LADDER = (0.5, 0.4, 0.3, 0.2, 0.1)
 MOST = 100  # candidates per image
@@ -46,10 +48,9 @@ def ladder(
     found: list[Candidate] = []
     for threshold in thresholds:
         for region in _new_components(probability >= threshold, taken):
-            window = _window(region)
-            taken[window] |= region.mask
+            taken[region.window] |= region.mask
             if region.size >= least:
-                found.append(Candidate(label, region, _score(probability[window][region.mask], score)))
+                found.append(Candidate(label, region, _score(probability[region.window][region.mask], score)))
     return tuple(sorted(found, key=lambda one: -one.score)[:most])
 
 
@@ -60,12 +61,6 @@ def _new_components(mask: np.ndarray, taken: np.ndarray) -> list[Region]:
     fresh[numbered[taken]] = False
     fresh[0] = False
     return components(fresh[numbered])
-
-
-def _window(region: Region) -> tuple[slice, ...]:
-    assert region.start is not None
-    assert region.stop is not None
-    return tuple(slice(int(a), int(b)) for a, b in zip(region.start, region.stop, strict=True))
 
 
 def _score(values: np.ndarray, score: Score) -> float:
@@ -102,5 +97,5 @@ def of_heat(
     relative = heat / peak
     level = threshold_otsu(relative) if threshold is None else threshold
     regions = [one for one in components(relative >= level) if one.size >= least_share * heat.size]
-    found = [Candidate(label, one, scale * float(relative[_window(one)][one.mask].max())) for one in regions]
+    found = [Candidate(label, one, scale * float(relative[one.window][one.mask].max())) for one in regions]
     return tuple(sorted(found, key=lambda one: -one.score)[:most])

@@ -59,6 +59,13 @@ class Region:
         return cls(tuple(centre))
 
     @property
+    def window(self) -> tuple[slice, ...]:
+        """The voxels of the box, which `mask` is cut to. Raises `ValueError` for a point."""
+        if self.start is None or self.stop is None:
+            raise ValueError("a point has no box")
+        return tuple(slice(int(a), int(b)) for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
     def size(self) -> float:
         """Number of voxels of the mask, else of the box; 0 for a point."""
         if self.mask is not None:

@@ -23,18 +23,16 @@ def components(mask: np.ndarray, connectivity: int | None = None) -> list[Region
     `connectivity` is the number of axes along which neighbours may differ, as in scikit-image; by default all: 8
     neighbours in 2D and 26 in 3D, as in BraTS, nnDetection, PI-CAI and CAMELYON16.
     """
-    neighbours = ndimage.generate_binary_structure(mask.ndim, connectivity or mask.ndim)
-    return _regions(ndimage.label(mask, neighbours)[0])
+    return _regions(_numbered(mask, connectivity))
 
 
 def largest(mask: np.ndarray) -> np.ndarray:
     """A class mask (*S) with the largest component of each of its values alone, all else 0."""
     kept = np.zeros_like(mask)
     for value in (value for value in np.unique(mask) if value != 0):
-        region = max(components(mask == value), key=lambda one: one.size)
-        assert region.start is not None
-        assert region.stop is not None
-        kept[tuple(slice(int(a), int(b)) for a, b in zip(region.start, region.stop, strict=True))][region.mask] = value
+        numbered = _numbered(mask == value)
+        sizes = np.bincount(numbered.ravel())
+        kept[numbered == 1 + sizes[1:].argmax()] = value
     return kept
 
 
@@ -75,6 +73,12 @@ def too_small(lesions: Sequence[Lesion], least_mm3: float, spacing: Sequence[flo
     """The lesions, with those below `least_mm3` (mm2 in 2D) marked as ignored."""
     voxel = math.prod(spacing)
     return tuple(replace(one, ignore=one.ignore or one.region.size * voxel < least_mm3) for one in lesions)
+
+
+def _numbered(mask: np.ndarray, connectivity: int | None = None) -> np.ndarray:
+    neighbours = ndimage.generate_binary_structure(mask.ndim, connectivity or mask.ndim)
+    numbered: np.ndarray = ndimage.label(mask, neighbours)[0]
+    return numbered
 
 
 def _regions(numbered: np.ndarray) -> list[Region]:

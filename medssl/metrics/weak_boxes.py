@@ -98,14 +98,21 @@ def fixed_box(images: Sequence[Findings], patients: Sequence[str]) -> list[Findi
 
 def random_pointing(image: Findings) -> float:
     """A baseline: the chance that a random voxel lies in the mask or box of a lesion that counts; NaN without one."""
-    covered = np.zeros(_shape(image), bool)
-    lesions = [lesion for lesion in image.lesions if not lesion.ignore]
-    for lesion in lesions:
+    counts = any(not lesion.ignore for lesion in image.lesions)
+    return float(covered(image).mean()) if counts else float("nan")
+
+
+def covered(image: Findings) -> np.ndarray:
+    """The voxels (*S) of the lesions that count: of masks, or of boxes those with their centre inside."""
+    found = np.zeros(_shape(image), bool)
+    for lesion in image.lesions:
         region = lesion.region
-        box = zip(region.start or (), region.stop or (), strict=True)
+        if lesion.ignore or region.start is None or region.stop is None:
+            continue
+        box = zip(region.start, region.stop, strict=True)
         window = tuple(slice(max(math.floor(a + 0.5), 0), math.floor(b + 0.5)) for a, b in box)
-        covered[window] |= True if region.mask is None else region.mask
-    return float(covered.mean()) if lesions else float("nan")
+        found[window] |= True if region.mask is None else region.mask
+    return found
 
 
 _Shares = tuple[tuple[float, ...], tuple[float, ...]]

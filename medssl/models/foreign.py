@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl.models.encoder import resenc, resnet
+from medssl.models.weights import of_part
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _resenc(tensors: Mapping[str, Tensor]) -> Foreign | None:
     settings: dict[str, Any] = {"kind": "resenc", "stages": len(kernels)}
     if any(set(kernel) != {3} for kernel in kernels):
         settings["kernels"] = kernels
-    chosen = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
+    chosen = of_part(tensors, "encoder")
     left = [name for name in tensors if not name.startswith(("encoder.", "decoder.encoder."))]
     stem = tensors[STEM]
     said = "nnU-Net's residual encoder (nnssl, OpenMind)"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medssl.models.decoder import level_widths
+from medssl.models.heads import SegmentationHead
 from medssl.models.sizes import per_axis
-from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +27,7 @@ class HeatmapNet(nn.Module):
     def __init__(self, spatial_dims: int, encoder: nn.Module, decoder: nn.Module, classes: int) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        if not hasattr(decoder, "levels"):
-            raise InputError(
-                "task.head=heatmap needs a decoder that gives its levels, as unet does: set decoder.kind=unet"
-            )
-        widths = cast("Sequence[int]", decoder.widths)
+        widths = level_widths(decoder, "task.head=heatmap", "set decoder.kind=unet")
         coarse = [max(per_axis(stride, spatial_dims)) for stride in cast("Sequence[Any]", encoder.strides)]
         strides = [*reversed(coarse[:-1]), 1][: len(widths)]
         wanted = STRIDES[spatial_dims]
@@ -39,11 +35,11 @@ class HeatmapNet(nn.Module):
         self.stride = strides[self.blocks - 1]
         for block in list(cast("nn.ModuleList", decoder.blocks))[self.blocks :]:
             block.requires_grad_(False)
-        conv = Conv[Conv.CONV, spatial_dims](widths[self.blocks - 1], classes + spatial_dims, 1)
-        nn.init.zeros_(conv.bias)
-        nn.init.normal_(conv.weight, std=1e-2)
-        nn.init.constant_(conv.bias[:classes], PRIOR)
-        self.head = nn.Sequential(conv)
+        self.head = SegmentationHead(spatial_dims, widths[self.blocks - 1], classes + spatial_dims)
+        bias, weight = cast("nn.Parameter", self.head[0].bias), cast("nn.Parameter", self.head[0].weight)
+        nn.init.zeros_(bias)
+        nn.init.normal_(weight, std=1e-2)
+        nn.init.constant_(bias[:classes], PRIOR)
 
     def forward(self, x_BC: Tensor) -> Tensor:
         """Logits and log sides on the grid of cells."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from torch import Tensor, nn
 
+from medssl.models.decoder import level_widths
 from medssl.models.heads import SegmentationHead
-from medssl.types import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Segmenter(nn.Module):
@@ -26,7 +23,8 @@ class Segmenter(nn.Module):
         self.head = SegmentationHead(spatial_dims, cast("int", decoder.out_channels), outputs)
         self.deep = nn.ModuleList()
         if deep:
-            self.deep.extend(SegmentationHead(spatial_dims, width, outputs) for width in _widths(decoder)[-2:0:-1])
+            widths = level_widths(decoder, "task.deep_supervision=true", "set it to false")
+            self.deep.extend(SegmentationHead(spatial_dims, width, outputs) for width in widths[-2:0:-1])
 
     def forward(self, x_BC: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits at the size of the input; of all levels if `deep` and training."""
@@ -36,12 +34,3 @@ class Segmenter(nn.Module):
         levels = self.decoder.levels(features, size)  # type: ignore[operator]
         heads = (self.head, *self.deep)
         return tuple(head(level) for head, level in zip(heads, reversed(levels), strict=False))
-
-
-def _widths(decoder: nn.Module) -> Sequence[int]:
-    if not hasattr(decoder, "levels"):
-        raise InputError(
-            "task.deep_supervision=true needs a decoder that gives its levels, as unet does, but this has none: set it "
-            "to false"
-        )
-    return cast("Sequence[int]", decoder.widths)

@@ -82,6 +82,21 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors | {name: tensors[first] for name, first in aliases.items()}
 
 
+def of_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one part ("encoder", ...), by their names within it.
+
+    >>> list(of_part({"encoder.conv.weight": torch.zeros(1), "head.bias": torch.zeros(1)}, "encoder"))
+    ['conv.weight']
+    """
+    start = f"{part}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def as_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors by their names in a network of which they are one part: what `of_part` undoes."""
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
+
+
 def load(
     module: nn.Module,
     weights: Mapping[str, Tensor],
@@ -112,7 +127,7 @@ def load(
         if part != "all" and not any(_inside(name, [part]) for name in wanted):
             raise InputError(f"{part} was asked for from {source}, but the network has no such part: leave it out")
     if list(parts) == ["encoder"] and not any(_inside(name, parts) for name in weights):
-        weights = {f"encoder.{name}": tensor for name, tensor in weights.items()}
+        weights = as_part(weights, "encoder")
     missing = [name for name in wanted if name not in weights and name.startswith(tuple(may_miss))]
     chosen = {
         name: _fitting(name, weights.get(name), tensor, source, adapt_channels)

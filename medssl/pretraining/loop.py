@@ -206,10 +206,9 @@ def _metrics(run: PretrainState) -> MetricsLog:
 
 def _batches(run: PretrainState, start: int, stop: int) -> Iterator[Batch]:
     """The batches of this rank, steps `start` to `stop`. A new loader per stage, so that no worker has old boxes."""
-    data, train = run.views(), run.recipe.train
-    data.drafted = run.maker.device == "cuda"
+    train = run.recipe.train
     return loader.steps(
-        data,
+        run.views,
         view_dataset.collate,
         batch=train.batch,
         parts=train.accumulate,

@@ -120,9 +120,10 @@ def paired(run: PretrainState, pretext: Pretext) -> float:
     By cosine between the method's prediction and its target, both minus their mean over samples; norm layers are in
     training mode, since encoder and heads have learned with the statistics of this batch.
     """
-    data, method = run.views(), pretext.float().method
+    method = pretext.float().method
     assert method is not None
-    batch = run.fabric.to_device(view_dataset.collate([data[0, index] for index in range(len(run.ids))]))
+    drawn = view_dataset.collate([run.views[0, index] for index in range(len(run.ids))])
+    batch = run.maker.finish(drawn, run.fabric.device)
     z1, z2 = (method.project(pretext.encoder(x)) for x in batch.x[:2])
     cosines = torch.cat([_cosines(method.predict(z1), z2), _cosines(method.predict(z2), z1)])
     own = torch.arange(len(z1), device=z1.device).repeat(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from medssl.engine import checkpoint
@@ -47,10 +48,13 @@ class PretrainState(TrainState):
     watches: list[Watch] = field(default_factory=list)
     probe: OnlineProbe | None = None  # on rank 0 only
 
+    @cached_property
     def views(self) -> ViewsDataset:
-        """The views of the samples, as a data set."""
+        """The views of the samples, one data set for all stages: it keeps small images in memory."""
         kind = SameViews if self.fixed else ViewsDataset
-        return kind(self.cache, self.ids, self.maker, self.policy, self.recipe.seed)
+        made = kind(self.cache, self.ids, self.maker, self.policy, self.recipe.seed)
+        made.drafted = self.maker.device == "cuda"
+        return made
 
 
 def save(run: PretrainState) -> None:

@@ -6,7 +6,6 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
 from torch.nn import functional
 
 from medssl.build import kinds, parts
@@ -73,9 +72,7 @@ def network(where: Place) -> tuple[Any, Recipe, dict[str, Any]]:
     if "recipe" not in content:
         raise InputError(f"{where} has weights without a recipe: give a run, or a folder written by `medssl export`")
     recipe: Recipe = validate(FRAMES[content["verb"]], content["recipe"], f"the recipe in {where}")
-    encoder = parts.encoder(recipe)
-    weights.load(nn.ModuleDict({"encoder": encoder}), tensors, ["encoder"], source=str(where))
-    return encoder, recipe, content
+    return parts.trained_encoder(recipe, tensors, str(where)), recipe, content
 
 
 def _own_size(recipe: Recipe) -> tuple[int, ...] | None:

@@ -61,7 +61,7 @@ class Localize:
     def __init__(self, within: Segment, settings: Settings) -> None:
         self.within, self.settings = within, settings
         self.classes, self.score = within.classes, settings.score
-        self.model, self.predict, self.mask = within.model, within.predict, within.mask
+        self.model, self.predict = within.model, within.predict
 
     @property
     def reporting(self) -> float:
@@ -231,8 +231,7 @@ def variant(settings: Mapping[str, Any]) -> Any:
     other = next((name for (key, value), name in OTHERS.items() if settings.get(key) == value), None)
     if other is None:
         return SimpleNamespace(__name__=__name__, build=build, **by_truth(settings))
-    room = kinds.resolve("task", other)
-    found = room.variant(settings) if hasattr(room, "variant") else room
+    found = kinds.varied(kinds.resolve("task", other), settings)
     return SimpleNamespace(__name__=__name__, build=found.build, names=found.names, labelled=found.labelled)
 
 

@@ -44,25 +44,24 @@ class Heatmap(Localize):
     def truth(self, case: Case, label: np.ndarray | None) -> tuple[np.ndarray, tuple[Lesion, ...]]:
         """Codes (1,*S) of class and number of the lesion, so that touching ones are two, and the lesions."""
         map_, lesions = super().truth(case, label)
-        code, kinds = map_.copy(), len(self.classes) + 1
-        kept = [lesion for lesion in lesions if not lesion.ignore]
-        for number, (lesion, places) in enumerate(zip(kept, truth.places(kept, map_.shape[1:]), strict=True), 1):
-            own = tuple(places.T)
-            label_of = 1 + self.classes.index(lesion.label)
-            code[0][own] = np.where(map_[0][own] == label_of, label_of + kinds * number, code[0][own])
-        return code, lesions
+        return self._numbered(map_[0], lesions)[None], lesions
 
     def target(self, names: Sequence[str], label: np.ndarray | None, case: str) -> np.ndarray:
         """The codes (*S) as int64; those of a class map number its connected components."""
         if label is None:
             return self.within.target(names, label, case)
         if int(label.max()) <= len(self.classes):
-            lesions = reference_lesions.from_classes(label[0], self.classes)
-            kinds, code = len(self.classes) + 1, np.asarray(label[0], dtype=np.int64).copy()
-            for number, places in enumerate(truth.places(lesions, code.shape), 1):
-                code[tuple(places.T)] += kinds * number
-            return code
+            return self._numbered(label[0], reference_lesions.from_classes(label[0], self.classes))
         return np.asarray(label[0], dtype=np.int64)
+
+    def _numbered(self, map_: np.ndarray, lesions: Sequence[Lesion]) -> np.ndarray:
+        """The codes of a class map (*S): where a lesion shows its class, its number is added."""
+        code, kinds = np.array(map_, dtype=np.int64), len(self.classes) + 1
+        kept = [lesion for lesion in lesions if not lesion.ignore]
+        for number, (lesion, places) in enumerate(zip(kept, truth.places(kept, map_.shape), strict=True), 1):
+            own, label_of = tuple(places.T), 1 + self.classes.index(lesion.label)
+            code[own] = np.where(map_[own] == label_of, label_of + kinds * number, code[own])
+        return code
 
     def loss(self, output: Tensor | Sequence[Tensor], label: Tensor) -> Losses:
         """Focal loss of centres and L1 of log sides; see `localization.peaks`."""

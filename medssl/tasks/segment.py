@@ -147,7 +147,7 @@ class Segment:
         """The Dice of the mean label map of the training cases, if `floor` asks for it."""
         if not self.settings.floor:
             return None
-        fitted = prior.fit(training, len(self.classes))
+        fitted = prior.fit(list(training), len(self.classes))  # which reads each of them often
         return self.summary([self._dice(fitted.predict(case.shape), case) for case in cases])
 
     def _dice(self, mask: np.ndarray, target: np.ndarray) -> Row:
@@ -187,7 +187,7 @@ def build(
     keep: Literal["all", "largest", "auto"] = "all",
     instances: bool = False,
 ) -> Segment:
-    """Segment label values 1..K; 0 is background.
+    """Segment label values 1..K; 0 is background. Raises `InputError`.
 
     Args:
         spatial_dims: 2 or 3.
@@ -204,18 +204,25 @@ def build(
         deep_supervision: losses on all levels of the decoder but the coarsest.
         keep: of each class `all` components, the `largest`, or `auto`: what is better on validation.
         instances: labels number things from 1 on; all of them are class 1.
-
-    Raises `InputError`.
     """
     if not 0 <= overlap < 1:
         raise InputError(f"task.overlap={overlap}, by which sliding windows overlap, must be at least 0 and below 1")
     for key, value in (("smooth", smooth), ("tolerance", tolerance)):
         if value is not None and value < 0:
             raise InputError(f"task.{key}={value} must not be negative: give 0 or more")
-    chosen = Settings(
-        pooled, smooth, overlap, tolerance, floor, tuple(flips) if mirror else (), deep_supervision, keep, instances
+    return Segment(
+        spatial_dims=spatial_dims,
+        classes=_named(classes),
+        pooled=pooled,
+        smooth=smooth,
+        overlap=overlap,
+        tolerance=tolerance,
+        floor=floor,
+        mirrors=tuple(flips) if mirror else (),
+        deep_supervision=deep_supervision,
+        keep=keep,
+        instances=instances,
     )
-    return Segment(spatial_dims=spatial_dims, classes=_named(classes), **chosen._asdict())
 
 
 def labelled(case: Case) -> bool:
@@ -230,19 +237,13 @@ def names(given: list[str] | int | None, cases: Sequence[Case], read: Callable[[
 
 def variant(settings: Mapping[str, Any]) -> Any:
     """The module for `settings`: where labels number things there is one class, whatever the highest number."""
-    if not settings.get("instances"):
-        return SimpleNamespace(__name__=__name__, build=build, names=names, labelled=labelled)
-    return SimpleNamespace(
-        __name__=__name__, build=build, labelled=labelled, names=lambda given, cases, read: _named(given)
-    )
+    given_names = (lambda given, cases, read: _named(given)) if settings.get("instances") else names
+    return SimpleNamespace(__name__=__name__, build=build, labelled=labelled, names=given_names)
 
 
 def _named(classes: list[str] | int | None) -> list[str]:
-    if isinstance(classes, list):
-        values, names = 1 + len(classes), classes
-    else:
-        values = 2 if classes is None else classes
-        names = [str(value) for value in range(1, values)]
-    if values < 2:
+    values = 1 + len(classes) if isinstance(classes, list) else 2 if classes is None else classes
+    names = classes if isinstance(classes, list) else [str(value) for value in range(1, values)]
+    if not names:
         raise InputError(f"task segment needs a class besides the background, but there is {values} label value only")
     return names

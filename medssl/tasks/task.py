@@ -6,7 +6,8 @@ classes: as given in the recipe, or from the training cases; `read(id)` gives a 
 
 A task may have `undecided` and `tuned(rows)`: whether there are settings that the rows of validation decide, and these,
 which the test and `predict` then take as they are. It may have `mask(prediction)`, the class of each voxel of
-probabilities (K,*S), and `details(rows)`, what results.json tells of the test beside numbers; where it has a true
+probabilities (K,*S); `probability(prediction)`, the probabilities (K,) of an image where `predict` of the task gives
+something else; and `details(rows)`, what results.json tells of the test beside numbers. Where it has a true
 `randomised`, the test is repeated with fresh weights.
 N cases; a row is a dictionary of numbers and strings about one case, as results.json stores it.
 """
@@ -58,7 +59,10 @@ class Task(Protocol):
         """A fast function of row indices that returns `score`, for the bootstrap."""
 
     def no_image_baseline(self, training: Sequence[np.ndarray], cases: Sequence[np.ndarray]) -> dict[str, float] | None:
-        """The scores on `cases` of a predictor that knows the training targets but no image; None if meaningless."""
+        """The scores on `cases` of a predictor that knows the training targets but no image; None if meaningless.
+
+        Targets are those of `target`, read from the cache one by one, as they are asked for.
+        """
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ import medssl
 from medssl.data.phantom.cases import phantom_cache
 from medssl.engine import checkpoint
 from medssl.kinds import resolve
+from medssl.models.weights import of_part
 from medssl.pretraining.loop import train
 from medssl.recipe import Options, PretrainRecipe
 from medssl.recipe.paths import PATHS
@@ -111,8 +112,7 @@ def _refused(module: Any, run: Path, out: Path, name: str) -> None:
 
 
 def _check_round_trip(module: Any, run: Path, out: Path) -> None:
-    weights = checkpoint.load(checkpoint.find(run))["weights"]
-    expected = {name.removeprefix("encoder."): t for name, t in weights.items() if name.startswith("encoder.")}
+    expected = of_part(checkpoint.load(checkpoint.find(run))["weights"], "encoder")
     with laws.within("what was exported can be loaded"):
         found = dict(module.load(out))
     name = "a round trip gives the encoder's tensors"

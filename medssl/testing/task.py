@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl import patches
-from medssl.kinds import named, resolve
+from medssl.kinds import named, resolve, varied
 from medssl.models.decoder import unet
 from medssl.models.encoder import tiny
 from medssl.patches import CaseCache, PatchDataset
@@ -52,7 +52,7 @@ def check_task(task: str | ModuleType | Callable[..., Any], /, **settings: Any) 
     laws.interface(made, Task, "a task")
     bench = Bench(made)
     if isinstance(module, ModuleType):
-        _check_module(module.variant(settings) if hasattr(module, "variant") else module, bench)
+        _check_module(varied(module, settings), bench)
     _check_target(bench)
     torch.manual_seed(0)
     with laws.within("a network can be made"):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from medssl.transforms.filters import ENTRIES, gaussian
+from medssl.transforms.filters import ENTRIES, SQUARES, gaussian
 from medssl.transforms.noise import normal_table, words
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def column(values: Sequence[float], x: Tensor) -> Tensor:
 
 def tone(x: Tensor, curves: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Tensor:
     """Clip each sample to [0,1] and map it through its tone curve."""
-    entries = np.linspace(0, 1, ENTRIES) ** 2
-    tables = torch.as_tensor(np.stack([f(entries) for f in curves]), dtype=torch.float32, device=x.device)
+    tables = torch.as_tensor(np.stack([f(SQUARES) for f in curves]), dtype=torch.float32, device=x.device)
     at = x.flatten(1).clamp(0, 1).sqrt() * (ENTRIES - 1)
     near = at.long().clamp(max=ENTRIES - 2)
     low, high = tables.gather(1, near), tables.gather(1, near + 1)

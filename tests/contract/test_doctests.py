@@ -45,7 +45,7 @@ def test_examples_give_what_they_say(name, tmp_path, monkeypatch):
     assert runner.failures == 0
 
 
-@pytest.mark.parametrize("group", ["crop", "decoder", "encoder", "tuning"])
+@pytest.mark.parametrize("group", ["crop", "decoder", "encoder", "method", "tuning"])
 def test_each_part_has_its_arguments_and_an_example(group):
     """What a recipe can name in this group says in its docstring what each key means, and shows a use."""
     for kind in kinds.kinds(group):

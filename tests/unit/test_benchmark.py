@@ -206,6 +206,15 @@ def test_grid_runs_once_resumes_and_grows(tmp_path, monkeypatch):
     assert len(ran) == 4
     assert len(log.read(tmp_path / "out" / "results.jsonl")) == 8, "the cut line is gone"
 
+    said = []
+    monkeypatch.setattr("medssl.benchmarking.loop.say", said.append)
+    other = made.model_copy(update={"seeds": [1, 2], "fractions": [1.0]})
+    benchmark(other, options(tmp_path / "out", resume=True))
+    counted = [sentence for sentence in said if sentence.startswith("[")]
+    assert counted == [f"[{n} of 4] ct/{init}/1.0/seed2 is done" for n, init in ((3, "scratch"), (4, "longer"))]
+    assert len(log.read(tmp_path / "out" / "results.jsonl")) == 10, "cells of the larger grid are kept"
+
+    benchmark(wider, options(tmp_path / "out", resume=True))
     wider_recipe = (tmp_path / "out" / "recipe.yaml").read_text()
     assert wider_recipe != given
     changed = bench(tmp_path, tasks={"ct": {**made.tasks["ct"], "train": {"steps": 3}}})

@@ -249,6 +249,11 @@ def test_the_report_shows_what_was_found_and_missed(cache, tmp_path):
     assert "Lesions found, missed, and false alarms" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(("settings", "shown"), [({}, 0.5), ({"threshold": None}, 0.5), ({"threshold": 0.0}, 0.0)])
+def test_examples_show_what_the_task_reports(settings, shown):
+    assert examples.reporting(settings) == shown
+
+
 def test_examples_are_told_apart_by_the_hit_rule():
     box, away = Region.of_box((0, 0), (4, 4)), Region.of_box((6, 6), (9, 9))
     low = Candidate("a", away, 0.4)

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from medssl import recipe as recipes
+from medssl import view_dataset
 from medssl.build import parts as build
 from medssl.data import manifest
 from medssl.engine import checkpoint, log
@@ -349,6 +350,16 @@ def test_statistics_of_boxes_wait_for_the_next_record(recipe, tmp_path):
     for out in ("straight", "resumed"):
         assert [r["step"] for r in records(tmp_path / out) if "metric.box_volume" in r] == [3, 6, 12], out
     assert records(tmp_path / "resumed") == records(tmp_path / "straight")
+
+
+def test_small_images_are_read_once_for_all_stages(recipe, tmp_path, monkeypatch):
+    reads = []
+    reading = view_dataset.Reading
+    monkeypatch.setattr(view_dataset, "Reading", lambda array, name: reads.append(name) or reading(array, name))
+    stages = ("crop={kind: random}", "restore.start=2", "adversary.start=4", "train.steps=6", "data.workers=0")
+    train(recipe, tmp_path, *stages)
+    assert (tmp_path / "train.log").read_text().count("from step") >= 3
+    assert len(reads) == len(set(reads)) > 0
 
 
 def test_a_bank_that_was_loaded_full_plays_from_the_first_step(recipe, straight, tmp_path):

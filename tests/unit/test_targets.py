@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medssl import patches
+from medssl.data.arrays import compact
 from medssl.finetuning import evaluate
 from medssl.patches import CaseCache, PatchDataset
 from medssl.tasks.segment import Segment
@@ -86,6 +87,12 @@ def test_the_baseline_without_an_image_knows_the_merged_labels_alone(case_cache)
     assert evaluate.no_image_baseline(case_cache.task, case_cache, ["a"], ["a"])["dice"] == pytest.approx(1.0)
 
 
+def test_a_task_without_such_a_baseline_reads_no_label_for_it(case_cache, monkeypatch):
+    monkeypatch.setattr(CaseCache, "__call__", lambda *_: pytest.fail("a case was read"))
+    task = Segment(spatial_dims=2, classes=["1", "2", "3"])
+    assert evaluate.no_image_baseline(task, case_cache, ["a"], ["a"]) is None
+
+
 def test_a_large_label_that_the_task_leaves_alone_stays_on_disk(case_cache, monkeypatch):
     monkeypatch.setattr("medssl.patches.LARGE", 10)
     on_disk = labels()
@@ -100,7 +107,7 @@ def test_a_large_label_that_the_task_leaves_alone_stays_on_disk(case_cache, monk
 @pytest.mark.parametrize(("values", "kind"), [((0, 2), np.uint8), ((-1, 3), np.int16), ((0, 70000), np.uint32)])
 def test_targets_are_held_in_the_smallest_type_that_keeps_them(values, kind):
     target = np.array([values], np.int64)
-    found = patches._compact(target)
+    found = compact(target)
     assert found.dtype == kind
     np.testing.assert_array_equal(found, target)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medssl import export_weights, load_encoder
+from medssl.export import learned
 
 USE = """
 import sys, torch
@@ -38,3 +39,14 @@ def test_another_batch_and_size_give_the_features_of_the_encoder(tmp_path, encod
     with torch.no_grad():
         for x, found in zip(images, torch.load(tmp_path / "y.pt"), strict=True):
             assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours(x), found, strict=True))
+
+
+def test_an_encoder_with_weights_is_built_once(tmp_path, monkeypatch):
+    """What the files say of it is read off a network without weights."""
+    run = made_runs.pretraining(tmp_path / "run", {"kind": "tiny"}, dims=2, size=32)
+    built, encoder = [], learned.Learned.encoder
+    monkeypatch.setattr(learned.Learned, "encoder", lambda found: built.append(found) or encoder(found))
+    out = export_weights(run, tmp_path / "out", to="torch_export")
+    assert len(built) == 1
+    divisor = " x ".join(map(str, load_encoder(run).divisor))
+    assert f"multiples of {divisor}. " in (out / "README.md").read_text()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from finetuning import CLASSIFY, options, recipe
 
+from medssl import patches
 from medssl.build import kinds
 from medssl.data import files
 from medssl.data.phantom.cases import phantom_cache
@@ -18,6 +19,7 @@ from medssl.localization import heat, weak_scores
 from medssl.metrics.lesions import Findings, Lesion, Region
 from medssl.models.encoder import tiny
 from medssl.models.heads import ClassificationHead
+from medssl.patches import CaseCache, PatchDataset
 from medssl.tasks import classify, localize_from_classes
 from medssl.types import Box, InputError
 
@@ -128,6 +130,27 @@ def test_only_images_that_were_searched_count_for_places():
     case.boxes = (Box("no", (1, 1), (3, 3)),)
     with pytest.raises(InputError, match="box of class no"):
         task.truth(case, None)
+
+
+def test_training_reads_no_label_and_scores_read_each_once():
+    """A network that learns from class names has no use for lesions until it is scored."""
+    label, reads = np.zeros((1, 8, 8), np.uint8), []
+    label[0, 2:5, 2:5] = 1
+    about = SimpleNamespace(
+        id="a", patient="p", classes=("mass",), has_label=True, channels=1, shape=(8, 8), spacing=(1.0, 1.0),
+        intensity=((0.0, 1.0),), preset="mr", boxes=(), looked="",
+    )  # fmt: skip
+    cache = SimpleNamespace(
+        cases={"a": about},
+        image=lambda _: np.ones((1, 8, 8), np.float32),
+        label=lambda name: reads.append(name) or label,
+    )
+    case_cache = CaseCache(cache, localize_from_classes.build(classes=["no", "mass"]))
+    augment = patches.build(spatial_dims=2, size=[8, 8], preset="mr")
+    _, target = PatchDataset(case_cache, ["a"], augment, 0)[0, 0]
+    assert (target.tolist(), reads) == ([0, 1], [])
+    assert [case_cache.lesions("a")[0].region.size for _ in range(2)] == [9, 9]
+    assert reads == ["a"]
 
 
 def test_a_run_learns_from_classes_and_is_scored_by_boxes(tmp_path):

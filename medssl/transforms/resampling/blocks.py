@@ -8,7 +8,18 @@ import numpy as np
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "nsz", "arcp"})
 def block_means(source: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
-    """Mean of source (C,Z,Y,X) over blocks of factor (3,) voxels into out (C,z,y,x); the border repeats outside."""
+    """Fill `out` with the means of a source over blocks of voxels.
+
+    Args:
+        source: (C,Z,Y,X), of any type; its outermost voxels are repeated where a block reaches beyond it.
+        factor: (3,) sides of a block in voxels.
+        out: (C,z,y,x) float32: block (z,y,x) begins at source voxel (z,y,x) * factor.
+
+    >>> means = np.empty((1, 1, 2, 2), np.float32)
+    >>> block_means(np.arange(16.0).reshape(1, 1, 4, 4), np.array([1, 2, 2]), means)
+    >>> means.ravel().tolist()
+    [2.5, 4.5, 10.5, 12.5]
+    """
     C, Z, Y, X = source.shape
     fz, fy, fx = factor
     whole = X // fx

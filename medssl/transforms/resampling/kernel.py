@@ -14,6 +14,7 @@ import numpy as np
 
 from medssl.transforms.resampling.prefetch import prefetch
 
+Array = np.ndarray
 AHEAD = 2  # rows from asking to gathering: as long as memory takes
 NEAR = 7 * 2**19  # bytes of a channel: up to here the caches hold the source, and asking costs more than it saves
 
@@ -29,7 +30,7 @@ def _between(index: int, size: int, points: int) -> tuple[int, int, np.float32]:
 
 
 @_compiled
-def _along_x(control: np.ndarray, slope: np.ndarray, width: int) -> np.ndarray:
+def _along_x(control: Array, slope: Array, width: int) -> Array:
     """The control grid (3,gz,gy,gx) at every output voxel of a row, plus slope * x -> (3,gz,gy,width)."""
     gz, gy, gx = control.shape[1:]
     lines = np.empty((3, gz, gy, width), np.float32)
@@ -44,7 +45,7 @@ def _along_x(control: np.ndarray, slope: np.ndarray, width: int) -> np.ndarray:
 
 
 @_compiled
-def _plane(lines: np.ndarray, z: int, depth: int, plane: np.ndarray) -> None:
+def _plane(lines: Array, z: int, depth: int, plane: Array) -> None:
     """Interpolate lines (3,gz,gy,width) at output plane z of `depth` -> plane (3,gy,width)."""
     near, far, f = _between(z, depth, lines.shape[1])
     for i in range(3):
@@ -55,14 +56,14 @@ def _plane(lines: np.ndarray, z: int, depth: int, plane: np.ndarray) -> None:
 
 @_compiled
 def _positions(
-    matrix: np.ndarray,
-    offset: np.ndarray,
-    plane: np.ndarray,
+    matrix: Array,
+    offset: Array,
+    plane: Array,
     z: int,
     y: int,
     height: int,
     reach: tuple[int, int, int],
-    position: np.ndarray,
+    position: Array,
     slot: int,
 ) -> None:
     """Source positions of the row (z,y) -> position[slot] (3,width), mirrored at the faces of axes with `reach`."""
@@ -76,7 +77,7 @@ def _positions(
 
 
 @_compiled
-def _mirror(position: np.ndarray, slot: int, i: int, extent: np.float32) -> None:
+def _mirror(position: Array, slot: int, i: int, extent: np.float32) -> None:
     """Fold positions along axis i into [-0.5, extent - 0.5]."""
     for x in range(position.shape[2]):
         along = (position[slot, i, x] + np.float32(0.5)) / (2 * extent)
@@ -85,9 +86,7 @@ def _mirror(position: np.ndarray, slot: int, i: int, extent: np.float32) -> None
 
 
 @_compiled
-def _corners(
-    position: np.ndarray, slot: int, shape: tuple[int, int, int], start: np.ndarray, weight: np.ndarray
-) -> None:
+def _corners(position: Array, slot: int, shape: tuple[int, int, int], start: Array, weight: Array) -> None:
     """Clamp position[slot] (3,width) to the source; fill the flat index of the lower corner and the three weights."""
     top = np.float32(shape[0] - 1), np.float32(shape[1] - 1), np.float32(shape[2] - 1)
     last = np.int32(max(shape[0] - 2, 0)), np.int32(max(shape[1] - 2, 0)), np.int32(max(shape[2] - 2, 0))
@@ -103,7 +102,7 @@ def _corners(
 
 
 @_compiled
-def _fetch(base: np.uint64, item: np.uint64, start: np.ndarray, slot: int, layer: np.uint64, row: np.uint64) -> None:
+def _fetch(base: np.uint64, item: np.uint64, start: Array, slot: int, layer: np.uint64, row: np.uint64) -> None:
     """Ask for what a row gathers from the channel at `base`. Every voxel asks: on a turned row each has its lines."""
     for x in range(start.shape[1]):
         a = base + item * np.uint64(start[slot, x])
@@ -115,15 +114,7 @@ def _fetch(base: np.uint64, item: np.uint64, start: np.ndarray, slot: int, layer
 
 @_compiled
 def _four(
-    s: np.ndarray,
-    c: int,
-    start: np.ndarray,
-    weight: np.ndarray,
-    slot: int,
-    row: np.uint64,
-    step: np.uint64,
-    out: np.ndarray,
-    o: int,
+    s: Array, c: int, start: Array, weight: Array, slot: int, row: np.uint64, step: np.uint64, out: Array, o: int
 ) -> None:
     """Bilinear in y and x: four voxels of the source s (C,voxels) for each voxel of a row of out (C,voxels)."""
     for x in range(start.shape[1]):
@@ -137,18 +128,18 @@ def _four(
 
 @_compiled
 def _eight(
-    s: np.ndarray,
+    s: Array,
     c: int,
-    start: np.ndarray,
-    weight: np.ndarray,
+    start: Array,
+    weight: Array,
     slot: int,
     layer: np.uint64,
     row: np.uint64,
     step: np.uint64,
-    out: np.ndarray,
+    out: Array,
     o: int,
 ) -> None:
-    """Trilinear: eight voxels."""
+    """Trilinear: eight voxels of the source s for each voxel of a row of out."""
     for x in range(start.shape[1]):
         a = np.uint64(start[slot, x])
         b = a + layer
@@ -165,9 +156,7 @@ def _eight(
 
 
 @_compiled
-def _outside(
-    position: np.ndarray, slot: int, shape: tuple[int, int, int], out: np.ndarray, o: int, fill: float
-) -> None:
+def _outside(position: Array, slot: int, shape: tuple[int, int, int], out: Array, o: int, fill: float) -> None:
     """Put `fill` into a row of out (C,voxels) wherever the position is more than half a voxel outside."""
     for i in range(3):
         top = np.float32(shape[i] - 0.5)
@@ -178,16 +167,24 @@ def _outside(
 
 @_compiled
 def linear_rows(
-    source: np.ndarray,
-    matrix: np.ndarray,
-    offset: np.ndarray,
-    control: np.ndarray,
-    out: np.ndarray,
+    source: Array,
+    matrix: Array,
+    offset: Array,
+    control: Array,
+    out: Array,
     mirrored: bool,
     inside_only: bool,
     fill: float,
 ) -> None:
-    """Sample source (C,Z,Y,X) linearly into out (C,z,y,x) float32."""
+    """Sample source (C,Z,Y,X), contiguous, of any type, linearly into out (C,z,y,x) float32. An image in 2D has Z = 1.
+
+    Args:
+        source, out: the image and what is filled.
+        matrix, offset: (3,3) and (3,): the place in the source, in voxels, of an output voxel.
+        control: displacements (3,gz,gy,gx) in source voxels, spread linearly over the output from face to face.
+        mirrored: whether the source goes on mirrored beyond its faces; else its outermost voxels are repeated.
+        inside_only, fill: whether output voxels more than half a voxel outside the source get `fill`.
+    """
     (C, Z, Y, X), (depth, height, width) = source.shape, out.shape[1:]
     reach = (Z, Y, X) if mirrored else (0, 0, 0)
     lines, plane = _along_x(control, matrix[:, 2], width), np.empty((3, control.shape[2], width), np.float32)
@@ -218,16 +215,16 @@ def linear_rows(
 
 @_compiled
 def nearest_rows(
-    source: np.ndarray,
-    matrix: np.ndarray,
-    offset: np.ndarray,
-    control: np.ndarray,
-    out: np.ndarray,
+    source: Array,
+    matrix: Array,
+    offset: Array,
+    control: Array,
+    out: Array,
     mirrored: bool,
     inside_only: bool,
     fill: float,
 ) -> None:
-    """Take the nearest voxel of source (C,Z,Y,X) into out (C,z,y,x) of the same type; halves go up."""
+    """Take the nearest voxel of source into out of the same type; halves go up. Arguments as in `linear_rows`."""
     (C, Z, Y, X), (depth, height, width) = source.shape, out.shape[1:]
     reach = (Z, Y, X) if mirrored else (0, 0, 0)
     lines, plane = _along_x(control, matrix[:, 2], width), np.empty((3, control.shape[2], width), np.float32)

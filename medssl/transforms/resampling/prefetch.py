@@ -1,4 +1,7 @@
-"""A compiled loop's way to ask for memory before it needs it.
+"""A compiled loop's way to ask for memory before it needs it: `prefetch(address)`.
+
+Args:
+    address: uint64, of a byte in the cache line that is asked for; it need not lie in an array.
 
 numba renews its cache when the file of a loop changes, not this one: after a change here, touch the loop's file too.
 """
@@ -13,7 +16,7 @@ from numba.extending import intrinsic
 
 
 def _ask(_: Any, address: Any) -> Any:
-    """Ask for the cache line at `address` (uint64). Nothing waits for it, and no address can fault."""
+    """The type and code of `prefetch`, for numba: nothing waits for the line, no address can fault, nothing returns."""
 
     def emit(context: Any, builder: Any, _: Any, args: Any) -> Any:
         number, pointer = ir.IntType(32), cgutils.voidptr_t
