@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from medssl.data.boxes.form import Marks
 
-Format = Literal["rsna", "nih", "vindr", "luna", "coco", "nndet"]
 FORMATS: dict[str, Any] = {"rsna": rsna, "nih": nih, "vindr": vindr, "luna": luna, "coco": coco, "nndet": nndet}
 TO_LPS = np.array([-1.0, -1.0, 1.0])  # affines are toward Right, Anterior, Superior
 SLACK = 1.0  # voxels by which a box may exceed its image, as annotators draw over the edge

@@ -31,13 +31,26 @@ class Found(NamedTuple):
     looked: str
 
 
-def of_images(images: Sequence[Image], file: Path | None, format_: str | None) -> tuple[list[Found], list[str]]:
-    """What is known of each image, and notices. Raises `InputError` for boxes of other images, or outside theirs."""
+class Given(NamedTuple):
+    """The boxes of --boxes, and how their file was read."""
+
+    file: Path
+    marks: Marks
+    format: str
+
+
+def given(file: Path | None, format_: str | None) -> Given | None:
+    """Read --boxes, if it is given. Raises `InputError`."""
     if format_ is not None and file is None:
         raise InputError(f"--boxes-as {format_} says how --boxes is to be read, but there is no --boxes")
-    if file is None:
+    return None if file is None else Given(file, *reading.read(file, format_))
+
+
+def of_images(images: Sequence[Image], listing: Given | None) -> tuple[list[Found], list[str]]:
+    """What is known of each image, and notices. Raises `InputError` for boxes of other images, or outside theirs."""
+    if listing is None:
         return [_own(image, None, set()) for image in images], []
-    marks, format_ = reading.read(file, format_)
+    file, marks, format_ = listing
     stems = Counter(name for image in images for name in _names(image))
     used: set[str] = set()
     found = [_own(image, marks, used, {name for name in _names(image) if stems[name] > 1}) for image in images]

@@ -67,12 +67,13 @@ def scan(
     """
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
+    boxed = marks.given(boxes, boxes_as)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
         images, refused = _find(folders, out, given, progress, largest_block)
     if not images:
         raise InputError(_nothing(folders, refused))
-    found, of_boxes = marks.of_images(images, boxes, boxes_as)
+    found, of_boxes = marks.of_images(images, boxed)
     root = files.root_of([*folders, *_label_folders(labels)])
     sources = [files.relative(image.candidate.source, root) for image in images]
     who = patients.assign(images, sources, wanted)
