@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from medssl.data.arrays import file_digest
 from medssl.data.files import write_json
 from medssl.runtime import init_weights
 from medssl.runtime.init_weights import SCRATCH
@@ -72,5 +73,4 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _digest_of_file(start: str) -> str:
-    with init_weights.find(start).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_digest(init_weights.find(start))[:16]

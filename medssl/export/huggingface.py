@@ -5,11 +5,11 @@ Nothing is uploaded. `medssl.load_encoder(FOLDER)` and `init=FOLDER` read it bac
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl.data.arrays import file_digest
 from medssl.export import card, learned
 from medssl.models import weights
 
@@ -48,7 +48,7 @@ def export(
     with learned.folder(out) as folder:
         named = {f"{part}.{key}": tensor for part, tensors in found.parts.items() for key, tensor in tensors.items()}
         weights.write(folder / MODEL, named)
-        digest = hashlib.sha256((folder / MODEL).read_bytes()).hexdigest()
+        digest = file_digest(folder / MODEL)
         text = card.write(found, told, digest, _own(run))
         config = {**found.config(), "sha256": {MODEL: digest}, "library_name": "medssl"}
         _write(folder / "config.json", config)

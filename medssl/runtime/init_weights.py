@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from medssl.data import fingerprint
+from medssl.data.arrays import file_digest
 from medssl.engine import checkpoint
 from medssl.models import foreign, gray, weights
 from medssl.recipe.shipped import own_weights
@@ -168,7 +169,7 @@ def _exported(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
         wanted = content.get("sha256", {}).get(path.name)
-        if wanted is not None and hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        if wanted is not None and file_digest(path) != wanted:
             raise InputError(f"weights {path} are damaged (not the file of its config.json): fetch the folder again")
         return {key: content[key] for key in ("verb", "recipe", "preprocessing")} | {"state": {"step": content["step"]}}
     except (OSError, ValueError, KeyError, TypeError):  # written by another tool

@@ -171,7 +171,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     number, sign, count = (text or "").partition("/")
     if text is None:
         return None
-    if not (sign and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (sign and number.isdigit() and count.isdigit()):
         raise InputError(f"--shard must be I/N with I from 1 to N, such as 1/4, but '{text}' was given")
     return int(number), int(count)
 

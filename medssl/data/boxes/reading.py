@@ -39,7 +39,7 @@ def read(path: Path, format_: str | None) -> tuple[Marks, str]:
     return FORMATS[format_].read(path), format_
 
 
-def placed(marks: Sequence[Mark | Point], shape: Sequence[int], affine: np.ndarray | None, image: str) -> list[Mark]:
+def placed(marks: Sequence[Mark | Point], shape: Sequence[int], affine: np.ndarray, image: str) -> list[Mark]:
     """Boxes in voxels of an image of `shape`, clipped to it; points are placed by its `affine` (index -> RAS mm).
 
     Raises `InputError` for a box outside the image, which must be from an image of another size.
@@ -72,8 +72,7 @@ def _check_inside(box: Mark, shape: Sequence[int], image: str) -> None:
         )
 
 
-def _of_point(point: Point, affine: np.ndarray | None) -> Mark:
-    assert affine is not None
+def _of_point(point: Point, affine: np.ndarray) -> Mark:
     centre = (np.linalg.inv(affine) @ [*(TO_LPS * point.centre_lps), 1])[:3]
     reach = [point.diameter_mm / 2 / math.sqrt(float(column @ column)) for column in affine[:3, :3].T]
     start, stop = (tuple((centre + 0.5 + sign * np.array(reach)).tolist()) for sign in (-1, 1))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data.read.dicom_header import STACKED, check_deflated, frame_item
-from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
+from medssl.data.reject import Rejected, brief, check_unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,9 +47,7 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
 def _check_size(source: Dataset, path: Path) -> None:
     """Refuse a header that claims far more pixels than its file can contain, before memory is allocated for them."""
     sides = [int(source.get(name) or 1) for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
-    wanted, held = math.prod(sides) * int(source.get("BitsAllocated") or 16) // 8, path.stat().st_size
-    if wanted > LARGEST or (wanted > UNPACKED and wanted > RATIO * held):
-        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
+    check_unpacked(math.prod(sides) * int(source.get("BitsAllocated") or 16) // 8, path.stat().st_size, path)
 
 
 def rescale(array: np.ndarray, source: Dataset, frame: int) -> np.ndarray:

@@ -67,10 +67,8 @@ def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] |
 
 def read(candidate: Candidate) -> qc.ImageInfo:
     """Read and check one candidate. Raises `Rejected` whatever goes wrong, so that a bad file never stops the scan."""
-    first = candidate.files[0]
-    with rejecting(first):
-        dicoms = reader.kind(first) == "dicom"
-        return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
+    with rejecting(candidate.files[0]):
+        return qc.look(reader.of(candidate.files, candidate.frames))
 
 
 def _kind(path: Path) -> str:

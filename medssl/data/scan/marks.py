@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.boxes import reading
 from medssl.data.boxes.form import Mark, Marks, Point
 from medssl.data.files import write_csv
-from medssl.data.read import dicom, reader
 from medssl.data.split import stem_of
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from medssl.data.scan.pairing import Image
 
@@ -89,8 +86,7 @@ def _own(image: Image, marks: Marks | None, used: set[str], ambiguous: Iterable[
             used.add(name)
             boxes, searched = marks.by_image.get(name, ()), name in marks.searched
             break
-    affine = _affine(image) if any(isinstance(box, Point) for box in boxes) else None
-    placed = reading.placed(boxes, image.look.shape, affine, image.candidate.source.name)
+    placed = reading.placed(boxes, image.look.shape, image.look.affine, image.candidate.source.name)
     looked = BOXES if placed else NOTHING if searched else MASK if image.label else ""
     return Found(tuple(placed), looked)
 
@@ -99,13 +95,6 @@ def _names(image: Image) -> list[str]:
     """What a list of boxes may call an image: its stem, or the UID of its series."""
     series = image.candidate.series
     return list(dict.fromkeys([stem_of(image.candidate.source.name), *([series] if series else [])]))
-
-
-def _affine(image: Image) -> np.ndarray:
-    first = image.candidate.files[0]
-    if reader.kind(first) == "dicom":
-        return dicom.read(image.candidate.files, image.candidate.frames).affine
-    return reader.read(first).affine
 
 
 def _joined(corner: Sequence[float]) -> str:
