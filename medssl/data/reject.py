@@ -25,8 +25,12 @@ class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in re
     """An image cannot be used: `reason` is a short phrase that is counted, `detail` the values behind it."""
 
     def __init__(self, reason: str, detail: str = "", where: object = "") -> None:
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.where = reason, detail, where
         super().__init__(": ".join(str(part) for part in (where, reason, detail) if str(part)))
+
+    def __reduce__(self) -> tuple[type[Rejected], tuple[str, str, object]]:
+        """What another process makes it from again."""
+        return type(self), (self.reason, self.detail, self.where)
 
 
 def check_unpacked(wanted: int, held: int, where: object) -> None:

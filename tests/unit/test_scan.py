@@ -173,6 +173,17 @@ def test_what_no_reader_foresaw_costs_its_file(tmp_path, monkeypatch):
     ]
 
 
+def test_two_processes_find_what_one_finds(hospital, tmp_path):
+    """Whatever is refused, too, and in the same order."""
+    places = [tmp_path / f"{workers}" / "m.csv" for workers in (1, 2)]
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    found = [scan([hospital / "in"], place, key=key, workers=number) for number, place in enumerate(places, 1)]
+    assert found[0].rows == found[1].rows
+    assert found[0].rejected == found[1].rejected
+    assert found[0].notices == found[1].notices
+
+
 def test_copies_are_flagged_and_not_parted_by_a_split(tmp_path):
     for number in range(12):
         nifti(tmp_path / f"in/case{number}.nii.gz")

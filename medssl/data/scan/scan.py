@@ -16,6 +16,7 @@ from medssl.data.files import writable, write_csv
 from medssl.data.scan import candidate, files, marks, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
+from medssl.data.workers import count
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def scan(
     seed: int = 0,
     largest_block: bool = False,
     key: Path | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
     """Scan `folders` and write the manifest `out` and the files beside it; every image is read from end to end.
@@ -70,7 +72,7 @@ def scan(
     boxed = marks.given(boxes, boxes_as)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
-        images, refused = _find(folders, out, given, progress, largest_block)
+        images, refused = _find(folders, out, given, progress, largest_block, workers)
     if not images:
         raise InputError(_nothing(folders, refused))
     found, of_boxes = marks.of_images(images, boxed)
@@ -90,13 +92,19 @@ def scan(
 
 
 def _find(
-    folders: Sequence[Path], out: Path, given: Sources, progress: Progress | None, largest_block: bool
+    folders: Sequence[Path],
+    out: Path,
+    given: Sources,
+    progress: Progress | None,
+    largest_block: bool,
+    workers: int | None,
 ) -> tuple[list[Image], list[Refused]]:
     skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
     paths, closed = files.walk(folders, skip)
     named = {path for path in paths if given.is_label(path)}
-    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block)
-    seen = list(candidate.look(found, progress))
+    pool = count(workers)
+    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block, pool)
+    seen = list(candidate.look(found, progress, pool))
     images, unfit, used = pairing.pair([one for one in seen if one.look is not None], given)
     everything = named.union(*(same for place in given.folders for same in place.files.values()))
     unused = [(path, "label without image", "") for path in sorted(everything) if path.resolve() not in used]
