@@ -155,6 +155,16 @@ def test_an_analyze_pair_is_one_image(tmp_path):
     assert [path.name for path in result.manifest.files(result.rows[0].id)] == ["a.hdr", "a.img"]
 
 
+def test_many_analyze_pairs_are_as_many_images(tmp_path):
+    for number in range(12):
+        array = np.arange(210, dtype=np.int16).reshape(5, 6, 7) + np.int16(number)
+        nibabel.save(nibabel.Nifti1Pair(array, np.eye(4)), tmp_path / f"{number}.hdr")
+    found = scan([tmp_path], tmp_path / "out" / "m.csv")
+    assert len(found.rows) == 12
+    assert not found.rejected
+    assert {len(found.manifest.files(row.id)) for row in found.rows} == {2}
+
+
 def test_what_no_reader_foresaw_costs_its_file(tmp_path, monkeypatch):
     for name in "ab":
         nifti(tmp_path / f"in/{name}.nii.gz")
