@@ -8,8 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl import machine
-from medssl.data import cache, manifest, stack
+from medssl.data import cache, machine, manifest, stack
 from medssl.data.cache import Cache
 from medssl.data.files import read_csv
 from medssl.data.preparing import shards

@@ -7,7 +7,8 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from medssl import __version__, machine
+from medssl import __version__
+from medssl.data import machine
 from medssl.types import InputError
 
 GIB = 1024**3

@@ -70,8 +70,7 @@ def scan(
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     boxed = marks.given(boxes, boxes_as)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
+    with warnings.catch_warnings(action="ignore"):  # pydicom and Pillow warn about every odd value in every file
         images, refused = _find(folders, out, given, progress, largest_block, workers)
     if not images:
         raise InputError(_nothing(folders, refused))
@@ -83,12 +82,17 @@ def scan(
     identity = Identity(manifest.read_key(key, out), root, modality)
     rows = [replace(row, looked=one.looked) for row, one in zip(identity.rows(images, who, splits), found, strict=True)]
     notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *of_boxes, *said]
-    notices += [*notes.of_geometry(rows), *notes.of_modality(rows), *notes.of_parts(rows)]
     rejected = notes.rejected([SkippedFile(files.printable(identity.relative(p)), *why) for p, *why in sorted(refused)])
-    about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
-    about |= {} if key is None else {"key": os.path.relpath(key, out.parent)}
     marks.write(out.with_name("boxes.csv"), [row.id for row in rows], found)
-    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, about))
+    notices += notes.of_rows(rows)
+    written = _write(out, identity, rows, images, rejected, given, _about(refused, key, out))
+    return ScanResult(rows, rejected, notices, written)
+
+
+def _about(refused: Sequence[Refused], key: Path | None, out: Path) -> dict[str, Any]:
+    """What is noted beside the manifest: how many files were skipped, by reason, and where the key lies."""
+    left_out = dict(Counter(reason for _, reason, _ in refused).most_common())
+    return {"left_out": left_out, **({} if key is None else {"key": os.path.relpath(key, out.parent)})}
 
 
 def _find(
