@@ -9,8 +9,6 @@ must be in the manifest or in rejected.csv. `--alone` files are also scanned one
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from fuzzing import mutate, seeds
+
+from medssl.data.files import read_csv, read_lines
 
 SECONDS, BYTES = 2.0, 1e9
 PRESETS = {"CT": "ct", "MR": "mr", "CR": "xray", "US": "ultrasound", "OT": "mr"}
@@ -65,10 +65,8 @@ def plant(root: Path, dicom: int, other: int, seed: int) -> int:
 
 def unaccounted(root: Path, manifest: Path) -> list[str]:
     """The files below `root` that are neither in the manifest nor in rejected.csv."""
-    entries = [json.loads(line) for line in manifest.with_suffix(".files.jsonl").read_text().splitlines()]
-    told = {name for entry in entries for name in entry["files"]}
-    with manifest.with_name("rejected.csv").open(newline="", encoding="utf-8") as stream:
-        left = {record["source"] for record in csv.DictReader(stream)}
+    told = {name for entry in read_lines(manifest.with_suffix(".files.jsonl")) for name in entry["files"]}
+    left = {record["source"] for record in read_csv(manifest.with_name("rejected.csv"))}
     kinds = [name for name in left if name.startswith("*")]
     here = [
         os.fsencode(os.path.relpath(Path(place, name), root)).decode("utf-8", "backslashreplace")

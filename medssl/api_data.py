@@ -34,6 +34,7 @@ class ScanOptions(TypedDict, total=False):
     seed: int  # of the split
     largest_block: bool  # of a DICOM stack with gaps, keep the longest block of evenly spaced slices
     key: Place  # file with the secret that turns names into ids: reuse that of an earlier scan for the same ids
+    workers: int  # number of processes; by default one for each core where they can be forked, else one
 
 
 class PrepareOptions(TypedDict, total=False):
@@ -50,7 +51,7 @@ class PrepareOptions(TypedDict, total=False):
     splits: Place  # split file (JSON, subset -> file names), written into the cache with ids
     shard: tuple[int, int]  # (i, n): prepare only the i-th of n parts
     description: str  # only images whose series description or path matches this regular expression
-    workers: int  # number of processes
+    workers: int  # number of processes; by default one for each core where they can be forked, else one
 
 
 def scan(folders: Place | Sequence[Place], out: Place = "manifest.csv", **options: Unpack[ScanOptions]) -> ScanResult:

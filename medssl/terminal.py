@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +39,7 @@ Overrides = Annotated[
         metavar="key=value", help="Settings to change, e.g. train.steps=500, and run options, e.g. out=runs/first."
     ),
 ]
+REFRESH = 0.2  # seconds between two pictures of the progress
 UNWRITABLE = {
     getattr(errno, name)
     for name in "EACCES EPERM EROFS ENOTDIR EISDIR EEXIST ENOSPC EDQUOT ENAMETOOLONG EIO EFBIG".split()
@@ -99,14 +101,22 @@ def bars() -> Iterator[messages.Update]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as drawn:
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as drawn:  # a thread would forbid forks
         tasks: dict[str, TaskID] = {}
+        shown = 0.0
 
         def update(text: str, done: int, total: int) -> None:
+            nonlocal shown
             if text not in tasks:
-                tasks[text] = drawn.add_task(text, total=total)
-            drawn.update(tasks[text], completed=done, total=total)
+                tasks[text] = drawn.add_task(text, total=total, rate="")
+            task = drawn.tasks[tasks[text]]
+            rate = done / task.elapsed if task.elapsed else 0.0
+            drawn.update(tasks[text], completed=done, total=total, rate=f"{rate:.3g}/s" if rate else "")
+            if done == total or time.monotonic() - shown > REFRESH:
+                drawn.refresh()
+                shown = time.monotonic()
 
         yield update
 

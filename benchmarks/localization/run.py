@@ -9,7 +9,6 @@ already is not done again. The last lines are the scores of the test images of a
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -21,6 +20,7 @@ from typing import Any
 from data import SETS, Line, lines
 
 from medssl.build import kinds
+from medssl.data.files import write_csv, write_json
 from medssl.finetuning.evaluate import scores
 
 
@@ -34,9 +34,8 @@ def prepared(name: str, data: Path, work: Path) -> tuple[Path, list[list[Line]]]
     cache = work / "cache"
     if not (cache / "cache.json").is_file():
         table = work / "table.csv"
-        with table.open("w", newline="") as stream:
-            rows = [(line.id, os.path.relpath(line.label, work), line.patient) for line in folds[0]]
-            csv.writer(stream).writerows([("id", "label", "patient"), *rows])
+        rows = [(line.id, os.path.relpath(line.label, work), line.patient) for line in folds[0]]
+        write_csv(table, ("id", "label", "patient"), rows)
         more = [] if chosen.preset != "mr" else ["--modality", "MR"]
         medssl("scan", str(data / chosen.folder), "--table", str(table), "--out", str(work / "manifest.csv"), *more)
         medssl("prepare", str(work / "manifest.csv"), "--out", str(cache), "--preset", chosen.preset)
@@ -50,7 +49,7 @@ def run(name: str, cache: Path, fold: list[Line], out: Path, given: argparse.Nam
         splits = out.with_suffix(".splits.json")
         stem = {line.id: line.id.removesuffix(".nii.gz") for line in fold}
         parts = {part: [stem[line.id] for line in fold if line.split == part] for part in ("train", "val", "test")}
-        splits.write_text(json.dumps(parts))
+        write_json(splits, parts)
         chosen = SETS[name]
         words = [chosen.recipe, f"data.cache={cache}", f"data.splits={splits}", f"out={out}", f"seed={seed}"]
         words += [f"data.key={cache.with_name('manifest.key')}"]  # splits name files, which the cache knows by hashes

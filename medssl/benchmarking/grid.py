@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from medssl.build import kinds
-from medssl.data import split
 from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
 from medssl.runtime import init_weights
-from medssl.runtime.cases import hasher
+from medssl.runtime.cases import listed
 from medssl.runtime.init_weights import SCRATCH
 from medssl.runtime.known import load
 from medssl.runtime.subsets import subsets as named_subsets
@@ -147,7 +146,7 @@ def _named(recipe: FinetuneRecipe, cache: Cache, fraction: str, seed: int) -> li
         raise InputError(f"fractions names the subset {fraction}, but data.splits names no file with subsets")
     with_seed = f"seed{seed}_{fraction}"
     name = with_seed if with_seed in json.loads(Path(recipe.data.splits).read_text()) else fraction
-    return split.subsets(cache.cases.values(), Path(recipe.data.splits), [name], hasher(recipe.data))[name]
+    return listed(cache, recipe.data, [name])[name]
 
 
 def _flat(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

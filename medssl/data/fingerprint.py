@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -24,15 +25,25 @@ SIDE = 32
 DIRECTIONS = 1024  # as many as a 2D thumbnail has pixels, a third of those of 3D: fewer make the cosine imprecise
 ALIKE = {"2": 0.97, "3": 0.99}  # cosine above which images are near-copies; aligned volumes of two people reach 0.97
 BLOCK = 1024  # fingerprints compared at a time
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def fingerprint(volume: Volume, key: bytes) -> str:
     """The fingerprint of an image as it was read, as text; how its axes are stored does not count."""
-    array = orient(volume).array
-    thumbnail = _thumbnail(array)
-    found = _directions(key, len(thumbnail)) @ thumbnail
+    thumbnail = _thumbnail(orient(volume).array)
+    with _ONE_AT_A_TIME:  # else every thread would make the same directions
+        directions = _directions(key, len(thumbnail))
+    return _text(volume, directions @ thumbnail)
+
+
+def open_fingerprint(volume: Volume) -> str:
+    """The thumbnail itself, which shows the image: made in no time, to be compared in memory and never written."""
+    return _text(volume, _thumbnail(orient(volume).array))
+
+
+def _text(volume: Volume, found: np.ndarray) -> str:
     whole = np.rint(127 * found / max(float(np.abs(found).max()), 1e-12)).astype(np.int8)
-    return f"{array.ndim - 1}{base64.b64encode(whole.tobytes()).decode('ascii')}"
+    return f"{volume.array.ndim - 1}{base64.b64encode(whole.tobytes()).decode('ascii')}"
 
 
 def pairs(prints: Sequence[str], others: Sequence[str] | None = None) -> list[tuple[int, int]]:
@@ -67,8 +78,9 @@ def _thumbnail(array: np.ndarray) -> np.ndarray:
     """The z-scored thumbnails, each of unit length, concatenated."""
     from PIL import Image
 
-    gray = array.mean(0, dtype=np.float32)
-    middle = [gray.take(n // 2, axis) for axis, n in enumerate(gray.shape)] if gray.ndim == 3 else [gray]
+    flat = array.ndim == 3
+    planes = [array] if flat else [array.take(n // 2, axis + 1) for axis, n in enumerate(array.shape[1:])]
+    middle = [picture.mean(0, dtype=np.float32) for picture in planes]
     small = [np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for picture in middle]
     found = np.concatenate([(picture - picture.mean()).ravel() / max(float(picture.std()), 1e-6) for picture in small])
     return found / max(float(np.linalg.norm(found)), 1e-12)
@@ -83,7 +95,8 @@ def _directions(key: bytes, size: int) -> np.ndarray:
 
 
 def _unit(prints: Sequence[str]) -> np.ndarray:
-    found = np.zeros((len(prints), DIRECTIONS), np.float32)
+    length = len(base64.b64decode(prints[0][1:])) if prints else DIRECTIONS
+    found = np.zeros((len(prints), length), np.float32)
     for row, text in zip(found, prints, strict=True):
         row[:] = np.frombuffer(base64.b64decode(text[1:]), np.int8)
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)

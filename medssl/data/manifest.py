@@ -8,12 +8,15 @@ import hmac
 import json
 import os
 import secrets
+import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.data import files
+from medssl.data.entries import Entries
 from medssl.data.split import part_name
 from medssl.types import InputError
 
@@ -24,10 +27,9 @@ COLUMNS = "id,image,label,class,patient,study,series,modality,shape,spacing,spli
 PATIENT_GUESSED = "patient guessed"  # in `qc`: no table or header names the patient
 MODALITY_GUESSED = "modality guessed"  # in `qc`: inferred from voxel values, as no header, table or option says it
 UNCERTAIN = "?"  # after the name of a class: whoever labelled the image was not sure
-RENAMED = {"classes": "class"}  # `class` is a keyword of Python
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One image of a manifest. Paths are relative to the root, identities are keyed hashes."""
 
@@ -54,7 +56,9 @@ class Manifest:
     rows: list[Row]
     root: Path
     path: Path
-    entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> {"files": [...], "frames": [...]|None}
+    entries: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # id -> {"files": [...], "frames": [...]|None}
 
     def files(self, case: str) -> list[Path]:
         """The files of image `case`, in slice order."""
@@ -75,20 +79,22 @@ class Manifest:
         return self.path.with_name("boxes.csv")
 
 
+@files.uncollected()
 def read(path: Path) -> Manifest:
     """Read a manifest and the files beside it. Raises `InputError` if one is missing or has other columns."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no manifest at {path}: make one with `medssl scan DIR --out {path}`")
     with path.open(newline="", encoding="utf-8", errors="replace") as stream:  # what is no text has other columns
-        reader = csv.DictReader(stream)
-        if reader.fieldnames not in (COLUMNS, COLUMNS[:-1]):  # earlier versions have no `looked`
-            raise InputError(f"{path} is not a manifest: it has columns {reader.fieldnames}, not {COLUMNS}")
-        rows = [_parse(record) for record in reader]
+        reader = csv.reader(stream)
+        columns = next(reader, None)
+        if columns not in (COLUMNS, COLUMNS[:-1]):  # earlier versions have no `looked`
+            raise InputError(f"{path} is not a manifest: it has columns {columns}, not {COLUMNS}")
+        rows = [_parse(path, cells) for cells in reader if cells]
     about, lines = _companion(path, ".json"), _companion(path, ".files.jsonl")
     try:
         root = json.loads(about.read_text(encoding="utf-8"))["root"]
-        entries = {entry.pop("id"): entry for entry in files.read_lines(lines)}
+        entries = Entries(lines)
     except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{about.name} or {lines.name} beside {path} is damaged ({error}): scan again") from None
     lost = [row.id for row in rows if row.id not in entries]
@@ -190,17 +196,33 @@ def _format(row: Row) -> list[str]:
     return list(record.values())
 
 
-def _parse(record: Mapping[str, str]) -> Row:
-    values: dict[str, Any] = {
-        item.name: record[RENAMED.get(item.name, item.name)] for item in fields(Row) if item.name != "looked"
-    }
-    values["looked"] = record.get("looked") or ""
-    values["shape"] = tuple(int(size) for size in values["shape"].split("x") if size)
-    values["spacing"] = tuple(float(length) for length in values["spacing"].split("x") if length)
-    for name in ("classes", "qc"):
-        values[name] = tuple(part for part in values[name].split(";") if part)
-    values["split"] = part_name(values["split"], "column 'split' of the manifest")
-    return Row(**values)
+def _parse(path: Path, cells: list[str]) -> Row:
+    if not len(COLUMNS) - 1 <= len(cells) <= len(COLUMNS):
+        raise InputError(f"{path} has a row of {len(cells)} cells, but {len(COLUMNS)} columns: {cells[0]}")
+    name, image, label, classes, patient, study, series, modality, shape, spacing, split, source, qc, *looked = cells
+    of_whom = (_words(classes), patient, study, series, sys.intern(modality))
+    where = (_whole(shape), _mm(spacing), _part(split), source, _words(qc))
+    return Row(name, image, label, *of_whom, *where, sys.intern(looked[0]) if looked else "")
+
+
+@lru_cache(maxsize=2**12)  # few are different
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(";") if part)
+
+
+@lru_cache(maxsize=2**12)
+def _whole(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split("x") if size)
+
+
+@lru_cache(maxsize=2**12)
+def _mm(text: str) -> tuple[float, ...]:
+    return tuple(float(length) for length in text.split("x") if length)
+
+
+@lru_cache(maxsize=2**12)
+def _part(text: str) -> str:
+    return part_name(text, "column 'split' of the manifest")
 
 
 def _companion(path: Path, suffix: str) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
-from multiprocessing import get_context
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl.data import cache, manifest, stack
+from medssl.data import cache, machine, manifest, stack
 from medssl.data.cache import Cache
 from medssl.data.files import read_csv
 from medssl.data.preparing import shards
@@ -18,10 +17,13 @@ from medssl.data.preparing.select import one_modality, select
 from medssl.data.preparing.settings import label_options, settings
 from medssl.data.reject import Rejected
 from medssl.data.split import stem_of, with_ids
+from medssl.data.workers import count, mapped
 from medssl.types import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+BYTES = 24  # of memory that preparing takes for each voxel of an image
 
 
 def prepare(
@@ -40,7 +42,7 @@ def prepare(
     description: str | None = None,
     splits: str | Path | None = None,
     shard: tuple[int, int] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cache:
     """Prepare every image of a manifest into the cache folder `out`; an interrupted preparation is continued.
@@ -62,7 +64,7 @@ def prepare(
     out, secret = Path(out), manifest.key_of(found)
     preprocessing = settings(preset, [job.rows[0].shape for job in jobs], spacing, channels, window, rescale)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small), secret)
-    lost = _fill(own, out, head, secret, workers, progress)
+    lost = _fill(own, out, head, secret, workers or _affordable(own), progress)
     if shard is not None:
         lost, waiting = shards.joined(out, lost, [job.rows[0].id for job in jobs])
         if waiting:
@@ -114,12 +116,14 @@ def _results(
     jobs: Sequence[stack.Job], out: Path, head: Mapping[str, Any], secret: bytes | None, workers: int
 ) -> Iterator[tuple[str, str]]:
     """(id, why it was skipped or an empty text) of each image, as soon as it is done."""
-    if workers <= 1 or len(jobs) < 2:
-        yield from (_one(job, out, head, secret) for job in jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_one, job, out, head, secret) for job in jobs]
-        yield from (future.result() for future in as_completed(waiting))
+    yield from mapped(partial(_one, out=out, head=head, secret=secret), jobs, workers)
+
+
+def _affordable(jobs: Sequence[stack.Job]) -> int:
+    """As many processes as there are cores, and as half of the memory holds of the largest images."""
+    largest = max((BYTES * len(job.rows) * math.prod(job.rows[0].shape) for job in jobs), default=0)
+    room = machine.memory() / 2
+    return max(1, min(count(None), len(jobs), int(room / largest) if largest and room > 0 else 1))
 
 
 def _one(job: stack.Job, out: Path, head: Mapping[str, Any], secret: bytes | None) -> tuple[str, str]:

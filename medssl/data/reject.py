@@ -16,12 +16,30 @@ UNPACKED, RATIO = 2**28, 100  # bytes; and unpacked over packed size: real image
 NO_IMAGE_FORMAT = "not DICOM, and not named like an image format"
 
 
+def most_unpacked(held: int) -> int:
+    """The bytes that a file of `held` bytes may unpack to."""
+    return min(LARGEST, max(UNPACKED, RATIO * held))
+
+
 class Rejected(InputError):  # noqa: N818  (a verdict about a file, listed in rejected.csv)
     """An image cannot be used: `reason` is a short phrase that is counted, `detail` the values behind it."""
 
     def __init__(self, reason: str, detail: str = "", where: object = "") -> None:
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail, self.where = reason, detail, where
         super().__init__(": ".join(str(part) for part in (where, reason, detail) if str(part)))
+
+    def __reduce__(self) -> tuple[type[Rejected], tuple[str, str, object]]:
+        """What another process makes it from again."""
+        return type(self), (self.reason, self.detail, self.where)
+
+
+def check_unpacked(wanted: int, held: int, where: object) -> None:
+    """Refuse a file of `held` bytes that unpacks to far more than images do, before memory is taken for `wanted` bytes.
+
+    Raises `Rejected`.
+    """
+    if wanted > most_unpacked(held):
+        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", where)
 
 
 def brief(error: Exception) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from medssl.data.files import uncollected
 from medssl.data.manifest import PATIENT_GUESSED, Manifest
 from medssl.data.read import reader
 from medssl.data.read.volume import Volume, orient
@@ -26,9 +28,20 @@ class Job(NamedTuple):
     """The rows of one case, in channel order; its id, label and facts are the first row's."""
 
     rows: tuple[Row, ...]
-    manifest: Manifest  # of these rows only: small enough to send to another process
+    found: Manifest  # of all rows
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of these rows only."""
+        entries = {row.id: self.found.entries[row.id] for row in self.rows}
+        return Manifest(list(self.rows), self.found.root, self.found.path, entries)
+
+    def __reduce__(self) -> tuple[type[Job], tuple[tuple[Row, ...], Manifest]]:
+        """What is sent to another process: no other rows."""
+        return Job, (self.rows, self.manifest)
 
 
+@uncollected()
 def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], dict[str, str]]:
     """The cases of a manifest, and the rows that are skipped (id -> reason).
 
@@ -78,6 +91,7 @@ def _named(rows: Sequence[Row], channels: Sequence[str]) -> tuple[list[tuple[str
     return named, rejected
 
 
+@lru_cache
 def _pattern(word: str) -> re.Pattern:
     return re.compile(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", re.IGNORECASE)
 
@@ -92,8 +106,9 @@ def _study_key(word: str, row: Row) -> tuple[str, ...]:
 
 def _job(found: Manifest, rows: list[Row]) -> Job:
     """The case of these rows, with the first label, class and split found among them."""
+    if len(rows) == 1:
+        return Job((rows[0],), found)
     facts = {}
     for name in ("label", "classes", "split"):
         facts[name] = next((getattr(row, name) for row in rows if getattr(row, name)), getattr(rows[0], name))
-    rows = [replace(rows[0], **facts), *rows[1:]]
-    return Job(tuple(rows), Manifest(rows, found.root, found.path, {row.id: found.entries[row.id] for row in rows}))
+    return Job((replace(rows[0], **facts), *rows[1:]), found)

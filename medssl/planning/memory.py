@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from medssl.build import parts
+from medssl.data import machine
+from medssl.types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +67,12 @@ def kept(network: Any, image: Tensor) -> float:
 
 
 def available(device: str) -> float:
-    """Bytes of the device: of the smallest CUDA device, or of this machine."""
+    """Bytes of the device: of the smallest CUDA device, or of this machine. Raises InputError if that is unknown."""
     if device == "cuda":
         return float(min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())))
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    found = machine.memory()
+    if math.isnan(found):
+        raise InputError(
+            "this system does not tell how much memory it has: give it in GiB with --memory, e.g. --memory 8"
+        )
+    return found

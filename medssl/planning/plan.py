@@ -11,8 +11,7 @@ import torch
 from medssl.data.cache import Cache
 from medssl.data.files import writable, write
 from medssl.planning import fingerprint, memory, rules, text
-from medssl.recipe import read
-from medssl.runtime.known import load
+from medssl.recipe import load, read
 from medssl.types import InputError
 
 if TYPE_CHECKING:

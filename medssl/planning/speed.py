@@ -59,13 +59,15 @@ def measure(recipe: PretrainRecipe, device: torch.device) -> Speed:
     parts = build.pretrain_parts(recipe, samples=SAMPLES)
     parts.pretext.to(device)
     spans = _spans(parts)
-    small = smallest(parts)
-    flops = [_flops(parts, on, small, device) for _, _, on in spans]
     share = recipe.train.batch // recipe.train.accumulate
     batch, first = _grown(parts, spans[0][2], share, device)
     passes = [first]
-    for (_, _, on), work in zip(spans[1:], flops[1:], strict=True):
-        passes.append(_timed(parts, on, batch, device) if first < QUICK else first * work / flops[0])
+    if first < QUICK:
+        passes += [_timed(parts, on, batch, device) for _, _, on in spans[1:]]
+    elif len(spans) > 1:
+        small = smallest(parts)
+        work = [_flops(parts, on, small, device) for _, _, on in spans]
+        passes += [first * flops / work[0] for flops in work[1:]]
     per_view = _views_seconds(parts)
     views, workers = per_view * recipe.train.batch, recipe.data.workers
     stages = []

@@ -14,7 +14,7 @@ from medssl.recipe.auto import PRESET
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from medssl.recipe import Recipe
     from medssl.recipe.frame import Data
@@ -100,13 +100,21 @@ def open_cache(recipe: Recipe, out: Path, *, continued: bool = False) -> Cache:
     return cache
 
 
-def hasher(data: Data) -> Callable[[str], str] | None:
+def _hasher(data: Data) -> Callable[[str], str] | None:
     """What makes of file names the hashes that a cache holds, under the key that `data.key` names; None without it."""
     if data.key is None:
         return None
     if not Path(data.key).is_file():
         raise InputError(f"there is no key at {data.key}: data.key names the .key file beside the manifest")
     return partial(manifest.keyed_hash, manifest.read_key(Path(data.key), Path(data.key)), "stem")
+
+
+def listed(cache: Cache, data: Data, names: Sequence[str]) -> dict[str, list[str]]:
+    """The sorted ids of the subsets `names` of the file `data.splits`. Raises `InputError`."""
+    from medssl.data.split import subsets
+
+    assert data.splits is not None
+    return subsets(list(cache.cases.values()), Path(data.splits), names, _hasher(data))
 
 
 def named(data: Data) -> str:
@@ -141,9 +149,7 @@ def training_ids(cache: Cache, data: Data) -> list[str]:
     if data.train is None:
         ids = [case.id for case in cache.cases.values() if case.split != "test"]
     elif data.splits is not None:
-        from medssl.data.split import subsets
-
-        ids = subsets(list(cache.cases.values()), Path(data.splits), [data.train], hasher(data))[data.train]
+        ids = listed(cache, data, [data.train])[data.train]
     else:
         ids = [case.id for case in cache.cases.values() if case.split == data.train]
     if not ids:

@@ -32,10 +32,7 @@ class Source(NamedTuple):
 
     def read(self) -> Volume:
         """The image as stored. Raises `Rejected` if it cannot be read."""
-        with rejecting(self.files[0]):
-            if reader.kind(self.files[0]) == "dicom":
-                return dicom.read(self.files, self.frames)
-            return reader.read(self.files[0])
+        return reader.of(self.files, self.frames)
 
 
 def sources(inputs: Sequence[Path]) -> tuple[list[Source], dict[str, str]]:

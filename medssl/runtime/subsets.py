@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.data import fingerprint, split
+from medssl.data import fingerprint
 from medssl.messages import suggest
-from medssl.runtime.cases import hasher
+from medssl.runtime.cases import listed
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def subsets(cache: Cache, data: Data, usable: Callable[[Case], bool]) -> dict[st
     names = {part: getattr(data, part) for part in PARTS}
     if data.splits is not None:
         wanted = [name for name in names.values() if name is not None]
-        found = split.subsets(cache.cases.values(), Path(data.splits), wanted, hasher(data))
+        found = listed(cache, data, wanted)
         chosen = {part: sorted(found[name]) if name is not None else [] for part, name in names.items()}
     else:
         names["train"] = names["train"] or "train"

@@ -71,7 +71,7 @@ Splits = Annotated[Path | None, typer.Option(help="JSON file, subset -> file nam
 Shard = Annotated[
     str | None, typer.Option(help="I/N: prepare only the I-th of N parts, e.g. 1/4 on the first of four machines.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
+Workers = Annotated[str, typer.Option(help="Number of processes, or auto: one for each core, as far as memory allows.")]
 
 
 def scan(
@@ -90,6 +90,7 @@ def scan(
     seed: Seed = 0,
     largest_block: LargestBlock = False,
     key: Key = None,
+    workers: Workers = "auto",
 ) -> None:
     """Find the images in DIR. Writes manifest.csv (one row per image) and rejected.csv (why files were skipped)."""
     given: dict[str, Any] = {
@@ -102,7 +103,7 @@ def scan(
         "boxes_as": boxes_as,
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
-    given |= {"largest_block": largest_block, "key": key}
+    given |= {"largest_block": largest_block, "key": key, "workers": _workers(workers)}
     _tell(api.scan(folders, out, seed=seed, **given), out)
 
 
@@ -131,7 +132,7 @@ def prepare(
     description: Description = None,
     splits: Splits = None,
     shard: Shard = None,
-    workers: Workers = 1,
+    workers: Workers = "auto",
 ) -> None:
     """Orient, crop to the patient, resample and store every image as training reads it. Repeat to resume."""
     given: dict[str, Any] = {
@@ -141,7 +142,8 @@ def prepare(
     given |= {"label_map": _whole_numbers(label_map), "keep_small": keep_small, "min_slices": min_slices}
     given |= {"rescale": _numbers(rescale, "--rescale"), "modality": modality, "description": description}
     given |= {"splits": splits, "shard": _shard(shard)}
-    cache = api.prepare(manifest, out, preset=preset, workers=workers, **given)
+    given["workers"] = _workers(workers)
+    cache = api.prepare(manifest, out, preset=preset, **given)
     print(f"{len(cache.ids)} images of {len(cache.patients)} patients -> {out}")
     if cache.waiting:
         print(f"  this part is done; {cache.waiting} images are still to be prepared by other parts (--shard)")
@@ -166,12 +168,21 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         ) from error
 
 
+def _workers(text: str) -> int | None:
+    """`auto` -> None, `4` -> 4."""
+    if text == "auto":
+        return None
+    if not (text.isdigit() and int(text)):
+        raise InputError(f"--workers must be auto, or a number of processes from 1 on, but '{text}' was given")
+    return int(text)
+
+
 def _shard(text: str | None) -> tuple[int, int] | None:
     """`2/4` -> (2, 4)."""
     number, sign, count = (text or "").partition("/")
     if text is None:
         return None
-    if not (sign and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (sign and number.isdigit() and count.isdigit()):
         raise InputError(f"--shard must be I/N with I from 1 to N, such as 1/4, but '{text}' was given")
     return int(number), int(count)
 

@@ -30,7 +30,6 @@ class Size(NamedTuple):
     batch: int
 
 
-RUNS = ("pretrain", "probe", "few_shot")
 FULL = Size(films=480, pretrain=300, finetune=80, draws=10, seeds=4, batch=64)
 SHORT = Size(films=48, pretrain=4, finetune=2, draws=2, seeds=2, batch=8)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from medssl import __version__
+from medssl.data import machine
 from medssl.types import InputError
 
 GIB = 1024**3
@@ -29,7 +29,7 @@ def doctor(recipe: str | None) -> int:
 def _machine() -> list[str]:
     print(f"medssl {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     free = shutil.disk_usage(".").free
-    print(f"cores: {_cores()}, memory: {_memory() / GIB:.1f} GiB, free disk here: {free / GIB:.0f} GiB")
+    print(f"cores: {machine.cores()}, memory: {machine.memory() / GIB:.1f} GiB, free disk here: {free / GIB:.0f} GiB")
     missing = []
     for name in _required():
         try:
@@ -93,14 +93,3 @@ def _estimate(name: str) -> None:
     workers = f"{recipe.data.workers} worker(s)" if recipe.data.workers else "the training process itself"
     print(f"  of these, views need {found.views:.2g} s of one core; they are made by {workers}")
     print(f"{recipe.train.steps} steps would take about {duration(3600 * found.hours)} on this device")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, AttributeError, OSError):  # not known on every system
-        return float("nan")

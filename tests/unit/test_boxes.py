@@ -200,6 +200,32 @@ def test_boxes_that_do_not_fit_are_refused_and_nothing_is_written(text, said, tm
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before and path.is_file()] == []
 
 
+@pytest.mark.parametrize("kind", ["rsna", "nih", "vindr"])
+def test_a_list_in_another_encoding_is_one_sentence(kind, tmp_path):
+    name, text, *_ = FILES[kind]
+    (tmp_path / name).write_bytes(text.encode() + "é,".encode("latin-1"))
+    with pytest.raises(InputError, match=r"--boxes .* cannot be read as text"):
+        reading.read(tmp_path / name, None)
+
+
+def test_a_bad_list_is_refused_before_any_image_is_read(tmp_path, monkeypatch):
+    film(tmp_path / "images" / "a.png")
+    (tmp_path / "b.csv").write_text("no,known,header\n")
+    monkeypatch.setattr("medssl.data.scan.candidate.look", lambda *_: pytest.fail("images were read"))
+    with pytest.raises(InputError, match="no known header"):
+        scan([tmp_path / "images"], tmp_path / "m.csv", boxes=tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("cell", "looked"), [("None", "none"), (" NONE ", "none"), ("none;", "none"), ("", ""), (";", "")]
+)
+def test_none_means_searched_however_it_is_written(cell, looked, tmp_path):
+    film(tmp_path / "images" / "a.png")
+    (tmp_path / "t.csv").write_text(f"id,boxes\na,{cell}\n")
+    (row,) = scan([tmp_path / "images"], tmp_path / "m.csv", table=tmp_path / "t.csv").rows
+    assert row.looked == looked
+
+
 def test_the_format_that_is_asked_for_must_fit(tmp_path):
     (tmp_path / "b.csv").write_text(FILES["rsna"][1])
     with pytest.raises(InputError, match="is not of the format coco"):

@@ -155,6 +155,16 @@ def test_an_analyze_pair_is_one_image(tmp_path):
     assert [path.name for path in result.manifest.files(result.rows[0].id)] == ["a.hdr", "a.img"]
 
 
+def test_many_analyze_pairs_are_as_many_images(tmp_path):
+    for number in range(12):
+        array = np.arange(210, dtype=np.int16).reshape(5, 6, 7) + np.int16(number)
+        nibabel.save(nibabel.Nifti1Pair(array, np.eye(4)), tmp_path / f"{number}.hdr")
+    found = scan([tmp_path], tmp_path / "out" / "m.csv")
+    assert len(found.rows) == 12
+    assert not found.rejected
+    assert {len(found.manifest.files(row.id)) for row in found.rows} == {2}
+
+
 def test_what_no_reader_foresaw_costs_its_file(tmp_path, monkeypatch):
     for name in "ab":
         nifti(tmp_path / f"in/{name}.nii.gz")
@@ -171,6 +181,17 @@ def test_what_no_reader_foresaw_costs_its_file(tmp_path, monkeypatch):
     assert [tuple(left) for left in result.rejected] == [
         ("a.nii.gz", "cannot be read", "RuntimeError: never seen before")
     ]
+
+
+def test_two_processes_find_what_one_finds(hospital, tmp_path):
+    """Whatever is refused, too, and in the same order."""
+    places = [tmp_path / f"{workers}" / "m.csv" for workers in (1, 2)]
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    found = [scan([hospital / "in"], place, key=key, workers=number) for number, place in enumerate(places, 1)]
+    assert found[0].rows == found[1].rows
+    assert found[0].rejected == found[1].rejected
+    assert found[0].notices == found[1].notices
 
 
 def test_copies_are_flagged_and_not_parted_by_a_split(tmp_path):

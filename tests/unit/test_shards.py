@@ -49,6 +49,36 @@ def test_parts_in_any_order_make_the_cache_of_one_run(manifest, tmp_path, order)
     assert whole == parts
 
 
+def test_a_repeated_part_that_succeeds_takes_its_refusal_back(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate("abcd"):
+        Image.fromarray(np.arange(600, dtype=np.uint8).reshape(30, 20) + number).save(tmp_path / "in" / f"{name}.png")
+    found = scan(tmp_path / "in", tmp_path / "m.csv")
+    away = tmp_path / "in" / found.rows[0].image
+    away.rename(tmp_path / "away.png")
+    assert prepare(found.manifest.path, tmp_path / "c", preset="xray", shard=(1, 2)).waiting
+    (tmp_path / "away.png").rename(away)
+    prepare(found.manifest.path, tmp_path / "c", preset="xray", shard=(1, 2))
+    cache = prepare(found.manifest.path, tmp_path / "c", preset="xray", shard=(2, 2))
+    assert (len(cache.ids), cache.rejected, cache.waiting) == (4, {}, 0)
+
+
+def test_a_folder_of_parts_that_all_failed_is_free_again(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        Image.fromarray(np.arange(600, dtype=np.uint8).reshape(30, 20)).save(tmp_path / "in" / f"{name}.png")
+    found = scan(tmp_path / "in", tmp_path / "m.csv", modality="DX")
+    files = [tmp_path / "in" / row.image for row in found.rows]
+    for file in files:
+        file.rename(file.with_suffix(".away"))
+    assert prepare(found.manifest.path, tmp_path / "c", preset="xray", shard=(1, 2)).waiting
+    with pytest.raises(InputError, match="none of 2 images"):
+        prepare(found.manifest.path, tmp_path / "c", preset="xray", shard=(2, 2))
+    for file in files:
+        file.with_suffix(".away").rename(file)
+    assert len(prepare(found.manifest.path, tmp_path / "c", preset="xray", spacing=(2, 2)).ids) == 2
+
+
 @pytest.mark.parametrize("shard", [(0, 3), (4, 3)])
 def test_a_part_that_is_none_is_refused(manifest, tmp_path, shard):
     with pytest.raises(InputError, match="give a number from 1 to 3"):

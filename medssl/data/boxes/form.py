@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.types import InputError
@@ -42,12 +43,17 @@ class Marks(NamedTuple):
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file. Raises `InputError` if it is not text."""
+    """The rows of a CSV file by column. Raises `InputError` if it is not one."""
+    heads, *rows = lines(path) or [[]]
+    return [dict(zip_longest(heads, row[: len(heads)], fillvalue="")) for row in rows if row]
+
+
+def lines(path: Path) -> list[list[str]]:
+    """The lines of a CSV file, its header among them. Raises `InputError` if it is not one."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--boxes {path} cannot be read as text: give a CSV or JSON file") from error
-    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def head(path: Path) -> list[str]:

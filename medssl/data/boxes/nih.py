@@ -5,7 +5,6 @@ Its header has stray brackets, so columns are read by position. Images that are 
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -27,9 +26,8 @@ def fits(path: Path) -> bool:
 def read(path: Path) -> Marks:
     """The boxes of each image."""
     found: dict[str, list[Mark]] = defaultdict(list)
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in list(csv.reader(stream))[1:]:
-            if len(row) >= 6:
-                sides = form.corner(path, row[0], *row[2:6])
-                found[stem_of(row[0])].append(form.of_sides(sides, RENAMED.get(row[1], row[1])))
+    for row in form.lines(path)[1:]:
+        if len(row) >= 6:
+            sides = form.corner(path, row[0], *row[2:6])
+            found[stem_of(row[0])].append(form.of_sides(sides, RENAMED.get(row[1], row[1])))
     return Marks(found, frozenset())

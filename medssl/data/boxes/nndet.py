@@ -49,7 +49,10 @@ def _classes(dataset: Path) -> dict[str, str]:
     """Names of class numbers, if dataset.json has them."""
     if not dataset.is_file():
         return {}
-    labels = json.loads(dataset.read_text(encoding="utf-8")).get("labels", {})
+    try:
+        labels = json.loads(dataset.read_text(encoding="utf-8")).get("labels", {})
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{dataset.name} beside --boxes cannot be read: {error}") from error
     return {str(number): str(name) for number, name in labels.items()} if isinstance(labels, dict) else {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from medssl.data.boxes.form import Marks
 
-Format = Literal["rsna", "nih", "vindr", "luna", "coco", "nndet"]
 FORMATS: dict[str, Any] = {"rsna": rsna, "nih": nih, "vindr": vindr, "luna": luna, "coco": coco, "nndet": nndet}
 TO_LPS = np.array([-1.0, -1.0, 1.0])  # affines are toward Right, Anterior, Superior
 SLACK = 1.0  # voxels by which a box may exceed its image, as annotators draw over the edge
@@ -40,7 +39,7 @@ def read(path: Path, format_: str | None) -> tuple[Marks, str]:
     return FORMATS[format_].read(path), format_
 
 
-def placed(marks: Sequence[Mark | Point], shape: Sequence[int], affine: np.ndarray | None, image: str) -> list[Mark]:
+def placed(marks: Sequence[Mark | Point], shape: Sequence[int], affine: np.ndarray, image: str) -> list[Mark]:
     """Boxes in voxels of an image of `shape`, clipped to it; points are placed by its `affine` (index -> RAS mm).
 
     Raises `InputError` for a box outside the image, which must be from an image of another size.
@@ -73,8 +72,7 @@ def _check_inside(box: Mark, shape: Sequence[int], image: str) -> None:
         )
 
 
-def _of_point(point: Point, affine: np.ndarray | None) -> Mark:
-    assert affine is not None
+def _of_point(point: Point, affine: np.ndarray) -> Mark:
     centre = (np.linalg.inv(affine) @ [*(TO_LPS * point.centre_lps), 1])[:3]
     reach = [point.diameter_mm / 2 / math.sqrt(float(column @ column)) for column in affine[:3, :3].T]
     start, stop = (tuple((centre + 0.5 + sign * np.array(reach)).tolist()) for sign in (-1, 1))

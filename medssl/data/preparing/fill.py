@@ -150,6 +150,7 @@ def _clear(out: Path) -> None:
 
 def _release(out: Path) -> None:
     """Free the folder of a cache without cases, so that the next try may use other settings."""
+    shards.clear(out)
     (out / "cache.json").unlink(missing_ok=True)
     for folder in (out / "arrays", out / "cases", out):
         if folder.is_dir() and not any(folder.iterdir()):

@@ -29,12 +29,11 @@ def select(
         raise InputError(f"--description '{description}' is not a regular expression: {error}") from None
     left: dict[str, str] = {}
     for row in found.rows:
-        told = f"{found.entries[row.id].get('description', '')} {row.source}"
         if modality and row.modality != modality.upper():
             left[row.id] = f"modality {row.modality}, not {modality.upper()}"
         elif min_slices and _slices(row) < min_slices:
             left[row.id] = f"fewer than {min_slices} slices"
-        elif pattern and not pattern.search(told):
+        elif pattern and not pattern.search(f"{found.entries[row.id].get('description', '')} {row.source}"):
             left[row.id] = "description does not match"
     rows = [row for row in found.rows if row.id not in left]
     if not rows:

@@ -31,13 +31,20 @@ def part_of(items: Sequence[Item], shard: tuple[int, int] | None) -> list[Item]:
 
 
 def joined(out: Path, rejected: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str], int]:
-    """Record what this part rejected; returns what all parts rejected, and how many of `names` are not tried yet."""
+    """Record what this part rejected; returns what all parts rejected, and how many of `names` are not tried yet.
+
+    An image that an earlier try rejected and a later one prepared is not rejected.
+    """
     for name, reason in rejected.items():
         write_json(out / FOLDER / f"{name}.json", reason)
-    files = sorted((out / FOLDER).glob("*.json"))
-    tried = {file.stem for file in [*files, *(out / "cases").glob("*.json")]}
-    waiting = sum(name not in tried for name in names)
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}, waiting
+    there = {file.stem for file in (out / "cases").glob("*.json")}
+    lost = {}
+    for file in sorted((out / FOLDER).glob("*.json")):
+        if file.stem in there:
+            file.unlink(missing_ok=True)
+        else:
+            lost[file.stem] = json.loads(file.read_text(encoding="utf-8"))
+    return lost, sum(name not in there and name not in lost for name in names)
 
 
 def clear(out: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from medssl.data.read import dicom_pixels, dicom_stack, dicom_strays, dicom_uih
 from medssl.data.read.dicom_header import STACKED, Slice, modality_of, read_header, slices, uih_tiles
+from medssl.data.read.dicom_quick import quick
 from medssl.data.read.dicom_straight import straighten
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief, rejecting
+from medssl.data.workers import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-THREADS = 8  # header reading waits for the disk
+    from medssl.data.read.dicom_quick import QuickHeader
 
 
 class Series(NamedTuple):
@@ -51,6 +53,7 @@ def group(
     files: Sequence[Path],
     progress: Callable[[str, int, int], None] | None = None,
     largest_block: bool = False,
+    workers: int = 1,
 ) -> tuple[list[Series], list[Refused]]:
     """Group files into images. Returns the images, and (file, reason, detail) for each file that belongs to none.
 
@@ -58,14 +61,13 @@ def group(
     """
     rejected: list[Refused] = []
     copies: dict[tuple, list[tuple[Path, list[Slice]]]] = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        for number, (path, result) in enumerate(zip(files, pool.map(_slices, files), strict=True)):
-            if progress:
-                progress("headers", number + 1, len(files))
-            if isinstance(result, Rejected):
-                rejected.append((path, result.reason, result.detail))
-            else:
-                copies.setdefault(_identity(result[0]), []).append((path, result))
+    for number, (path, result) in enumerate(zip(files, mapped(_slices, files, workers), strict=True)):
+        if progress:
+            progress("headers", number + 1, len(files))
+        if isinstance(result, Rejected):
+            rejected.append((path, result.reason, result.detail))
+        else:
+            copies.setdefault(_identity(result[0]), []).append((path, result))
     found: dict[str, list[Slice]] = {}
     for same in copies.values():
         _, kept = _one_of(same, rejected)
@@ -82,12 +84,12 @@ def read(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None)
     """The image in `files` (or in the given frames of them) as (1,Z,Y,X), (1,Y,X) or (3,Y,X). Raises `Rejected`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns about every odd value in every file
-        sources = [dicom_pixels.dataset(path) for path in files]
+        sources = [dicom_pixels.source(path) for path in files]
         headers = [slices(source, path) for source, path in zip(sources, files, strict=True)]
         pairs = frames if frames is not None else [(f, n) for f, items in enumerate(headers) for n in range(len(items))]
         chosen = [headers[file][frame] for file, frame in pairs]
         if chosen[0].mosaic and len(chosen) == 1:
-            return _mosaic(sources[0], files[0])
+            return _mosaic(dicom_pixels.dataset(files[0]), files[0])
         if chosen[0].modality not in STACKED and len(chosen) == 1:
             return _picture(sources[0], chosen[0])
         return _stack(dict(zip(files, sources, strict=True)), dicom_stack.order(chosen))
@@ -104,6 +106,9 @@ def broken(path: Path) -> Refused | None:
 
 
 def _slices(path: Path) -> list[Slice] | Rejected:
+    with contextlib.suppress(Exception):  # whatever is odd is read again, in full, for its reason
+        if (header := quick(path)) is not None:
+            return slices(header, path)
     try:
         with rejecting(path):
             return slices(read_header(path), path)
@@ -174,7 +179,7 @@ def _mosaic(source: Dataset, path: Path) -> Volume:
     return make(dicom_pixels.narrow(array)[None], affine, modality_of(source))
 
 
-def _stack(sources: Mapping[Path, Dataset], ordered: Sequence[Slice]) -> Volume:
+def _stack(sources: Mapping[Path, Dataset | QuickHeader], ordered: Sequence[Slice]) -> Volume:
     stack = dicom_stack.place(ordered)
     pixels = {path: dicom_pixels.frames(source, path) for path, source in sources.items()}
     planes = [dicom_pixels.rescale(pixels[item.path][item.frame], sources[item.path], item.frame) for item in ordered]
@@ -184,7 +189,7 @@ def _stack(sources: Mapping[Path, Dataset], ordered: Sequence[Slice]) -> Volume:
     return make(dicom_pixels.narrow(array)[None], affine, ordered[0].modality)._replace(notes=stack.notes)
 
 
-def _picture(source: Dataset, item: Slice) -> Volume:
+def _picture(source: Dataset | QuickHeader, item: Slice) -> Volume:
     pixels = dicom_pixels.frames(source, item.path)
     if len(pixels) > 1:
         raise Rejected("multi-frame without positions", f"{len(pixels)} frames", item.path)

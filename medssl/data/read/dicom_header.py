@@ -7,14 +7,14 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from medssl.data.reject import NO_IMAGE_FORMAT, RATIO, UNPACKED, Rejected, brief
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydicom.dataset import Dataset
+
+    from medssl.data.read.dicom_quick import QuickHeader
 
 BARE = (b"\x08\x00", b"\x02\x00")  # first group of a DICOM file written without preamble
 STACKED = ("CT", "MR", "PT")  # modalities that make volumes; all others are 2D images
@@ -93,7 +93,7 @@ def check_deflated(path: Path) -> None:
         raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to over {found / 2**20:.0f} MiB", path)
 
 
-def slices(header: Dataset, path: Path) -> list[Slice]:
+def slices(header: Dataset | QuickHeader, path: Path) -> list[Slice]:
     """The slices in a file, in stored order. Raises `Rejected` if they cannot be part of an image."""
     _check(header, path)
     count = int(header.get("NumberOfFrames") or 1)
@@ -107,13 +107,13 @@ def slices(header: Dataset, path: Path) -> list[Slice]:
     return [_slice(header, path, number, count) for number in range(count)]
 
 
-def modality_of(header: Dataset) -> str:
+def modality_of(header: Dataset | QuickHeader) -> str:
     """The modality, OT where it is not a word of capitals as PS3.3 C.7.3.1.1.1 has them: ids and file names hold it."""
     text = str(header.get("Modality") or "").strip().upper()
     return text if re.fullmatch("[A-Z]{2,10}", text) else "OT"
 
 
-def uih_tiles(source: Dataset) -> int | None:
+def uih_tiles(source: Dataset | QuickHeader) -> int | None:
     """The number of tiles of a UIH grid; None if the file is not such a grid, or has no tile positions."""
     kind = [str(word).upper() for word in source.get("ImageType") or []]
     if "VFRAME" not in kind or UIH_COUNT not in source or UIH_FRAMES not in source:
@@ -125,7 +125,7 @@ def uih_tiles(source: Dataset) -> int | None:
     return count if count == len(source[UIH_FRAMES].value) > 1 else None
 
 
-def frame_item(header: Dataset, frame: int, sequence: str) -> Any:
+def frame_item(header: Dataset | QuickHeader, frame: int, sequence: str) -> Any:
     """The item of a functional group for one frame (its own, else the shared one), else the header itself."""
     for place in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         items = header.get(place) or []
@@ -136,7 +136,7 @@ def frame_item(header: Dataset, frame: int, sequence: str) -> Any:
     return header
 
 
-def _check(header: Dataset, path: Path) -> None:
+def _check(header: Dataset | QuickHeader, path: Path) -> None:
     modality, kind = modality_of(header), [str(word).upper() for word in header.get("ImageType") or []]
     storage = str(header.SOPClassUID)
     if "Rows" not in header or modality in NO_PIXELS:
@@ -151,7 +151,7 @@ def _check(header: Dataset, path: Path) -> None:
         raise Rejected("vendor mosaic", "UIH grid image: export it as one file per slice", path)
 
 
-def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
+def _slice(header: Dataset | QuickHeader, path: Path, frame: int, count: int) -> Slice:
     plane = frame_item(header, frame, "PlaneOrientationSequence").get("ImageOrientationPatient")
     orientation = _numbers(plane, 6, path)
     modality = modality_of(header)
@@ -183,7 +183,7 @@ def _slice(header: Dataset, path: Path, frame: int, count: int) -> Slice:
     )
 
 
-def _spacing(header: Dataset, frame: int, path: Path) -> tuple[float, float] | None:
+def _spacing(header: Dataset | QuickHeader, frame: int, path: Path) -> tuple[float, float] | None:
     measures = frame_item(header, frame, "PixelMeasuresSequence")
     found = _numbers(measures.get("PixelSpacing") or header.get("ImagerPixelSpacing"), 2, path)
     if not found or min(found) > 0:
@@ -191,7 +191,7 @@ def _spacing(header: Dataset, frame: int, path: Path) -> tuple[float, float] | N
     raise Rejected("broken geometry", f"pixel spacing {found}", path)
 
 
-def _kinds(header: Dataset, frame: int) -> tuple[str, ...]:
+def _kinds(header: Dataset | QuickHeader, frame: int) -> tuple[str, ...]:
     content = frame_item(header, frame, "FrameContentSequence")
     reconstruction = frame_item(header, frame, "CTReconstructionSequence")
     found = (
@@ -202,7 +202,7 @@ def _kinds(header: Dataset, frame: int) -> tuple[str, ...]:
     return tuple("" if value is None else str(value) for value in found)
 
 
-def _marks(header: Dataset, frame: int) -> tuple[str, ...]:
+def _marks(header: Dataset | QuickHeader, frame: int) -> tuple[str, ...]:
     """Echo, image type, diffusion, time: in this order they are tried to separate slices at one position."""
     echo, content = frame_item(header, frame, "MREchoSequence"), frame_item(header, frame, "FrameContentSequence")
     diffusion = frame_item(header, frame, "MRDiffusionSequence")
@@ -229,6 +229,6 @@ def _numbers(value: Any, count: int, path: Path) -> tuple[float, ...]:
         found = tuple(float(number) for number in value)
     except (TypeError, ValueError):
         found = ()
-    if len(found) != count or not np.isfinite(found).all() or max(map(abs, found)) > FARTHEST:
+    if len(found) != count or not all(abs(number) <= FARTHEST for number in found):
         raise Rejected("broken geometry", f"{count} numbers expected, found {str(value)[:60]}", path)
     return found

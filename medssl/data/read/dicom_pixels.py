@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data.read.dicom_header import STACKED, check_deflated, frame_item
-from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
+from medssl.data.read.dicom_quick import QuickHeader, pixels, quick
+from medssl.data.reject import Rejected, brief, check_unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +30,24 @@ def dataset(path: Path) -> Dataset:
         raise Rejected("cannot be read", brief(error), path) from None
 
 
-def frames(source: Dataset, path: Path) -> np.ndarray:
+def source(path: Path) -> Dataset | QuickHeader:
+    """What the pixels of a file are read from. Raises `Rejected` if it is truncated."""
+    with contextlib.suppress(Exception):  # whatever is odd is read by pydicom, or refused with its reason
+        found = quick(path)
+        if found is not None and found.stored is not None:
+            return found
+    return dataset(path)
+
+
+def frames(source: Dataset | QuickHeader, path: Path) -> np.ndarray:
     """All frames (F,Y,X) or (F,Y,X,3) as stored, decompressed, colours as RGB. Raises `Rejected`."""
     from pydicom.pixels.processing import apply_color_lut
 
+    if isinstance(source, QuickHeader):
+        found = pixels(path, source)
+        if found is not None:
+            return found[None]
+        source = dataset(path)
     _check_size(source, path)
     try:
         array = np.asarray(source.pixel_array)
@@ -47,16 +63,14 @@ def frames(source: Dataset, path: Path) -> np.ndarray:
 def _check_size(source: Dataset, path: Path) -> None:
     """Refuse a header that claims far more pixels than its file can contain, before memory is allocated for them."""
     sides = [int(source.get(name) or 1) for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
-    wanted, held = math.prod(sides) * int(source.get("BitsAllocated") or 16) // 8, path.stat().st_size
-    if wanted > LARGEST or (wanted > UNPACKED and wanted > RATIO * held):
-        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
+    check_unpacked(math.prod(sides) * int(source.get("BitsAllocated") or 16) // 8, path.stat().st_size, path)
 
 
-def rescale(array: np.ndarray, source: Dataset, frame: int) -> np.ndarray:
+def rescale(array: np.ndarray, source: Dataset | QuickHeader, frame: int) -> np.ndarray:
     """Stored values (Y,X) times slope plus intercept of their frame; integers stay integers where possible."""
     from pydicom.pixels.processing import apply_modality_lut
 
-    if "ModalityLUTSequence" in source:
+    if not isinstance(source, QuickHeader) and "ModalityLUTSequence" in source:
         return np.asarray(apply_modality_lut(array, source))
     item = frame_item(source, frame, "PixelValueTransformationSequence")
     slope, intercept = (
@@ -76,7 +90,7 @@ def _number(value: Any, usual: float) -> float:
         raise Rejected("broken rescaling", f"{str(value)[:40]} is not a number") from None
 
 
-def upright(array: np.ndarray, source: Dataset) -> np.ndarray:
+def upright(array: np.ndarray, source: Dataset | QuickHeader) -> np.ndarray:
     """Invert MONOCHROME1 images (low is bright), except in CT, MR and PET, where values have a meaning."""
     if source.get("PhotometricInterpretation") != "MONOCHROME1" or source.get("Modality") in STACKED:
         return array

@@ -87,10 +87,12 @@ def _by_direction(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def _alike(one: Slice, other: Slice) -> bool:
     """Whether two slices may belong to one volume; what one of them does not state does not separate them."""
-    directions = np.abs(np.subtract((*one.row, *one.column), (*other.row, *other.column))).max()
-    if one.size != other.size or directions >= SAME_DIRECTION or (one.spacing is None) != (other.spacing is None):
+    directions = zip((*one.row, *one.column), (*other.row, *other.column), strict=True)
+    turned = any(abs(a - b) >= SAME_DIRECTION for a, b in directions)
+    if one.size != other.size or turned or (one.spacing is None) != (other.spacing is None):
         return False
-    if one.spacing and other.spacing and not np.allclose(one.spacing, other.spacing, rtol=SAME_SPACING, atol=0):
+    spacings = zip(one.spacing or (), other.spacing or (), strict=True)
+    if any(abs(a - b) > SAME_SPACING * abs(b) for a, b in spacings):
         return False
     told = zip((one.reference, *one.kinds), (other.reference, *other.kinds), strict=True)
     return all(a == b or not a or not b for a, b in told)

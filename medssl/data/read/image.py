@@ -9,7 +9,7 @@ import numpy as np
 
 from medssl.data.read.nifti import Header, integers
 from medssl.data.read.volume import Volume, plane
-from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
+from medssl.data.reject import Rejected, brief, check_unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +60,7 @@ def _open(path: Path) -> Any:
 
 def _check_size(picture: Any, path: Path) -> None:
     """Refuse a header that promises far more pixels than its file can hold, before memory is taken for them."""
-    wanted, held = picture.width * picture.height * len(picture.getbands()) * 2, path.stat().st_size
-    if wanted > LARGEST or (wanted > UNPACKED and wanted > RATIO * held):
-        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
+    check_unpacked(picture.width * picture.height * len(picture.getbands()) * 2, path.stat().st_size, path)
 
 
 def _upright(picture: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from medssl.data.read.nifti_pixdim import check_pixdim
 from medssl.data.read.volume import Volume, make, plane
-from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
+from medssl.data.reject import Rejected, brief, check_unpacked
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".hdr.gz")
 BROKEN = (OSError, EOFError, ValueError, zlib.error)  # what nibabel and gzip raise on truncated or overwritten files
@@ -35,7 +35,7 @@ def read(path: Path, *, label: bool = False) -> Volume:
     An image of a single slice, along any axis, is read as 2D: (1,Y,X), in stored order. Integers without scaling keep
     their dtype, all else becomes float32; a label must contain integers.
     """
-    image, shape, affine = _open(path)
+    image, shape, affine, odd = _open(path)
     _check_size(image, path)
     try:
         array = _voxels(image, path).reshape(shape[::-1])
@@ -46,12 +46,12 @@ def read(path: Path, *, label: bool = False) -> Volume:
     array = array.transpose(2, 1, 0)[None]
     volume = make(integers(array, path) if label else array, affine, "OT")
     volume = _slice(volume) if 1 in volume.array.shape[1:] else volume
-    return volume._replace(notes=(*_notes(image, affine), *check_pixdim(image)))
+    return volume._replace(notes=(*_notes(image, affine), *odd))
 
 
 def header(path: Path) -> Header:
     """Shape, affine and number type of a NIfTI file, without reading its voxels. Raises `Rejected`."""
-    image, shape, affine = _open(path)
+    image, shape, affine, _ = _open(path)
     slope, inter = image.header.get_slope_inter() if hasattr(image.header, "get_slope_inter") else (None, None)
     plain = slope in (None, 1) and inter in (None, 0)
     return Header(shape, affine, plain and bool(np.issubdtype(image.get_data_dtype(), np.integer)))
@@ -115,7 +115,8 @@ def _slice(volume: Volume) -> Volume:
     return plane(volume.array.squeeze()[None], (rows, columns), volume.modality)
 
 
-def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
+def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray, tuple[str, ...]]:
+    """The image of nibabel, its shape (Z,Y,X), its affine, and notes about its voxel sizes."""
     import nibabel
 
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it prints what is odd without naming the file
@@ -129,13 +130,13 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray]:
         raise Rejected("not a NIfTI", brief(error), path) from None
     if not isinstance(image, nibabel.spatialimages.SpatialImage) or image.get_data_dtype().kind not in "iuf":
         raise Rejected("not a scalar image", f"it is a {type(image).__name__} of {image.get_data_dtype()}", path)
-    check_pixdim(image)
+    odd = check_pixdim(image)
     affine = np.asarray(image.affine, np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-18:
         raise Rejected("broken affine", f"{affine[:3].round(3).tolist()}", path)
     affine[:3] *= _unit(image)
     _check_angles(affine, path)
-    return image, _shape(image.shape, path), affine @ TRANSPOSE
+    return image, _shape(image.shape, path), affine @ TRANSPOSE, odd
 
 
 def _unit(image: Any) -> float:
@@ -187,11 +188,9 @@ def _check_size(image: Any, path: Path) -> None:
     wanted = math.prod(image.shape) * image.get_data_dtype().itemsize
     voxels = Path(image.file_map["image"].filename)
     held = voxels.stat().st_size if voxels.is_file() else wanted
-    packed = voxels.name.lower().endswith(".gz")
-    if not packed and held < wanted:
+    if not voxels.name.lower().endswith(".gz") and held < wanted:
         raise Rejected("cannot be read", f"it has {held} bytes, but its shape {image.shape} needs {wanted}", path)
-    if wanted > LARGEST or (packed and wanted > UNPACKED and wanted > held * RATIO):
-        raise Rejected("too large", f"{held / 2**20:.0f} MiB that unpack to {wanted / 2**20:.0f} MiB", path)
+    check_unpacked(wanted, held, path)
 
 
 def _voxels(image: Any, path: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ from medssl.data.read import dicom, image, nifti
 from medssl.data.reject import Rejected, rejecting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medssl.data.manifest import Manifest, Row
@@ -36,9 +37,7 @@ def load(manifest: Manifest, row: Row) -> Volume:
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise Rejected("file is gone", f"{len(missing)} of {len(files)} files", missing[0])
-    with rejecting(files[0]):
-        volume = dicom.read(files, manifest.frames(row.id)) if kind(files[0]) == "dicom" else read(files[0])
-    return volume._replace(modality=row.modality)
+    return of(files, manifest.frames(row.id))._replace(modality=row.modality)
 
 
 def load_label(manifest: Manifest, row: Row) -> Volume | None:
@@ -47,11 +46,21 @@ def load_label(manifest: Manifest, row: Row) -> Volume | None:
     return None if path is None else read(path, label=True)
 
 
+def of(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None, *, label: bool = False) -> Volume:
+    """The image in `files`, or in the given (file number, frame number) of DICOM files, as stored. Raises `Rejected`.
+
+    Whatever goes wrong becomes `Rejected`, so that a bad file costs itself alone. A label is read as integers.
+    """
+    first = files[0]
+    with rejecting(first):
+        sort = kind(first)
+        if sort == "dicom":
+            return dicom.read(files, frames)
+        return nifti.read(first, label=label) if sort == "nifti" else image.read(first, label=label)
+
+
 def read(path: Path, *, label: bool = False) -> Volume:
     """Read one file as a volume (a label as integers). Raises `Rejected`."""
     if not path.is_file():
         raise Rejected("file is gone", "", path)
-    with rejecting(path):
-        if kind(path) == "dicom":
-            return dicom.read([path])
-        return nifti.read(path, label=label) if kind(path) == "nifti" else image.read(path, label=label)
+    return of([path], label=label)

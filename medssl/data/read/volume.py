@@ -41,15 +41,17 @@ def plane(array: np.ndarray, spacing: tuple[float, float], modality: str) -> Vol
 def orient(volume: Volume) -> Volume:
     """Reorient a 3D volume so that indices grow toward Superior, Anterior, Right; 2D is returned unchanged.
 
-    Axes are only permuted and flipped: an oblique volume gets the nearest axes and keeps its exact directions.
+    Axes are only permuted and flipped, in a view of the array: an oblique volume gets the nearest axes and keeps its
+    exact directions.
     """
     if volume.array.ndim == 3:
         return volume
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+    from nibabel.orientations import inv_ornt_aff, io_orientation
 
     found = io_orientation(volume.affine)  # per array axis: world axis (0 R, 1 A, 2 S) and direction
     turn = np.stack([2 - found[:, 0], found[:, 1]], axis=1)  # world axes in our order S, A, R
-    array = np.stack([apply_orientation(channel, turn) for channel in volume.array])
+    flipped = volume.array[(slice(None), *(slice(None, None, int(direction)) for direction in turn[:, 1]))]
+    array = flipped.transpose(0, *(1 + np.argsort(turn[:, 0])))
     return make(array, volume.affine @ inv_ornt_aff(turn, volume.array.shape[1:]), volume.modality)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data.read import dicom, reader
 from medssl.data.read.dicom_header import STACKED
 from medssl.data.reject import Rejected, rejecting
 from medssl.data.scan import description, qc
+from medssl.data.workers import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from medssl.data.read.dicom import Refused, Series
     from medssl.data.scan.qc import ImageInfo
-
-THREADS = 4  # volumes in memory at once
 
 
 class Candidate(NamedTuple):
@@ -43,34 +41,38 @@ class ReadResult(NamedTuple):
 
 
 def candidates(
-    files: Sequence[Path], progress: Callable[[str, int, int], None] | None, largest_block: bool = False
+    files: Sequence[Path],
+    progress: Callable[[str, int, int], None] | None,
+    largest_block: bool = False,
+    workers: int = 1,
 ) -> tuple[list[Candidate], list[Refused]]:
     """Group files into candidates; files that cannot be an image are refused."""
     kinds = {path: _kind(path) for path in files}
     found, paired = [], _pairs(kinds)
+    halves = set(paired.values())
     refused = [(path, "cannot be read", "no permission, or a broken link") for path in files if not kinds[path]]
     for path, kind in kinds.items():
-        if kind in ("nifti", "image") and path not in paired.values():
+        if kind in ("nifti", "image") and path not in halves:
             found.append(Candidate([path, paired[path]] if path in paired else [path], path))
-    series, others = dicom.group([path for path in files if kinds[path] == "dicom"], progress, largest_block)
+    headers = [path for path in files if kinds[path] == "dicom"]
+    series, others = dicom.group(headers, progress, largest_block, workers)
     return found + [_of(item) for item in series], refused + others
 
 
-def look(found: Sequence[Candidate], progress: Callable[[str, int, int], None] | None) -> Iterator[ReadResult]:
+def look(
+    found: Sequence[Candidate], progress: Callable[[str, int, int], None] | None, workers: int = 1
+) -> Iterator[ReadResult]:
     """Read every candidate, in order; a broken file is left out, and its image too if incomplete without it."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        for number, seen in enumerate(pool.map(_look, found)):
-            if progress:
-                progress("images", number + 1, len(found))
-            yield seen
+    for number, seen in enumerate(mapped(_look, found, workers)):
+        if progress:
+            progress("images", number + 1, len(found))
+        yield seen
 
 
 def read(candidate: Candidate) -> qc.ImageInfo:
     """Read and check one candidate. Raises `Rejected` whatever goes wrong, so that a bad file never stops the scan."""
-    first = candidate.files[0]
-    with rejecting(first):
-        dicoms = reader.kind(first) == "dicom"
-        return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
+    with rejecting(candidate.files[0]):
+        return qc.look(reader.of(candidate.files, candidate.frames))
 
 
 def _kind(path: Path) -> str:

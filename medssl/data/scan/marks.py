@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.boxes import reading
 from medssl.data.boxes.form import Mark, Marks, Point
 from medssl.data.files import write_csv
-from medssl.data.read import dicom, reader
 from medssl.data.split import stem_of
 from medssl.types import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from medssl.data.scan.pairing import Image
 
@@ -31,13 +28,26 @@ class Found(NamedTuple):
     looked: str
 
 
-def of_images(images: Sequence[Image], file: Path | None, format_: str | None) -> tuple[list[Found], list[str]]:
-    """What is known of each image, and notices. Raises `InputError` for boxes of other images, or outside theirs."""
+class Given(NamedTuple):
+    """The boxes of --boxes, and how their file was read."""
+
+    file: Path
+    marks: Marks
+    format: str
+
+
+def given(file: Path | None, format_: str | None) -> Given | None:
+    """Read --boxes, if it is given. Raises `InputError`."""
     if format_ is not None and file is None:
         raise InputError(f"--boxes-as {format_} says how --boxes is to be read, but there is no --boxes")
-    if file is None:
+    return None if file is None else Given(file, *reading.read(file, format_))
+
+
+def of_images(images: Sequence[Image], listing: Given | None) -> tuple[list[Found], list[str]]:
+    """What is known of each image, and notices. Raises `InputError` for boxes of other images, or outside theirs."""
+    if listing is None:
         return [_own(image, None, set()) for image in images], []
-    marks, format_ = reading.read(file, format_)
+    file, marks, format_ = listing
     stems = Counter(name for image in images for name in _names(image))
     used: set[str] = set()
     found = [_own(image, marks, used, {name for name in _names(image) if stems[name] > 1}) for image in images]
@@ -76,8 +86,7 @@ def _own(image: Image, marks: Marks | None, used: set[str], ambiguous: Iterable[
             used.add(name)
             boxes, searched = marks.by_image.get(name, ()), name in marks.searched
             break
-    affine = _affine(image) if any(isinstance(box, Point) for box in boxes) else None
-    placed = reading.placed(boxes, image.look.shape, affine, image.candidate.source.name)
+    placed = reading.placed(boxes, image.look.shape, image.look.affine, image.candidate.source.name)
     looked = BOXES if placed else NOTHING if searched else MASK if image.label else ""
     return Found(tuple(placed), looked)
 
@@ -86,13 +95,6 @@ def _names(image: Image) -> list[str]:
     """What a list of boxes may call an image: its stem, or the UID of its series."""
     series = image.candidate.series
     return list(dict.fromkeys([stem_of(image.candidate.source.name), *([series] if series else [])]))
-
-
-def _affine(image: Image) -> np.ndarray:
-    first = image.candidate.files[0]
-    if reader.kind(first) == "dicom":
-        return dicom.read(image.candidate.files, image.candidate.frames).affine
-    return reader.read(first).affine
 
 
 def _joined(corner: Sequence[float]) -> str:

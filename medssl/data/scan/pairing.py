@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.read import reader
 from medssl.data.reject import Rejected, rejecting
 from medssl.data.scan import labels, qc, table
-from medssl.data.scan.candidate import THREADS
 from medssl.data.scan.names import folder_of
 from medssl.data.split import stem_of
 
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from medssl.data.scan.candidate import Candidate, ReadResult
     from medssl.data.scan.qc import ImageInfo
     from medssl.data.scan.table import Record, Table
+
+
+THREADS = 4  # labels in memory at once
 
 
 class Sources(NamedTuple):
@@ -39,7 +41,7 @@ class Sources(NamedTuple):
 
     def is_label(self, path: Path) -> bool:
         """Whether a file is a label, and so never an image."""
-        return path.resolve() in self.named or labels.is_label(path, self.patterns)
+        return (bool(self.named) and path.resolve() in self.named) or labels.is_label(path, self.patterns)
 
 
 class Image(NamedTuple):

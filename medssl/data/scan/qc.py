@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medssl.data.fingerprint import fingerprint
+from medssl.data.fingerprint import open_fingerprint
 from medssl.data.preparing.units import looks_like_ct
 from medssl.data.read.volume import Volume, orient
 from medssl.data.reject import Rejected
@@ -29,6 +29,7 @@ class ImageInfo(NamedTuple):
 
     shape: tuple[int, ...]  # as stored, (Z,Y,X) or (Y,X)
     spacing: tuple[float, ...]
+    affine: np.ndarray  # as in Volume
     grid: tuple[tuple[int, ...], np.ndarray]  # shape and affine with axes toward S, A, R
     modality: str
     digest: str  # of the voxels: the same for copies, whatever their file
@@ -48,13 +49,14 @@ def look(volume: Volume) -> ImageInfo:
     return ImageInfo(
         shape=array.shape[1:],
         spacing=volume.spacing,
+        affine=volume.affine,
         grid=oriented_grid(array.shape[1:], volume.affine),
         modality=volume.modality,
         digest=digest(array),
         notes=(*volume.notes, *_notes(volume)),
         mask_like=mask_like(array),
         ct_like=looks_like_ct(array),
-        print=fingerprint(volume, b"scan"),
+        print=open_fingerprint(volume),
     )
 
 

@@ -16,6 +16,7 @@ from medssl.data.files import writable, write_csv
 from medssl.data.scan import candidate, files, marks, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
+from medssl.data.workers import count
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def scan(
     seed: int = 0,
     largest_block: bool = False,
     key: Path | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
     """Scan `folders` and write the manifest `out` and the files beside it; every image is read from end to end.
@@ -67,12 +69,12 @@ def scan(
     """
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
-        images, refused = _find(folders, out, given, progress, largest_block)
+    boxed = marks.given(boxes, boxes_as)
+    with warnings.catch_warnings(action="ignore"):  # pydicom and Pillow warn about every odd value in every file
+        images, refused = _find(folders, out, given, progress, largest_block, workers)
     if not images:
         raise InputError(_nothing(folders, refused))
-    found, of_boxes = marks.of_images(images, boxes, boxes_as)
+    found, of_boxes = marks.of_images(images, boxed)
     root = files.root_of([*folders, *_label_folders(labels)])
     sources = [files.relative(image.candidate.source, root) for image in images]
     who = patients.assign(images, sources, wanted)
@@ -80,22 +82,33 @@ def scan(
     identity = Identity(manifest.read_key(key, out), root, modality)
     rows = [replace(row, looked=one.looked) for row, one in zip(identity.rows(images, who, splits), found, strict=True)]
     notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *of_boxes, *said]
-    notices += [*notes.of_geometry(rows), *notes.of_modality(rows), *notes.of_parts(rows)]
     rejected = notes.rejected([SkippedFile(files.printable(identity.relative(p)), *why) for p, *why in sorted(refused)])
-    about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
-    about |= {} if key is None else {"key": os.path.relpath(key, out.parent)}
     marks.write(out.with_name("boxes.csv"), [row.id for row in rows], found)
-    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, about))
+    notices += notes.of_rows(rows)
+    written = _write(out, identity, rows, images, rejected, given, _about(refused, key, out))
+    return ScanResult(rows, rejected, notices, written)
+
+
+def _about(refused: Sequence[Refused], key: Path | None, out: Path) -> dict[str, Any]:
+    """What is noted beside the manifest: how many files were skipped, by reason, and where the key lies."""
+    left_out = dict(Counter(reason for _, reason, _ in refused).most_common())
+    return {"left_out": left_out, **({} if key is None else {"key": os.path.relpath(key, out.parent)})}
 
 
 def _find(
-    folders: Sequence[Path], out: Path, given: Sources, progress: Progress | None, largest_block: bool
+    folders: Sequence[Path],
+    out: Path,
+    given: Sources,
+    progress: Progress | None,
+    largest_block: bool,
+    workers: int | None,
 ) -> tuple[list[Image], list[Refused]]:
     skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
     paths, closed = files.walk(folders, skip)
     named = {path for path in paths if given.is_label(path)}
-    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block)
-    seen = list(candidate.look(found, progress))
+    pool = count(workers)
+    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block, pool)
+    seen = list(candidate.look(found, progress, pool))
     images, unfit, used = pairing.pair([one for one in seen if one.look is not None], given)
     everything = named.union(*(same for place in given.folders for same in place.files.values()))
     unused = [(path, "label without image", "") for path in sorted(everything) if path.resolve() not in used]

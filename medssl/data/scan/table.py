@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FIELDS = ("label", "class", "patient", "split", "boxes", "modality")
-NONE = ("", "none")  # of boxes: not known; searched, nothing found
+NONE = ("", "none")  # of boxes, in any capitals: not known; searched, nothing found
 IGNORE = "ignore"
 KEPT = ("sex", "age", "view", "scanner")  # further columns that are written beside the manifest if the table has them
 
@@ -143,8 +143,10 @@ def _record(path: Path, line: Mapping[str, Any], id_column: str, use: Mapping[st
         patient=cell.get("patient", ""),
         split=part_name(cell.get("split", ""), f"column '{use.get('split')}' of {path}"),
         modality=cell.get("modality", ""),
-        boxes=tuple(_box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip(" ") not in NONE),
-        searched=cell.get("boxes", "").lower() == NONE[1],
+        boxes=tuple(
+            _box(path, name, text) for text in cell.get("boxes", "").split(";") if text.strip().lower() not in NONE
+        ),
+        searched=cell.get("boxes", "").strip("; ").lower() == NONE[1],
         further={name: text for name, text in cell.items() if name not in FIELDS},
     )
 
