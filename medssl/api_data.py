@@ -33,6 +33,7 @@ class ScanOptions(TypedDict, total=False):
     split: Sequence[float]  # shares of the patients for train, val (and test); images in a folder called test stay test
     seed: int  # of the split
     largest_block: bool  # of a DICOM stack with gaps, keep the longest block of evenly spaced slices
+    structures: Mapping[str, int]  # class number of structures in DICOM SEG and RTSTRUCT, such as {"GTV*": 1}
     key: Place  # file with the secret that turns names into ids: reuse that of an earlier scan for the same ids
 
 

@@ -44,7 +44,8 @@ def convert(
 
 
 def _write(found: Manifest, row: Row, out: Path) -> Path:
-    volume, label = reader.load(found, row), reader.load_label(found, row)
+    volume = reader.load(found, row)
+    label = reader.load_label(found, row, volume)
     if volume.array.shape[0] != 1:
         raise Rejected("colour image", f"{volume.array.shape[0]} channels; most NIfTI readers expect one")
     if label is not None:

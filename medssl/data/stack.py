@@ -56,7 +56,7 @@ def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], 
 def load(job: Job) -> tuple[Volume, Volume | None]:
     """The image (C,*S) of a case and its label, as stored. Raises `Rejected`, also for channels on different grids."""
     first, *others = [reader.load(job.manifest, row) for row in job.rows]
-    label = reader.load_label(job.manifest, job.rows[0])
+    label = reader.load_label(job.manifest, job.rows[0], first)
     if not others:
         return first, label
     turned = [orient(volume) for volume in (first, *others)]
@@ -95,5 +95,8 @@ def _job(found: Manifest, rows: list[Row]) -> Job:
     facts = {}
     for name in ("label", "classes", "split"):
         facts[name] = next((getattr(row, name) for row in rows if getattr(row, name)), getattr(rows[0], name))
+    entries = {row.id: found.entries[row.id] for row in rows}
+    labelled = next((row for row in rows if row.label), rows[0])
+    entries[rows[0].id] = {**entries[rows[0].id], "structures": entries[labelled.id].get("structures")}
     rows = [replace(rows[0], **facts), *rows[1:]]
-    return Job(tuple(rows), Manifest(rows, found.root, found.path, {row.id: found.entries[row.id] for row in rows}))
+    return Job(tuple(rows), Manifest(rows, found.root, found.path, entries))

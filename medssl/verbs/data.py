@@ -43,6 +43,10 @@ LargestBlock = Annotated[
     bool,
     typer.Option("--largest-block", help="Of a DICOM stack with gaps, keep the longest block of evenly spaced slices."),
 ]
+Structures = Annotated[
+    str | None,
+    typer.Option(help="Class numbers of structures in DICOM SEG and RTSTRUCT, by name, e.g. 'GTV*=1,Heart=2'."),
+]
 Key = Annotated[
     Path | None,
     typer.Option(
@@ -89,6 +93,7 @@ def scan(
     split: Split = None,
     seed: Seed = 0,
     largest_block: LargestBlock = False,
+    structures: Structures = None,
     key: Key = None,
 ) -> None:
     """Find the images in DIR. Writes manifest.csv (one row per image) and rejected.csv (why files were skipped)."""
@@ -102,7 +107,7 @@ def scan(
         "boxes_as": boxes_as,
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
-    given |= {"largest_block": largest_block, "key": key}
+    given |= {"largest_block": largest_block, "structures": _named_numbers(structures), "key": key}
     _tell(api.scan(folders, out, seed=seed, **given), out)
 
 
@@ -185,6 +190,16 @@ def _whole_numbers(text: str | None) -> dict[int, int]:
         raise InputError(
             f"--label-map must be of the form 255=1,7=2 (stored value=class number), but '{text}' was given"
         ) from None
+
+
+def _named_numbers(text: str | None) -> dict[str, int] | None:
+    """`GTV*=1,Heart=2` -> {"GTV*": 1, "Heart": 2}."""
+    pairs = [part.rpartition("=") for part in text.split(",")] if text else []
+    if any(not (name.strip() and number.strip().isdigit() and int(number)) for name, _, number in pairs):
+        raise InputError(
+            f"--structures must be of the form 'GTV*=1,Heart=2' (name=class number), but '{text}' was given"
+        )
+    return {name.strip(): int(number) for name, _, number in pairs} or None
 
 
 def _pairs(text: str | None) -> dict[str, str]:

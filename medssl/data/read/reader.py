@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from medssl.data.read import dicom, image, nifti
 from medssl.data.reject import Rejected, rejecting
+from medssl.data.structures import reading as structures_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +42,11 @@ def load(manifest: Manifest, row: Row) -> Volume:
     return volume._replace(modality=row.modality)
 
 
-def load_label(manifest: Manifest, row: Row) -> Volume | None:
-    """The label of a manifest row as integers, or None. Raises `Rejected`."""
-    path = manifest.label_path(row)
+def load_label(manifest: Manifest, row: Row, image: Volume) -> Volume | None:
+    """The label of a manifest row, whose image is given, as integers, or None. Raises `Rejected`."""
+    path, structures = manifest.label_path(row), manifest.entries[row.id].get("structures")
+    if path is not None and structures:
+        return structures_of.read(path, image.array.shape[1:], image.affine, structures)
     return None if path is None else read(path, label=True)
 
 

@@ -58,6 +58,11 @@ def about(images: Sequence[Image], given: Sources, refused: Sequence[Refused]) -
     return [*said, *_unused_labels(images, refused), *_ambiguous(images), *_values(labelled)]
 
 
+def of_rows(rows: Sequence[Row]) -> list[str]:
+    """Notices about geometry, modality and classes."""
+    return [*of_geometry(rows), *of_modality(rows), *of_parts(rows)]
+
+
 def of_modality(rows: Sequence[Row]) -> list[str]:
     """Notices about guessed and unknown modalities."""
     guessed = sum(MODALITY_GUESSED in row.qc for row in rows)

@@ -50,6 +50,7 @@ class Image(NamedTuple):
     label: Path | None
     record: Record | None
     values: tuple[int, ...] = ()  # the label's values, if they are few
+    structures: dict[str, int] | None = None  # of a label from DICOM: name -> class number
     lost: bool = False  # a label matches, but it matches others of the same name too
 
 

@@ -16,6 +16,7 @@ from medssl.data.files import writable, write_csv
 from medssl.data.scan import candidate, files, marks, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
+from medssl.data.structures import attach
 from medssl.types import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def scan(
     split: Sequence[float] | None = None,
     seed: int = 0,
     largest_block: bool = False,
+    structures: Mapping[str, int] | None = None,
     key: Path | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
@@ -69,23 +71,33 @@ def scan(
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
-        images, refused = _find(folders, out, given, progress, largest_block)
-    if not images:
-        raise InputError(_nothing(folders, refused))
-    found, of_boxes = marks.of_images(images, boxes, boxes_as)
-    root = files.root_of([*folders, *_label_folders(labels)])
-    sources = [files.relative(image.candidate.source, root) for image in images]
+        found = _find(folders, out, given, progress, largest_block)
+        images, refused, of_structures = attach.attach(*found, structures)
+    marked, of_boxes = marks.of_images(images, boxes, boxes_as)
+    root, sources = _sources(images, [*folders, *_label_folders(labels)])
     who = patients.assign(images, sources, wanted)
     splits, said = parts.divide(images, sources, who.names, split, seed)
     identity = Identity(manifest.read_key(key, out), root, modality)
-    rows = [replace(row, looked=one.looked) for row, one in zip(identity.rows(images, who, splits), found, strict=True)]
-    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *of_boxes, *said]
-    notices += [*notes.of_geometry(rows), *notes.of_modality(rows), *notes.of_parts(rows)]
+    rows = [
+        replace(row, looked=one.looked) for row, one in zip(identity.rows(images, who, splits), marked, strict=True)
+    ]
+    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused)]
+    notices += [*of_boxes, *of_structures, *said, *notes.of_rows(rows)]
     rejected = notes.rejected([SkippedFile(files.printable(identity.relative(p)), *why) for p, *why in sorted(refused)])
-    about: dict[str, Any] = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
-    about |= {} if key is None else {"key": os.path.relpath(key, out.parent)}
-    marks.write(out.with_name("boxes.csv"), [row.id for row in rows], found)
-    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, about))
+    marks.write(out.with_name("boxes.csv"), [row.id for row in rows], marked)
+    written = _write(out, identity, rows, images, rejected, given, _about(refused, key, out))
+    return ScanResult(rows, rejected, notices, written)
+
+
+def _sources(images: Sequence[Image], folders: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The root, and the path of each image relative to it."""
+    root = files.root_of(folders)
+    return root, [files.relative(image.candidate.source, root) for image in images]
+
+
+def _about(refused: Sequence[Refused], key: Path | None, out: Path) -> dict[str, Any]:
+    left_out = {"left_out": dict(Counter(reason for _, reason, _ in refused).most_common())}
+    return left_out if key is None else {**left_out, "key": os.path.relpath(key, out.parent)}
 
 
 def _find(
@@ -101,7 +113,10 @@ def _find(
     unused = [(path, "label without image", "") for path in sorted(everything) if path.resolve() not in used]
     broken = [entry for one in seen for entry in one.refused]
     images.sort(key=lambda image: image.candidate.files[0].as_posix())
-    return images, [*closed, *refused, *broken, *unfit, *unused]
+    left = [*closed, *refused, *broken, *unfit, *unused]
+    if not images:
+        raise InputError(_nothing(folders, left))
+    return images, left
 
 
 def _write(
@@ -118,6 +133,7 @@ def _write(
             "files": [identity.relative(path) for path in image.candidate.files],
             "frames": image.candidate.frames,
             **({"description": image.candidate.description} if image.candidate.description else {}),
+            **({"structures": image.structures} if image.structures else {}),
         }
         for row, image in zip(rows, images, strict=True)
     }
