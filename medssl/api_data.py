@@ -34,6 +34,7 @@ class ScanOptions(TypedDict, total=False):
     seed: int  # of the split
     largest_block: bool  # of a DICOM stack with gaps, keep the longest block of evenly spaced slices
     structures: Mapping[str, int]  # class number of structures in DICOM SEG and RTSTRUCT, such as {"GTV*": 1}
+    frames: str  # which time points of 4D NIfTI files become images: first, mean or each
     key: Place  # file with the secret that turns names into ids: reuse that of an earlier scan for the same ids
 
 

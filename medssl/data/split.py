@@ -24,6 +24,7 @@ SPELLINGS = {
 }
 ENDINGS = (
     *(".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".dcm"),
+    *(".nrrd", ".nhdr", ".mha", ".mhd", ".npy"),
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
 )
 SHOWN = 3

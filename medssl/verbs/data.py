@@ -47,6 +47,10 @@ Structures = Annotated[
     str | None,
     typer.Option(help="Class numbers of structures in DICOM SEG and RTSTRUCT, by name, e.g. 'GTV*=1,Heart=2'."),
 ]
+Frames = Annotated[
+    Literal["first", "mean", "each"] | None,
+    typer.Option(help="Which time points of 4D NIfTI files become images."),
+]
 Key = Annotated[
     Path | None,
     typer.Option(
@@ -94,6 +98,7 @@ def scan(
     seed: Seed = 0,
     largest_block: LargestBlock = False,
     structures: Structures = None,
+    frames: Frames = None,
     key: Key = None,
 ) -> None:
     """Find the images in DIR. Writes manifest.csv (one row per image) and rejected.csv (why files were skipped)."""
@@ -108,6 +113,7 @@ def scan(
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
     given |= {"largest_block": largest_block, "structures": _named_numbers(structures), "key": key}
+    given |= {"frames": frames}
     _tell(api.scan(folders, out, seed=seed, **given), out)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medssl.data.read import dicom, image, nifti
+from medssl.data.read import dicom, image, itk, nifti, npy
 from medssl.data.reject import Rejected, rejecting
 from medssl.data.structures import reading as structures_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from medssl.data.manifest import Manifest, Row
     from medssl.data.read.volume import Volume
 
 
+NAMED: dict[str, Any] = {"nifti": nifti, "itk": itk, "npy": npy, "image": image}  # formats known by their file names
+
+
 def kind(path: Path) -> str:
-    """The format of a file: `dicom` by its preamble, else `nifti` or `image` by its name, else `dicom`."""
+    """The format of a file: `dicom` by its preamble, else that of `by_name`."""
     with path.open("rb") as stream:
         if stream.read(132)[128:] == b"DICM":
             return "dicom"
@@ -24,11 +28,9 @@ def kind(path: Path) -> str:
 
 
 def by_name(path: Path) -> str:
-    """The format by the file name: `nifti`, `image`, or `dicom` for any other name."""
+    """The format by the file name: `nifti`, `itk`, `npy`, `image`, or `dicom` for any other name."""
     name = path.name.lower()
-    if name.endswith(nifti.SUFFIXES):
-        return "nifti"
-    return "image" if name.endswith(image.SUFFIXES) else "dicom"
+    return next((kind for kind, form in NAMED.items() if name.endswith(form.SUFFIXES)), "dicom")
 
 
 def load(manifest: Manifest, row: Row) -> Volume:
@@ -38,8 +40,15 @@ def load(manifest: Manifest, row: Row) -> Volume:
     if missing:
         raise Rejected("file is gone", f"{len(missing)} of {len(files)} files", missing[0])
     with rejecting(files[0]):
-        volume = dicom.read(files, manifest.frames(row.id)) if kind(files[0]) == "dicom" else read(files[0])
+        volume = frames(files, manifest.frames(row.id))
     return volume._replace(modality=row.modality)
+
+
+def frames(files: Sequence[Path], chosen: Sequence[tuple[int, int]] | None) -> Volume:
+    """The image in `files`: all of it, or the chosen (file, frame) of DICOM and (0, time) of 4D NIfTI, their mean."""
+    if kind(files[0]) == "dicom":
+        return dicom.read(files, chosen)
+    return read(files[0]) if chosen is None else nifti.read(files[0], of=[time for _, time in chosen])
 
 
 def load_label(manifest: Manifest, row: Row, image: Volume) -> Volume | None:
@@ -57,4 +66,5 @@ def read(path: Path, *, label: bool = False) -> Volume:
     with rejecting(path):
         if kind(path) == "dicom":
             return dicom.read([path])
-        return nifti.read(path, label=label) if kind(path) == "nifti" else image.read(path, label=label)
+        form = NAMED[kind(path)]
+        return form.read(path, label=label)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.read import dicom, reader
 from medssl.data.read.dicom_header import STACKED
 from medssl.data.reject import Rejected, rejecting
-from medssl.data.scan import description, qc
+from medssl.data.scan import description, qc, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,16 +43,20 @@ class ReadResult(NamedTuple):
 
 
 def candidates(
-    files: Sequence[Path], progress: Callable[[str, int, int], None] | None, largest_block: bool = False
+    files: Sequence[Path],
+    progress: Callable[[str, int, int], None] | None,
+    largest_block: bool = False,
+    times_of: str | None = None,
 ) -> tuple[list[Candidate], list[Refused]]:
     """Group files into candidates; files that cannot be an image are refused."""
     kinds = {path: _kind(path) for path in files}
     found, paired = [], _pairs(kinds)
     refused = [(path, "cannot be read", "no permission, or a broken link") for path in files if not kinds[path]]
     for path, kind in kinds.items():
-        if kind in ("nifti", "image") and path not in paired.values():
+        if kind not in ("", "dicom") and path not in paired.values():
             found.append(Candidate([path, paired[path]] if path in paired else [path], path))
     series, others = dicom.group([path for path in files if kinds[path] == "dicom"], progress, largest_block)
+    found = times.expand(found, times_of)
     return found + [_of(item) for item in series], refused + others
 
 
@@ -69,8 +73,7 @@ def read(candidate: Candidate) -> qc.ImageInfo:
     """Read and check one candidate. Raises `Rejected` whatever goes wrong, so that a bad file never stops the scan."""
     first = candidate.files[0]
     with rejecting(first):
-        dicoms = reader.kind(first) == "dicom"
-        return qc.look(dicom.read(candidate.files, candidate.frames) if dicoms else reader.read(first))
+        return qc.look(reader.frames(candidate.files, candidate.frames))
 
 
 def _kind(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.boxes import reading
 from medssl.data.boxes.form import Mark, Marks, Point
 from medssl.data.files import write_csv
-from medssl.data.read import dicom, reader
+from medssl.data.read import reader
 from medssl.data.split import stem_of
 from medssl.types import InputError
 
@@ -89,10 +89,7 @@ def _names(image: Image) -> list[str]:
 
 
 def _affine(image: Image) -> np.ndarray:
-    first = image.candidate.files[0]
-    if reader.kind(first) == "dicom":
-        return dicom.read(image.candidate.files, image.candidate.frames).affine
-    return reader.read(first).affine
+    return reader.frames(image.candidate.files, image.candidate.frames).affine
 
 
 def _joined(corner: Sequence[float]) -> str:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from medssl.data.scan.table import Record, Table
 
 
+MASK_FOLDER = re.compile(
+    r"(.*[_.\- ])?(segs?|segmentations?|masks?|labels?|labelst[rs]|derivatives)([_.\- ].*)?", re.IGNORECASE
+)
+
+
 class Sources(NamedTuple):
     """The sources of labels and of facts about images."""
 
@@ -147,17 +152,26 @@ def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:
     for image in images:
         if not image.look.mask_like:
             *parts, whole = _first_parts(image)
-            keys = [("name", whole), *(("part", part) for part in [*parts, whole]), ("folder", _folder(image))]
+            keys = [
+                ("name", whole),
+                *(("part", part) for part in [*parts, whole]),
+                ("folder", _folder(image)),
+                ("any", ""),
+            ]
             for key in keys:
                 found.setdefault((image.look.grid[0], *key), []).append(image)
     return found
 
 
 def _mask(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
-    """A mask has a twin: an image on the same grid, one of whose names starts the other, or (3D) in the same folder."""
+    """A mask has a twin: an image on the same grid, one of whose names starts the other, or (3D) in the same folder.
+
+    In a folder of masks any image on the same grid is one.
+    """
     *parts, whole = _first_parts(image)
     keys: list[tuple[str, object]] = [("name", part) for part in [*parts, whole]]
     keys += [("part", whole), *([("folder", _folder(image))] if len(image.look.shape) == 3 else [])]
+    keys += [("any", "")] if any(MASK_FOLDER.fullmatch(part) for part in _folder(image).parts) else []
     for key in keys:
         for other in pictures.get((image.look.grid[0], *key), ()):
             if qc.same_grid(image.look.grid, other.look.grid):

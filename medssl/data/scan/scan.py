@@ -58,6 +58,7 @@ def scan(
     seed: int = 0,
     largest_block: bool = False,
     structures: Mapping[str, int] | None = None,
+    frames: str | None = None,
     key: Path | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
@@ -69,9 +70,8 @@ def scan(
     """
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom and Pillow warn about every odd value in every file
-        found = _find(folders, out, given, progress, largest_block)
+    with warnings.catch_warnings(action="ignore"):  # pydicom and Pillow warn about every odd value in every file
+        found = _find(folders, out, given, progress, largest_block, frames)
         images, refused, of_structures = attach.attach(*found, structures)
     marked, of_boxes = marks.of_images(images, boxes, boxes_as)
     root, sources = _sources(images, [*folders, *_label_folders(labels)])
@@ -101,12 +101,19 @@ def _about(refused: Sequence[Refused], key: Path | None, out: Path) -> dict[str,
 
 
 def _find(
-    folders: Sequence[Path], out: Path, given: Sources, progress: Progress | None, largest_block: bool
+    folders: Sequence[Path],
+    out: Path,
+    given: Sources,
+    progress: Progress | None,
+    largest_block: bool,
+    frames: str | None,
 ) -> tuple[list[Image], list[Refused]]:
     skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
     paths, closed = files.walk(folders, skip)
     named = {path for path in paths if given.is_label(path)}
-    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block)
+    found, refused = candidate.candidates(
+        [path for path in paths if path not in named], progress, largest_block, frames
+    )
     seen = list(candidate.look(found, progress))
     images, unfit, used = pairing.pair([one for one in seen if one.look is not None], given)
     everything = named.union(*(same for place in given.folders for same in place.files.values()))
