@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.data import files, manifest
+from medssl.data import files, manifest, sidecar
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected
 from medssl.types import InputError
@@ -21,6 +21,8 @@ def convert(
     manifest_path: str | Path, out: str | Path, progress: Callable[[str, int, int], None] | None = None
 ) -> list[Path]:
     """Write each image in its native grid and rescaled values as `<id>.nii.gz`, its label as `<id>_label.nii.gz`.
+
+    Beside an image from DICOM lies `<id>.json`: how it was taken, in numbers and known words (see `data.sidecar`).
 
     Returns the images written; `rejected.csv` in `out` lists the others by id. Raises `InputError` if none could be
     written, or if `out` is not a writable folder.
@@ -50,6 +52,9 @@ def _write(found: Manifest, row: Row, out: Path) -> Path:
         raise Rejected("colour image", f"{volume.array.shape[0]} channels; most NIfTI readers expect one")
     if label is not None:
         _save(out / f"{row.id}_label.nii.gz", label)
+    first = found.files(row.id)[0]
+    if reader.kind(first) == "dicom":
+        files.write_json(out / f"{row.id}.json", sidecar.facts(first))
     return _save(out / f"{row.id}.nii.gz", volume)
 
 
