@@ -60,7 +60,8 @@ Key = Annotated[
 # options of prepare
 Preset = Annotated[Modality, typer.Option(help="The kind of image.")]
 Spacing = Annotated[
-    str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X, or isotropic; default: as stored.")
+    str | None,
+    typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; isotropic, median, or 'like RUN'; default: as stored."),
 ]
 Channels = Annotated[str | None, typer.Option(help="Co-registered series that become channels, e.g. FLAIR,T1.")]
 LabelMap = Annotated[str | None, typer.Option(help="Which class number stored label values get, e.g. 255=1.")]
@@ -70,6 +71,7 @@ KeepSmall = Annotated[
 Rescale = Annotated[
     str | None, typer.Option(help="SLOPE,INTERCEPT to convert values of another unit, e.g. 1,-1024 for raw CT.")
 ]
+N4 = Annotated[bool, typer.Option("--n4", help="Correct the shading of MR images with SimpleITK's N4.")]
 PreparedModality = Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")]
 MinSlices = Annotated[int | None, typer.Option(min=1, help="Only volumes with at least this many slices.")]
 Description = Annotated[
@@ -137,6 +139,7 @@ def prepare(
     label_map: LabelMap = None,
     keep_small: KeepSmall = False,
     rescale: Rescale = None,
+    n4: N4 = False,
     modality: PreparedModality = None,
     min_slices: MinSlices = None,
     description: Description = None,
@@ -146,12 +149,12 @@ def prepare(
 ) -> None:
     """Orient, crop to the patient, resample and store every image as training reads it. Repeat to resume."""
     given: dict[str, Any] = {
-        "spacing": spacing if spacing == "isotropic" else _numbers(spacing, "--spacing"),
+        "spacing": spacing if spacing and spacing[0].isalpha() else _numbers(spacing, "--spacing"),
         "channels": channels.split(",") if channels else None,
     }
     given |= {"label_map": _whole_numbers(label_map), "keep_small": keep_small, "min_slices": min_slices}
     given |= {"rescale": _numbers(rescale, "--rescale"), "modality": modality, "description": description}
-    given |= {"splits": splits, "shard": _shard(shard)}
+    given |= {"n4": n4, "splits": splits, "shard": _shard(shard)}
     cache = api.prepare(manifest, out, preset=preset, workers=workers, **given)
     print(f"{len(cache.ids)} images of {len(cache.patients)} patients -> {out}")
     if cache.waiting:

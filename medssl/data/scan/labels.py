@@ -46,14 +46,15 @@ class Folder(NamedTuple):
 
     def _of_subject(self, name: str) -> list[Path]:
         """The BIDS masks of the subject (and session) of an image, whatever else their names say."""
-        subject = BIDS.match(name)
-        known = {stem: files for stem, files in self.files.items() if subject and BIDS_MASK.search(stem)}
-        return [
-            file
-            for stem, files in known.items()
-            if (own := BIDS.match(stem)) and own[0] == subject[0]
-            for file in files
-        ]
+        subject = _subject(name)
+        masks = [stem for stem in self.files if subject and BIDS_MASK.search(stem) and _subject(stem) == subject]
+        return [file for stem in masks for file in self.files[stem]]
+
+
+def _subject(name: str) -> str:
+    """Subject and session of a BIDS name, or nothing."""
+    found = BIDS.match(name)
+    return found[0] if found else ""
 
 
 def folder(path: Path) -> Folder:
