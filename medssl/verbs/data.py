@@ -26,7 +26,9 @@ Pair = Annotated[
     list[str] | None,
     typer.Option(help="Which label belongs to which image, e.g. '*_image.nii.gz=*_mask.nii.gz'."),
 ]
-Table = Annotated[Path | None, typer.Option(help="CSV file with one row per image.")]
+Table = Annotated[
+    Path | None, typer.Option(help="CSV file with one row per image, or the list of another tool (docs/data.md).")
+]
 IdColumn = Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")]
 Columns = Annotated[str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")]
 Boxes = Annotated[Path | None, typer.Option(help="File (nndet: folder) of boxes in the format of a public dataset.")]
