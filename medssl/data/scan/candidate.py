@@ -56,7 +56,7 @@ def candidates(
         if kind not in ("", "dicom") and path not in paired.values():
             found.append(Candidate([path, paired[path]] if path in paired else [path], path))
     series, others = dicom.group([path for path in files if kinds[path] == "dicom"], progress, largest_block)
-    found = times.expand(found, times_of)
+    found = [one._replace(**part._asdict()) for one in found for part in times.parts(one.files[0], times_of)]
     return found + [_of(item) for item in series], refused + others
 
 

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from medssl.data.read import nifti, reader
 from medssl.data.reject import Rejected, rejecting
 from medssl.types import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from medssl.data.scan.candidate import Candidate
+    from pathlib import Path
 
 HOW = ("first", "mean", "each")
 
 
-def expand(found: Sequence[Candidate], how: str | None) -> list[Candidate]:
-    """The candidates, with the frames to take of those that have several time points. Raises `InputError`."""
-    if how is None:
-        return list(found)
-    if how not in HOW:
+class Part(NamedTuple):
+    """One image of a file: its frames as (0, time), or None for the whole file."""
+
+    frames: list[tuple[int, int]] | None = None
+    part: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def parts(path: Path, how: str | None) -> list[Part]:
+    """The images of a file, with the frames to take if it has several time points. Raises `InputError`."""
+    if how is not None and how not in HOW:
         raise InputError(f"--frames {how} is not one of {', '.join(HOW)}")
-    return [image for one in found for image in _of(one, how)]
-
-
-def _of(one: Candidate, how: str) -> list[Candidate]:
-    count = _count(one)
+    count = 1 if how is None else _count(path)
     if count < 2:
-        return [one]
+        return [Part()]
     times = [(0, time) for time in range(count)]
     if how == "each":
-        return [one._replace(frames=[time], part=time[1]) for time in times]
-    chosen = times[:1] if how == "first" else times
-    return [one._replace(frames=chosen, notes=(*one.notes, f"{how} of {count} time points"))]
+        return [Part([time], time[1]) for time in times]
+    return [Part(times[:1] if how == "first" else times, 0, (f"{how} of {count} time points",))]
 
 
-def _count(one: Candidate) -> int:
+def _count(path: Path) -> int:
     """How many time points a file has; 1 for one that is no NIfTI or cannot be read, whose reading says why."""
-    first = one.files[0]
     try:
-        with rejecting(first):
-            return nifti.times(first) if reader.kind(first) == "nifti" else 1
+        with rejecting(path):
+            return nifti.times(path) if reader.kind(path) == "nifti" else 1
     except Rejected:
         return 1
