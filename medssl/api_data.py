@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from medssl.messages import progress
 from medssl.runs import Place
+from medssl.types import InputError
 
 if TYPE_CHECKING:
     from medssl.data.cache import Cache
     from medssl.data.scan.scan import ScanResult
 
 
+LIKE = "like "  # before the run directory in `spacing`
 NAMES = {"pair": "pairs", "id": "id_column"}  # options of the command line -> arguments in medssl.data
 
 
@@ -33,6 +35,8 @@ class ScanOptions(TypedDict, total=False):
     split: Sequence[float]  # shares of the patients for train, val (and test); images in a folder called test stay test
     seed: int  # of the split
     largest_block: bool  # of a DICOM stack with gaps, keep the longest block of evenly spaced slices
+    structures: Mapping[str, int]  # class number of structures in DICOM SEG and RTSTRUCT, such as {"GTV*": 1}
+    frames: str  # which time points of 4D NIfTI files become images: first, mean or each
     key: Place  # file with the secret that turns names into ids: reuse that of an earlier scan for the same ids
     workers: int  # number of processes; by default one for each core where they can be forked, else one
 
@@ -40,12 +44,15 @@ class ScanOptions(TypedDict, total=False):
 class PrepareOptions(TypedDict, total=False):
     """Options of `prepare`, all optional."""
 
-    spacing: Sequence[float] | str  # target spacing in mm, in index order (Z,Y,X or Y,X), or "isotropic"
+    spacing: (
+        Sequence[float] | str
+    )  # target spacing in mm, in index order (Z,Y,X or Y,X), "isotropic", "median" or "like RUN"
     channels: Sequence[str]  # co-registered series that become channels, such as ["FLAIR", "T1"]
     window: tuple[float, float]  # the stored values that are scaled to 0 and 1, instead of the preset's
     label_map: Mapping[int, int]  # class number of each stored label value, such as {255: 1}
     keep_small: bool  # keep one voxel of each part of a label that resampling would lose
     rescale: Sequence[float]  # slope and intercept that convert values of another unit, such as (1, -1024) for raw CT
+    n4: bool  # correct the shading of MR images with SimpleITK's N4
     modality: str  # only images of this modality
     min_slices: int  # only volumes with at least this many slices
     splits: Place  # split file (JSON, subset -> file names), written into the cache with ids
@@ -95,8 +102,23 @@ def prepare(manifest: Place, out: Place, *, preset: str, **options: Unpack[Prepa
     from medssl.data.prepare import prepare as run
 
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    given["spacing"] = _like(given.get("spacing"))
     with progress() as update:
         return run(Path(manifest), Path(out), preset=preset, progress=update, **given)
+
+
+def _like(spacing: Sequence[float] | str | None) -> Sequence[float] | str | None:
+    """The spacing of the run's images in place of `like RUN`."""
+    if not isinstance(spacing, str) or not spacing.startswith(LIKE):
+        return spacing
+    from medssl.runtime import init_weights
+
+    where = init_weights.find(spacing.removeprefix(LIKE).strip())
+    made = init_weights.about(where).get("preprocessing")
+    if not made:
+        raise InputError(f"--spacing {spacing}: the run does not say how its images were prepared")
+    found: Sequence[float] | str | None = made["spacing"]
+    return found
 
 
 def convert(manifest: Place, out: Place) -> list[Path]:

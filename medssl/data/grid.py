@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medssl.data import foreground, presets
+from medssl.data.preparing import n4
 from medssl.data.preparing.units import check_hounsfield, rescaled
 from medssl.data.read.volume import Volume, make, orient, resample, resampled_size
 from medssl.data.reject import Rejected
@@ -37,7 +38,8 @@ def to_array(volume: Volume, preprocessing: Mapping[str, Any]) -> tuple[np.ndarr
             f"intensities were scaled to [{before}], but this version of medssl scales to [{presets.RANGE}]: "
             "prepare and train again, or use the version that made it"
         )
-    turned = orient(_of_preset(volume, preset, preprocessing))
+    own = _of_preset(volume, preset, preprocessing)
+    turned = orient(n4.corrected(own) if preprocessing.get("n4") else own)
     present = foreground.mask(turned.array, preset.crop)
     inner = foreground.box(present)
     margin = tuple(math.ceil(preprocessing["margin"] / mm) for mm in turned.spacing)

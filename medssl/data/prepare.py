@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medssl.data import cache, machine, manifest, stack
 from medssl.data.cache import Cache
 from medssl.data.files import read_csv
-from medssl.data.preparing import shards
+from medssl.data.preparing import shards, spacings
 from medssl.data.preparing.fill import add, claim, finish, nothing_prepared, write_splits
 from medssl.data.preparing.select import one_modality, select
 from medssl.data.preparing.settings import label_options, settings
@@ -37,6 +37,7 @@ def prepare(
     label_map: Mapping[int, int] | None = None,
     keep_small: bool = False,
     rescale: Sequence[float] | None = None,
+    n4: bool = False,
     modality: str | None = None,
     min_slices: int | None = None,
     description: str | None = None,
@@ -61,8 +62,8 @@ def prepare(
         raise nothing_prepared(rejected)
     own = shards.part_of(jobs, shard)
     named = None if splits is None else with_ids(Path(splits), _names(found, jobs))
-    out, secret = Path(out), manifest.key_of(found)
-    preprocessing = settings(preset, [job.rows[0].shape for job in jobs], spacing, channels, window, rescale)
+    out, secret, spacing = Path(out), manifest.key_of(found), spacings.resolved(spacing, jobs)
+    preprocessing = settings(preset, [job.rows[0].shape for job in jobs], spacing, channels, window, rescale, n4)
     head = claim(out, preprocessing, digest(found), label_options(label_map, keep_small), secret)
     lost = _fill(own, out, head, secret, workers or _affordable(own), progress)
     if shard is not None:

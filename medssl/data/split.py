@@ -23,7 +23,8 @@ SPELLINGS = {
     "test": ("test", "testing", "ts"),
 }
 ENDINGS = (
-    *(".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".dcm"),
+    *(".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".dcm", ".dicom"),
+    *(".nrrd", ".nhdr", ".mha", ".mhd", ".npy"),
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
 )
 SHOWN = 3

@@ -34,6 +34,10 @@ class Job(NamedTuple):
     def manifest(self) -> Manifest:
         """The manifest of these rows only."""
         entries = {row.id: self.found.entries[row.id] for row in self.rows}
+        first, *others = self.rows
+        for row in others:  # the label may have come with another channel, and with it what its structures are
+            if row.label and row.label == first.label and "structures" in entries[row.id]:
+                entries[first.id] = {**entries[first.id], "structures": entries[row.id]["structures"]}
         return Manifest(list(self.rows), self.found.root, self.found.path, entries)
 
     def __reduce__(self) -> tuple[type[Job], tuple[tuple[Row, ...], Manifest]]:
@@ -69,7 +73,7 @@ def groups(found: Manifest, channels: Sequence[str] | None) -> tuple[list[Job], 
 def load(job: Job) -> tuple[Volume, Volume | None]:
     """The image (C,*S) of a case and its label, as stored. Raises `Rejected`, also for channels on different grids."""
     first, *others = [reader.load(job.manifest, row) for row in job.rows]
-    label = reader.load_label(job.manifest, job.rows[0])
+    label = reader.load_label(job.manifest, job.rows[0], first)
     if not others:
         return first, label
     turned = [orient(volume) for volume in (first, *others)]

@@ -26,7 +26,9 @@ Pair = Annotated[
     list[str] | None,
     typer.Option(help="Which label belongs to which image, e.g. '*_image.nii.gz=*_mask.nii.gz'."),
 ]
-Table = Annotated[Path | None, typer.Option(help="CSV file with one row per image.")]
+Table = Annotated[
+    Path | None, typer.Option(help="CSV file with one row per image, or the list of another tool (docs/data.md).")
+]
 IdColumn = Annotated[str, typer.Option("--id", help="Column of the table with the file name or path.")]
 Columns = Annotated[str | None, typer.Option(help="Which table column holds what, e.g. class=finding,patient=subject.")]
 Boxes = Annotated[Path | None, typer.Option(help="File (nndet: folder) of boxes in the format of a public dataset.")]
@@ -43,6 +45,14 @@ LargestBlock = Annotated[
     bool,
     typer.Option("--largest-block", help="Of a DICOM stack with gaps, keep the longest block of evenly spaced slices."),
 ]
+Structures = Annotated[
+    str | None,
+    typer.Option(help="Class numbers of structures in DICOM SEG and RTSTRUCT, by name, e.g. 'GTV*=1,Heart=2'."),
+]
+Frames = Annotated[
+    Literal["first", "mean", "each"] | None,
+    typer.Option(help="Which time points of 4D NIfTI files become images."),
+]
 Key = Annotated[
     Path | None,
     typer.Option(
@@ -52,7 +62,8 @@ Key = Annotated[
 # options of prepare
 Preset = Annotated[Modality, typer.Option(help="The kind of image.")]
 Spacing = Annotated[
-    str | None, typer.Option(help="Target spacing in mm, Z,Y,X or Y,X, or isotropic; default: as stored.")
+    str | None,
+    typer.Option(help="Target spacing in mm, Z,Y,X or Y,X; isotropic, median, or 'like RUN'; default: as stored."),
 ]
 Channels = Annotated[str | None, typer.Option(help="Co-registered series that become channels, e.g. FLAIR,T1.")]
 LabelMap = Annotated[str | None, typer.Option(help="Which class number stored label values get, e.g. 255=1.")]
@@ -62,6 +73,7 @@ KeepSmall = Annotated[
 Rescale = Annotated[
     str | None, typer.Option(help="SLOPE,INTERCEPT to convert values of another unit, e.g. 1,-1024 for raw CT.")
 ]
+N4 = Annotated[bool, typer.Option("--n4", help="Correct the shading of MR images with SimpleITK's N4.")]
 PreparedModality = Annotated[str | None, typer.Option(help="Only images of this modality, e.g. CT.")]
 MinSlices = Annotated[int | None, typer.Option(min=1, help="Only volumes with at least this many slices.")]
 Description = Annotated[
@@ -89,6 +101,8 @@ def scan(
     split: Split = None,
     seed: Seed = 0,
     largest_block: LargestBlock = False,
+    structures: Structures = None,
+    frames: Frames = None,
     key: Key = None,
     workers: Workers = "auto",
 ) -> None:
@@ -103,7 +117,8 @@ def scan(
         "boxes_as": boxes_as,
     }
     given |= {"patient_from": patient_from, "modality": modality, "split": _numbers(split, "--split")}
-    given |= {"largest_block": largest_block, "key": key, "workers": _workers(workers)}
+    given |= {"largest_block": largest_block, "structures": _named_numbers(structures), "key": key}
+    given |= {"frames": frames, "workers": _workers(workers)}
     _tell(api.scan(folders, out, seed=seed, **given), out)
 
 
@@ -127,6 +142,7 @@ def prepare(
     label_map: LabelMap = None,
     keep_small: KeepSmall = False,
     rescale: Rescale = None,
+    n4: N4 = False,
     modality: PreparedModality = None,
     min_slices: MinSlices = None,
     description: Description = None,
@@ -136,12 +152,12 @@ def prepare(
 ) -> None:
     """Orient, crop to the patient, resample and store every image as training reads it. Repeat to resume."""
     given: dict[str, Any] = {
-        "spacing": spacing if spacing == "isotropic" else _numbers(spacing, "--spacing"),
+        "spacing": spacing if spacing and spacing[0].isalpha() else _numbers(spacing, "--spacing"),
         "channels": channels.split(",") if channels else None,
     }
     given |= {"label_map": _whole_numbers(label_map), "keep_small": keep_small, "min_slices": min_slices}
     given |= {"rescale": _numbers(rescale, "--rescale"), "modality": modality, "description": description}
-    given |= {"splits": splits, "shard": _shard(shard)}
+    given |= {"n4": n4, "splits": splits, "shard": _shard(shard)}
     given["workers"] = _workers(workers)
     cache = api.prepare(manifest, out, preset=preset, **given)
     print(f"{len(cache.ids)} images of {len(cache.patients)} patients -> {out}")
@@ -196,6 +212,16 @@ def _whole_numbers(text: str | None) -> dict[int, int]:
         raise InputError(
             f"--label-map must be of the form 255=1,7=2 (stored value=class number), but '{text}' was given"
         ) from None
+
+
+def _named_numbers(text: str | None) -> dict[str, int] | None:
+    """`GTV*=1,Heart=2` -> {"GTV*": 1, "Heart": 2}."""
+    pairs = [part.rpartition("=") for part in text.split(",")] if text else []
+    if any(not (name.strip() and number.strip().isdigit() and int(number)) for name, _, number in pairs):
+        raise InputError(
+            f"--structures must be of the form 'GTV*=1,Heart=2' (name=class number), but '{text}' was given"
+        )
+    return {name.strip(): int(number) for name, _, number in pairs} or None
 
 
 def _pairs(text: str | None) -> dict[str, str]:

@@ -74,8 +74,8 @@ def test_a_coloured_label_is_refused(tmp_path):
         image.read(path, label=True)
 
 
-def test_several_pages_are_refused(tmp_path):
-    pages = [Image.fromarray(np.full((4, 4), n, np.uint8)) for n in range(3)]
+def test_pages_of_several_sizes_are_refused(tmp_path):
+    pages = [Image.fromarray(np.full((4, 4 + n), n, np.uint8)) for n in range(3)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(Rejected, match="3 pages"):
         image.read(tmp_path / "a.tif")

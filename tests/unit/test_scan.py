@@ -272,6 +272,25 @@ class TestLabels:
         assert len(result.rows) == 4
         assert any(notice.startswith("3 files look like masks") for notice in result.notices)
 
+    def test_bids_derivatives_are_labels_and_not_images(self, tmp_path):
+        for case in ("01", "02"):
+            nifti(tmp_path / f"in/sub-{case}/anat/sub-{case}_FLAIR.nii.gz")
+            mask(tmp_path / f"in/derivatives/lesions/sub-{case}/anat/sub-{case}_space-orig_label-lesion_mask.nii.gz")
+        found = run(tmp_path)
+        assert reasons(found) == {"looks like a mask": 2}
+        assert [row.label for row in found.rows] == ["", ""]
+        found = run(tmp_path, labels=tmp_path / "in/derivatives")
+        assert [row.label[:28] for row in found.rows] == [
+            "derivatives/lesions/sub-01/a",
+            "derivatives/lesions/sub-02/a",
+        ]
+
+    @pytest.mark.parametrize("folder", ["seg", "Masks", "label", "labelsTr", "tumour_segmentations"])
+    def test_masks_in_a_folder_of_masks_need_no_like_name(self, tmp_path, folder):
+        nifti(tmp_path / "in/images/case_a.nii.gz")
+        mask(tmp_path / f"in/{folder}/lesion_of_b.nii.gz")
+        assert reasons(run(tmp_path)) == {"looks like a mask": 1}
+
     @pytest.mark.parametrize("pair", ["a", "=b", "*=b"])
     def test_wrong_pairs_are_refused(self, tmp_path, pair):
         picture(tmp_path / "in/a.png")

@@ -40,7 +40,7 @@ def claim(
     if (out / "cache.json").is_file():
         head = cache.read_settings(out)
         was = {"manifest": head["manifest"], "labels": head.get("labels", NO_LABEL_OPTIONS), **head["preprocessing"]}
-        for name, value in {"manifest": source, "labels": dict(labels), **preprocessing}.items():
+        for name, value in {"manifest": source, "labels": dict(labels), "n4": None, **preprocessing}.items():
             if (before := was.get(name)) != value:
                 raise InputError(f"{out} was prepared with {name} {before}, not {value}: choose another --out")
         return head

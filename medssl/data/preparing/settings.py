@@ -23,12 +23,13 @@ def settings(
     channels: Sequence[str] | None = None,
     window: Sequence[float] | None = None,
     rescale: Sequence[float] | None = None,
+    n4: bool = False,
 ) -> dict[str, Any]:
     """The preprocessing of a cache as JSON; it is 2D or 3D as most of the images' `shapes` (*S) are."""
     chosen = presets.find(preset)
     dims = Counter(len(shape) for shape in shapes).most_common(1)[0][0]
     if isinstance(spacing, str) and spacing != "isotropic":
-        raise InputError(f"spacing is {spacing!r}, but must be {dims} numbers in mm, or isotropic")
+        raise InputError(f"spacing is {spacing!r}, but must be {dims} numbers in mm, isotropic, median or like RUN")
     if spacing is not None and not isinstance(spacing, str):
         spacing = [float(mm) for mm in spacing]
         if len(spacing) != dims or not all(0 < mm < math.inf for mm in spacing):
@@ -38,6 +39,8 @@ def settings(
         raise InputError(f"window is {tuple(window)}, but the first value must be below the second")
     if rescale is not None and (len(rescale) != 2 or not rescale[0] or not all(map(math.isfinite, rescale))):
         raise InputError(f"rescale is {tuple(rescale)}, but must be a slope (not 0) and an intercept, e.g. 1,-1024")
+    if n4 and preset != "mr":
+        raise InputError(f"--n4 corrects the shading of MR images, but the preset is {preset}")
     return {
         "preset": preset,
         "spatial_dims": dims,
@@ -47,6 +50,7 @@ def settings(
         "range": None if window else presets.RANGE,
         "margin": MARGIN_MM,
         "rescale": [float(value) for value in rescale] if rescale is not None else None,
+        **({"n4": True} if n4 else {}),
     }
 
 

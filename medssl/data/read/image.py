@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medssl.data.read import npy
 from medssl.data.read.nifti import Header, integers
 from medssl.data.read.volume import Volume, plane
 from medssl.data.reject import Rejected, brief, check_unpacked
@@ -27,6 +28,9 @@ def read(path: Path, *, label: bool = False) -> Volume:
     """
     with warnings.catch_warnings(action="ignore"), _open(path) as picture:  # Pillow warns about each odd tag
         _check_size(picture, path)
+        if getattr(picture, "n_frames", 1) > 1:
+            stack = _pages(picture, path)
+            return npy.volume(integers(stack, path) if label else stack)
         try:
             array = _deep_colour(path) if not label and _is_deep_colour(picture) else _array(_upright(picture), label)
         except (OSError, ValueError, SyntaxError) as error:
@@ -52,7 +56,7 @@ def _open(path: Path) -> Any:
         picture: Any = Image.open(path)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Rejected("not a readable image", f"{type(error).__name__}", path) from None
-    if getattr(picture, "n_frames", 1) > 1:
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "TIFF":
         picture.close()
         raise Rejected("more than one page", f"{picture.n_frames} pages: save them as separate files", path)
     return picture
@@ -60,7 +64,19 @@ def _open(path: Path) -> Any:
 
 def _check_size(picture: Any, path: Path) -> None:
     """Refuse a header that promises far more pixels than its file can hold, before memory is taken for them."""
-    check_unpacked(picture.width * picture.height * len(picture.getbands()) * 2, path.stat().st_size, path)
+    pages = getattr(picture, "n_frames", 1)
+    wanted = picture.width * picture.height * len(picture.getbands()) * 2 * pages
+    check_unpacked(wanted, path.stat().st_size, path)
+
+
+def _pages(picture: Any, path: Path) -> np.ndarray:
+    """The pages (Z,Y,X) of a TIFF of gray slices; pages of several sizes are levels of a pyramid."""
+    from PIL import ImageSequence
+
+    pages = [_array(page, label=True) for page in ImageSequence.Iterator(picture)]
+    if len({page.shape for page in pages}) > 1 or pages[0].shape[0] > 1:
+        raise Rejected("pages are not the slices of a volume", f"{len(pages)} pages, such as {pages[0].shape}", path)
+    return np.concatenate(pages)
 
 
 def _upright(picture: Any) -> Any:

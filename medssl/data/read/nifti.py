@@ -7,13 +7,16 @@ import logging
 import math
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from medssl.data.read.nifti_pixdim import check_pixdim
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief, check_unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".hdr.gz")
 BROKEN = (OSError, EOFError, ValueError, zlib.error)  # what nibabel and gzip raise on truncated or overwritten files
@@ -29,16 +32,17 @@ class Header(NamedTuple):
     integer: bool
 
 
-def read(path: Path, *, label: bool = False) -> Volume:
+def read(path: Path, *, label: bool = False, of: Sequence[int] | None = None) -> Volume:
     """Read a NIfTI file as (1,Z,Y,X). Its modality is OT, as the format does not store one. Raises `Rejected`.
 
     An image of a single slice, along any axis, is read as 2D: (1,Y,X), in stored order. Integers without scaling keep
-    their dtype, all else becomes float32; a label must contain integers.
+    their dtype, all else becomes float32; a label must contain integers. `of` names the time points of a 4D file whose
+    mean is taken.
     """
-    image, shape, affine, odd = _open(path)
+    image, shape, affine, odd = _open(path, several=of is not None)
     _check_size(image, path)
     try:
-        array = _voxels(image, path).reshape(shape[::-1])
+        array = _chosen(_voxels(image, path), of).reshape(shape[::-1])
     except FileNotFoundError:
         raise Rejected("half of an Analyze pair", f"no {path.stem}.img beside it", path) from None
     except BROKEN as error:
@@ -47,6 +51,19 @@ def read(path: Path, *, label: bool = False) -> Volume:
     volume = make(integers(array, path) if label else array, affine, "OT")
     volume = _slice(volume) if 1 in volume.array.shape[1:] else volume
     return volume._replace(notes=(*_notes(image, affine), *odd))
+
+
+def times(path: Path) -> int:
+    """How many time points (or other volumes) a file has. Raises `Rejected`."""
+    return math.prod(_open(path, several=True)[0].shape[3:])
+
+
+def _chosen(array: np.ndarray, of: Sequence[int] | None) -> np.ndarray:
+    """The only volume of an array (X,Y,Z,...), or the mean of the chosen ones (one alone keeps its dtype)."""
+    if of is None:
+        return array
+    several = array.reshape(*array.shape[:3], -1, order="F")[..., list(of)]
+    return several[..., 0] if len(of) == 1 else several.mean(axis=-1, dtype=np.float32)
 
 
 def header(path: Path) -> Header:
@@ -115,7 +132,7 @@ def _slice(volume: Volume) -> Volume:
     return plane(volume.array.squeeze()[None], (rows, columns), volume.modality)
 
 
-def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray, tuple[str, ...]]:
+def _open(path: Path, several: bool = False) -> tuple[Any, tuple[int, int, int], np.ndarray, tuple[str, ...]]:
     """The image of nibabel, its shape (Z,Y,X), its affine, and notes about its voxel sizes."""
     import nibabel
 
@@ -136,7 +153,7 @@ def _open(path: Path) -> tuple[Any, tuple[int, int, int], np.ndarray, tuple[str,
         raise Rejected("broken affine", f"{affine[:3].round(3).tolist()}", path)
     affine[:3] *= _unit(image)
     _check_angles(affine, path)
-    return image, _shape(image.shape, path), affine @ TRANSPOSE, odd
+    return image, _shape(image.shape[:3] if several else image.shape, path), affine @ TRANSPOSE, odd
 
 
 def _unit(image: Any) -> float:
@@ -179,7 +196,9 @@ def _shape(stored: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     if sum(size > 1 for size in shape) < 2:
         raise Rejected("fewer than 2 dimensions", f"shape {stored}", path)
     if any(size > 1 for size in shape[3:]):
-        raise Rejected("more than 3 dimensions", f"shape {stored}; split it into one file per volume", path)
+        raise Rejected(
+            "more than 3 dimensions", f"shape {stored}; choose with `scan --frames first`, `mean` or `each`", path
+        )
     return shape[2], shape[1], shape[0]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from medssl.data.read import dicom, reader
 from medssl.data.read.dicom_header import STACKED
 from medssl.data.reject import Rejected, rejecting
-from medssl.data.scan import description, qc
+from medssl.data.scan import description, qc, times
 from medssl.data.workers import mapped
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def candidates(
     progress: Callable[[str, int, int], None] | None,
     largest_block: bool = False,
     workers: int = 1,
+    times_of: str | None = None,
 ) -> tuple[list[Candidate], list[Refused]]:
     """Group files into candidates; files that cannot be an image are refused."""
     kinds = {path: _kind(path) for path in files}
@@ -52,10 +53,11 @@ def candidates(
     halves = set(paired.values())
     refused = [(path, "cannot be read", "no permission, or a broken link") for path in files if not kinds[path]]
     for path, kind in kinds.items():
-        if kind in ("nifti", "image") and path not in halves:
+        if kind not in ("", "dicom") and path not in halves:
             found.append(Candidate([path, paired[path]] if path in paired else [path], path))
     headers = [path for path in files if kinds[path] == "dicom"]
     series, others = dicom.group(headers, progress, largest_block, workers)
+    found = [one._replace(**part._asdict()) for one in found for part in times.parts(one.files[0], times_of)]
     return found + [_of(item) for item in series], refused + others
 
 

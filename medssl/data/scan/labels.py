@@ -16,6 +16,8 @@ from medssl.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+BIDS = re.compile(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?(?=_)")
+BIDS_MASK = re.compile(r"_(mask|dseg)$")
 CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net names images case_0000, case_0001, ... and their label case
 
 
@@ -36,11 +38,23 @@ class Folder(NamedTuple):
 
     def find(self, source: Path, name: str) -> Path | None:
         """The label of that name; of several, the one whose folders have the same names as the image's."""
-        found = self.files.get(name) or self.files.get(CHANNEL.sub("", name)) or []
+        found = self.files.get(name) or self.files.get(CHANNEL.sub("", name)) or self._of_subject(name)
         if len(found) < 2:
             return found[0] if found else None
         alike = [file for file in found if _same_place(file.relative_to(self.path).parent, source.parent)]
         return alike[0] if len(alike) == 1 else None
+
+    def _of_subject(self, name: str) -> list[Path]:
+        """The BIDS masks of the subject (and session) of an image, whatever else their names say."""
+        subject = _subject(name)
+        masks = [stem for stem in self.files if subject and BIDS_MASK.search(stem) and _subject(stem) == subject]
+        return [file for stem in masks for file in self.files[stem]]
+
+
+def _subject(name: str) -> str:
+    """Subject and session of a BIDS name, or nothing."""
+    found = BIDS.match(name)
+    return found[0] if found else ""
 
 
 def folder(path: Path) -> Folder:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 
 THREADS = 4  # labels in memory at once
+MASK_FOLDER = re.compile(
+    r"(.*[_.\- ])?(segs?|segmentations?|masks?|labels?|labelst[rs]|derivatives)([_.\- ].*)?", re.IGNORECASE
+)
 
 
 class Sources(NamedTuple):
@@ -52,6 +55,7 @@ class Image(NamedTuple):
     label: Path | None
     record: Record | None
     values: tuple[int, ...] = ()  # the label's values, if they are few
+    structures: dict[str, int] | None = None  # of a label from DICOM: name -> class number
     lost: bool = False  # a label matches, but it matches others of the same name too
 
 
@@ -148,17 +152,26 @@ def _pictures(images: Sequence[Image]) -> dict[Hashable, list[Image]]:
     for image in images:
         if not image.look.mask_like:
             *parts, whole = _first_parts(image)
-            keys = [("name", whole), *(("part", part) for part in [*parts, whole]), ("folder", _folder(image))]
+            keys = [
+                ("name", whole),
+                *(("part", part) for part in [*parts, whole]),
+                ("folder", _folder(image)),
+                ("any", ""),
+            ]
             for key in keys:
                 found.setdefault((image.look.grid[0], *key), []).append(image)
     return found
 
 
 def _mask(image: Image, pictures: Mapping[Hashable, Sequence[Image]]) -> Rejected | None:
-    """A mask has a twin: an image on the same grid, one of whose names starts the other, or (3D) in the same folder."""
+    """A mask has a twin: an image on the same grid, one of whose names starts the other, or (3D) in the same folder.
+
+    In a folder of masks any image on the same grid is one.
+    """
     *parts, whole = _first_parts(image)
     keys: list[tuple[str, object]] = [("name", part) for part in [*parts, whole]]
     keys += [("part", whole), *([("folder", _folder(image))] if len(image.look.shape) == 3 else [])]
+    keys += [("any", "")] if any(MASK_FOLDER.fullmatch(part) for part in _folder(image).parts) else []
     for key in keys:
         for other in pictures.get((image.look.grid[0], *key), ()):
             if qc.same_grid(image.look.grid, other.look.grid):

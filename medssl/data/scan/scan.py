@@ -16,6 +16,7 @@ from medssl.data.files import writable, write_csv
 from medssl.data.scan import candidate, files, marks, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
+from medssl.data.structures import attach
 from medssl.data.workers import count
 from medssl.types import InputError
 
@@ -57,6 +58,8 @@ def scan(
     split: Sequence[float] | None = None,
     seed: int = 0,
     largest_block: bool = False,
+    structures: Mapping[str, int] | None = None,
+    frames: str | None = None,
     key: Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -71,22 +74,26 @@ def scan(
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     boxed = marks.given(boxes, boxes_as)
     with warnings.catch_warnings(action="ignore"):  # pydicom and Pillow warn about every odd value in every file
-        images, refused = _find(folders, out, given, progress, largest_block, workers)
-    if not images:
-        raise InputError(_nothing(folders, refused))
+        looked = _find(folders, out, given, progress, largest_block, workers, frames)
+        images, refused, of_structures = attach.attach(*looked, structures)
     found, of_boxes = marks.of_images(images, boxed)
-    root = files.root_of([*folders, *_label_folders(labels)])
-    sources = [files.relative(image.candidate.source, root) for image in images]
+    root, sources = _sources(images, [*folders, *_label_folders(labels)])
     who = patients.assign(images, sources, wanted)
     splits, said = parts.divide(images, sources, who.names, split, seed)
     identity = Identity(manifest.read_key(key, out), root, modality)
     rows = [replace(row, looked=one.looked) for row, one in zip(identity.rows(images, who, splits), found, strict=True)]
-    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused), *of_boxes, *said]
+    notices = [*patients.sentences(who, sources, images), *notes.about(images, given, refused)]
+    notices += [*of_boxes, *of_structures, *said, *notes.of_rows(rows)]
     rejected = notes.rejected([SkippedFile(files.printable(identity.relative(p)), *why) for p, *why in sorted(refused)])
     marks.write(out.with_name("boxes.csv"), [row.id for row in rows], found)
-    notices += notes.of_rows(rows)
     written = _write(out, identity, rows, images, rejected, given, _about(refused, key, out))
     return ScanResult(rows, rejected, notices, written)
+
+
+def _sources(images: Sequence[Image], folders: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The root, and the path of each image relative to it."""
+    root = files.root_of(folders)
+    return root, [files.relative(image.candidate.source, root) for image in images]
 
 
 def _about(refused: Sequence[Refused], key: Path | None, out: Path) -> dict[str, Any]:
@@ -102,19 +109,24 @@ def _find(
     progress: Progress | None,
     largest_block: bool,
     workers: int | None,
+    frames: str | None,
 ) -> tuple[list[Image], list[Refused]]:
     skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
     paths, closed = files.walk(folders, skip)
     named = {path for path in paths if given.is_label(path)}
     pool = count(workers)
-    found, refused = candidate.candidates([path for path in paths if path not in named], progress, largest_block, pool)
+    rest = [path for path in paths if path not in named]
+    found, refused = candidate.candidates(rest, progress, largest_block, pool, frames)
     seen = list(candidate.look(found, progress, pool))
     images, unfit, used = pairing.pair([one for one in seen if one.look is not None], given)
     everything = named.union(*(same for place in given.folders for same in place.files.values()))
     unused = [(path, "label without image", "") for path in sorted(everything) if path.resolve() not in used]
     broken = [entry for one in seen for entry in one.refused]
     images.sort(key=lambda image: image.candidate.files[0].as_posix())
-    return images, [*closed, *refused, *broken, *unfit, *unused]
+    left = [*closed, *refused, *broken, *unfit, *unused]
+    if not images:
+        raise InputError(_nothing(folders, left))
+    return images, left
 
 
 def _write(
@@ -131,6 +143,7 @@ def _write(
             "files": [identity.relative(path) for path in image.candidate.files],
             "frames": image.candidate.frames,
             **({"description": image.candidate.description} if image.candidate.description else {}),
+            **({"structures": image.structures} if image.structures else {}),
         }
         for row, image in zip(rows, images, strict=True)
     }

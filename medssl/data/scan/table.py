@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medssl.data.boxes.form import Mark
+from medssl.data.lists import reading
 from medssl.data.manifest import UNCERTAIN
 from medssl.data.scan import spreadsheet
 from medssl.data.split import part_name, stem_of
@@ -82,13 +83,10 @@ def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -
     Raises `InputError` if the file or a column is missing, an id occurs twice, or a label is not a file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no table at {path}: --table is a CSV file")
-    reader, notices = spreadsheet.rows(path, id_column)
-    use = _columns(path, list(reader.fieldnames or []), id_column, dict(columns or {}))
-    lines = [
-        line for line in reader if any(value and value.strip() for value in line.values() if isinstance(value, str))
-    ]
+    if not path.exists():
+        raise InputError(f"there is no table at {path}: --table is a CSV file, or the list of another tool")
+    lines, has, notices = _lines(path, id_column)
+    use = _columns(path, has, id_column, dict(columns or {}))
     joint = spreadsheet.joint([line.get(use["class"]) or "" for line in lines]) if "class" in use else ";"
     if joint != ";":
         notices.append(f"classes in column '{use['class']}' of {path.name} are separated by '{joint}'")
@@ -100,6 +98,18 @@ def read(path: Path, id_column: str, columns: Mapping[str, str] | None = None) -
             raise InputError(f"{path} has two rows with {id_column}={record.id}: it must have one row per image")
         same.append(record)
     return Table(path, records, tuple(name for name in use if name not in FIELDS), tuple(notices))
+
+
+def _lines(path: Path, id_column: str) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """The lines of a table or of another tool's list, its columns, and notices."""
+    listed = reading.rows(path)
+    if listed is not None:
+        lines, name = listed
+        has = list(dict.fromkeys(column for line in lines for column in line)) or [reading.ID]
+        return lines, has, [f"{path.name} was read as a list of {name} with {len(lines)} images"]
+    reader, notices = spreadsheet.rows(path, id_column)
+    filled = [line for line in reader if any(isinstance(cell, str) and cell.strip() for cell in line.values())]
+    return filled, list(reader.fieldnames or []), notices
 
 
 def _columns(path: Path, has: list[str], id_column: str, asked: dict[str, str]) -> dict[str, str]:
