@@ -114,11 +114,10 @@ def _plan(
     for cell in cells:
         parts = {"train": cell.subset, "val": "val", "test": "test"}
         found = grid.settings(recipe, cell, [*source, *(f"data.{part}={name}" for part, name in parts.items())])
-        init = grid.start(recipe, cell)
+        init, asked = grid.start(recipe, cell), grid.options(recipe, cell, options)
         ids = {part: chosen[name] for part, name in parts.items()}
-        jobs.append(
-            Job(cell, found, init, fingerprint.make(found, cache, ids, f"{cell.init}:{weights[init]}", options))
-        )
+        mark = fingerprint.make(found, cache, ids, f"{cell.init}:{weights[init]}", asked)
+        jobs.append(Job(cell, found, init, asked.init_parts, mark))
     for job in jobs:
         _check_same(job, out, done)
     files.write_json(splits, chosen)
