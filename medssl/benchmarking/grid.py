@@ -135,6 +135,18 @@ def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dic
     return chosen
 
 
+def check_test(recipe: FinetuneRecipe, task: str, test: list[str], cache: Cache) -> None:
+    """Raise `InputError` if the test of a task on class names has one class: it has no AUC, and nothing to compare."""
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels, "flips": ()}
+    found = {cache.cases[name].classes for name in test}
+    if len(found) == 1 and found != {()} and not kinds.make("task", recipe.task, supplied).dense:
+        (only,) = found
+        raise InputError(
+            f"the test of tasks.{task} has one class only ({';'.join(only)}, {len(test)} cases), so its AUC is not "
+            "defined: split the patients so that the test has all classes"
+        )
+
+
 def _share(fraction: str) -> float | None:
     try:
         share = float(fraction)

@@ -109,6 +109,7 @@ def _plan(
     cases.provide(first.data, where, first.augment.get("preset", "ct"))
     cache = cases.open_cache(first, where)
     chosen = grid.subsets(recipe, first, cache)
+    grid.check_test(first, cells[0].task, chosen["test"], cache)
     source = [f"data.cache={cases.folder(first.data, where)}", "data.manifest=null", f"data.splits={splits}"]
     jobs = []
     for cell in cells:

@@ -20,7 +20,7 @@ from medssl.types import InputError
 
 
 def recipe(folder, text, size, inits):
-    phantom_cache(folder / "cache", 6, size, 0, "ct" if len(size) == 3 else "xray")
+    phantom_cache(folder / "cache", 6 if len(size) == 3 else 10, size, 0, "ct" if len(size) == 3 else "xray")
     (folder / "task.yaml").write_text(text)
     task = {"recipe": str(folder / "task.yaml"), "data": {"cache": str(folder / "cache")}}
     task |= {"encoder": "auto", "train": {"steps": 1, "validate_every": 1}}
