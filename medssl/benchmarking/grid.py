@@ -80,7 +80,7 @@ def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
     are those that are loaded, as in init_parts=. Raises `InputError`.
     """
     given = recipe.inits[name]
-    init = {"init": given} if isinstance(given, str) else dict(given)
+    init: dict[str, Any] = {"init": given} if isinstance(given, str) else dict(given)
     unknown = set(init) - {"init", "parts", "overrides", "longer"}
     if unknown or not isinstance(init.get("init"), str) or not isinstance(init.get("longer", 1), int):
         raise InputError(
