@@ -68,7 +68,7 @@ def _sts(data: Path, work: Path) -> list[Line]:
 
 def _ms(data: Path, work: Path) -> list[Line]:
     root = data / "lesions3d"
-    rows = [r for r in _rows(root / "metadata.csv") if r["collection"] == "ms" and "flair" in r["image"]]
+    rows = [r for r in _rows(root / "metadata.csv") if r["collection"] == "open_ms" and "flair" in r["image"]]
     return [Line(Path(r["image"]).name, str(root / r["mask"]), r["subject"], "") for r in rows]
 
 

@@ -1,9 +1,11 @@
 """Localization on real images, from scratch or from a pretraining, one fold at a time; scores of all folds together.
 
-    python benchmarks/localization/run.py SET DATA WORK [--folds 5] [--seeds 1] [--init RUN] [OVERRIDE...]
+    python benchmarks/localization/run.py SET DATA WORK [--folds 5] [--seeds 1] [--init RUN] [--rows FILE] [OVERRIDE...]
 
 SET is sts, ms, cxr, nuclei or lungs (see data.py), DATA the folder that holds lesions3d, cxr and he. What is done
-already is not done again. The last lines are the scores of the test images of all folds pooled, by seed, and the mean.
+already is not done again, and a fold that was begun goes on from its checkpoint: kill it at any moment. Each fold that
+is done is a line of --rows, once. The last lines are the scores of the test images of all folds pooled, by seed, and
+their mean.
 """
 
 from __future__ import annotations
@@ -60,6 +62,14 @@ def run(name: str, cache: Path, fold: list[Line], out: Path, given: argparse.Nam
     return json.loads((out / "results.json").read_text())
 
 
+def record(file: Path, unit: dict[str, Any], results: dict[str, Any], dims: int) -> None:
+    """Append the scores of a fold to `file`, unless it has them."""
+    before = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    if not any(unit.items() <= line.items() for line in before):
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({**unit, "cases": results["cases"], "scores": pooled([results], dims)}) + "\n")
+
+
 def pooled(found: list[dict[str, Any]], dims: int) -> dict[str, float]:
     """The scores of the test images of all folds together."""
     task = kinds.make("task", {"kind": found[0]["task"], **_settings(found[0])}, {"spatial_dims": dims})
@@ -78,17 +88,23 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--init", default="scratch")
+    parser.add_argument("--rows", type=Path)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_intermixed_args()
     work = given.work / given.set
     work.mkdir(parents=True, exist_ok=True)
     cache, folds = prepared(given.set, given.data, work)
-    start = Path(given.init).name
+    start, dims = Path(given.init).name, 3 if SETS[given.set].preset == "mr" else 2
     by_seed = []
     for seed in range(given.seeds):
         outs = [work / "runs" / start / f"seed{seed}_fold{fold}" for fold in range(given.folds)]
-        found = [run(given.set, cache, folds[i], out, given, seed) for i, out in enumerate(outs)]
-        by_seed.append(pooled(found, 3 if SETS[given.set].preset == "mr" else 2))
+        found = []
+        for fold, out in enumerate(outs):
+            found.append(run(given.set, cache, folds[fold], out, given, seed))
+            if given.rows is not None:
+                unit = {"set": given.set, "init": start, "seed": seed, "fold": fold, "overrides": given.overrides}
+                record(given.rows, unit, found[-1], dims)
+        by_seed.append(pooled(found, dims))
         print(f"seed {seed}: " + ", ".join(f"{key} {value:.4f}" for key, value in by_seed[-1].items()))
     for key in by_seed[0]:
         values = [each[key] for each in by_seed]

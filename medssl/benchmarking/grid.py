@@ -73,18 +73,36 @@ def _network_of(recipe: BenchmarkRecipe, cell: Cell) -> str | None:
 
 
 def init(recipe: BenchmarkRecipe, name: str) -> dict[str, Any]:
-    """`PATH`, `scratch` or `{init: .., overrides: {..}, longer: 3}` as the latter.
+    """`PATH`, `scratch` or `{init: .., parts: [..], overrides: {..}, longer: 3}` as the latter.
 
-    `longer` multiplies the steps; `{seed}` in a path is replaced by the cell's seed, for repeated pretrainings.
+    `longer` multiplies the steps; `{seed}` in a path is replaced by the cell's seed, for repeated pretrainings; `parts`
+    are those that are loaded, as in init_parts=. Raises `InputError`.
     """
     given = recipe.inits[name]
-    init = {"init": given} if isinstance(given, str) else dict(given)
-    unknown = set(init) - {"init", "overrides", "longer"}
-    if unknown or "init" not in init or not isinstance(init.get("longer", 1), int):
+    init: dict[str, Any] = {"init": given} if isinstance(given, str) else dict(given)
+    unknown = set(init) - {"init", "parts", "overrides", "longer"}
+    if unknown or not isinstance(init.get("init"), str) or not isinstance(init.get("longer", 1), int):
         raise InputError(
-            f"inits.{name} is {given}: give a run, scratch, or init, overrides and longer (a whole number)"
+            f"inits.{name} is {given}: give a run, scratch, or init, parts, overrides and longer (a whole number)"
         )
+    if "parts" in init:
+        init["parts"] = _parts(name, init)
     return init
+
+
+def _parts(name: str, init: Mapping[str, Any]) -> list[str]:
+    parts = [init["parts"]] if isinstance(init["parts"], str) else init["parts"]
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, str) for part in parts):
+        raise InputError(f"inits.{name}.parts is {init['parts']}: give the parts to load, such as [encoder]")
+    if init["init"] == SCRATCH:
+        raise InputError(f"inits.{name} loads nothing from scratch: remove its parts, or name a run")
+    return parts
+
+
+def options(recipe: BenchmarkRecipe, cell: Cell, given: Options) -> Options:
+    """The run options of a cell: those of the benchmark, with the parts that its init names."""
+    parts = init(recipe, cell.init).get("parts")
+    return given if parts is None else given.model_copy(update={"init_parts": parts})
 
 
 def start(recipe: BenchmarkRecipe, cell: Cell) -> str:
@@ -114,6 +132,18 @@ def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dic
         else:
             chosen[name] = _named(first, cache, fraction, seed)
     return chosen
+
+
+def check_test(recipe: FinetuneRecipe, task: str, test: list[str], cache: Cache) -> None:
+    """Raise `InputError` if the test of a task on class names has one class: it has no AUC, and nothing to compare."""
+    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels, "flips": ()}
+    found = {cache.cases[name].classes for name in test}
+    if len(found) == 1 and found != {()} and not kinds.make("task", recipe.task, supplied).dense:
+        (only,) = found
+        raise InputError(
+            f"the test of tasks.{task} has one class only ({';'.join(only)}, {len(test)} cases), so its AUC is not "
+            "defined: split the patients so that the test has all classes"
+        )
 
 
 def _share(fraction: str) -> float | None:

@@ -109,16 +109,16 @@ def _plan(
     cases.provide(first.data, where, first.augment.get("preset", "ct"))
     cache = cases.open_cache(first, where)
     chosen = grid.subsets(recipe, first, cache)
+    grid.check_test(first, cells[0].task, chosen["test"], cache)
     source = [f"data.cache={cases.folder(first.data, where)}", "data.manifest=null", f"data.splits={splits}"]
     jobs = []
     for cell in cells:
         parts = {"train": cell.subset, "val": "val", "test": "test"}
         found = grid.settings(recipe, cell, [*source, *(f"data.{part}={name}" for part, name in parts.items())])
-        init = grid.start(recipe, cell)
+        init, asked = grid.start(recipe, cell), grid.options(recipe, cell, options)
         ids = {part: chosen[name] for part, name in parts.items()}
-        jobs.append(
-            Job(cell, found, init, fingerprint.make(found, cache, ids, f"{cell.init}:{weights[init]}", options))
-        )
+        mark = fingerprint.make(found, cache, ids, f"{cell.init}:{weights[init]}", asked)
+        jobs.append(Job(cell, found, init, asked.init_parts, mark))
     for job in jobs:
         _check_same(job, out, done)
     files.write_json(splits, chosen)

@@ -35,6 +35,7 @@ class Job(NamedTuple):
     cell: Cell
     recipe: FinetuneRecipe
     init: str  # a path, or scratch
+    init_parts: str | list[str] | None  # None: those that the task needs
     fingerprint: dict[str, Any]
 
 
@@ -86,7 +87,7 @@ def run(job: Job, options: Options, out: Path) -> Line:
     began = time.monotonic()
     folder = out / job.cell.folder
     fingerprint.write(folder, job.fingerprint)
-    places = {"out": str(folder), "init": job.init, "resume": True}
+    places = {"out": str(folder), "init": job.init, "init_parts": job.init_parts, "resume": True}
     results = tune(job.recipe, options.model_copy(update={**places, "overwrite": False, "dry_run": False}))
     test, score = results["test"], results["score"]
     line = {

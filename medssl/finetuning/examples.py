@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from medssl.data import files
 from medssl.finetuning.slices import box_on_slice, gray_slice
@@ -14,13 +14,14 @@ from medssl.metrics.lesions import Findings
 from medssl.metrics.matching import Rule, agreements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from medssl.data.cache import Cache
     from medssl.metrics.lesions import Region
 
-SHOWN, SIDE, GAP, TITLE = 5, 180, 6, 16  # tiles a row; pixels
+SHOWN, COLUMNS = 6, 3  # tiles of a kind, and side by side: more are too small on a telephone
+SIDE, GAP, TITLE = 240, 8, 36  # pixels
 REFERENCE, FOUND = (60, 200, 120), (255, 200, 0)  # colours of boxes
 
 
@@ -41,16 +42,27 @@ def draw(out: Path, cache: Cache, results: dict[str, Any]) -> None:
     hit = results["test"]["details"]["hit"]
     threshold = reporting(results["settings"])
     kinds = sorted_out(rows, Rule(hit["kind"], hit["threshold"]), threshold)
-    height = TITLE + SIDE + GAP
-    sheet = Image.new("RGB", (SHOWN * (SIDE + GAP), len(kinds) * height), "white")
-    pen = ImageDraw.Draw(sheet)
-    for place, (title, found) in enumerate(kinds.items()):
-        best = sorted(found, key=lambda one: -one.weight)[:SHOWN]
-        pen.text((2, place * height + 2), f"{title}: {len(found)}", fill="black")
-        for column, one in enumerate(best):
-            sheet.paste(_tile(cache, one, threshold), (column * (SIDE + GAP), place * height + TITLE))
+    best = {
+        f"{name}: {len(found)}": sorted(found, key=lambda one: -one.weight)[:SHOWN] for name, found in kinds.items()
+    }
+    sheet = _sheet({title: [_tile(cache, one, threshold) for one in found] for title, found in best.items()})
     with files.writing(out / "figures" / "lesions.png") as beside:
         sheet.save(beside, format="PNG")
+
+
+def _sheet(rows: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
+    """Titles with their tiles below them; a title without tiles takes no more than its line."""
+    lines = {title: -(-len(tiles) // COLUMNS) for title, tiles in rows.items()}
+    height = sum(TITLE + number * (SIDE + GAP) for number in lines.values())
+    sheet = Image.new("RGB", (COLUMNS * (SIDE + GAP) - GAP, height), "white")
+    pen, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(size=24), 0
+    for title, tiles in rows.items():
+        pen.text((2, top + 2), title, fill="black", font=font)
+        for number, tile in enumerate(tiles):
+            row, column = divmod(number, COLUMNS)
+            sheet.paste(tile, (column * (SIDE + GAP), top + TITLE + row * (SIDE + GAP)))
+        top += TITLE + lines[title] * (SIDE + GAP)
+    return sheet
 
 
 def reporting(settings: dict[str, Any]) -> float:
@@ -93,7 +105,7 @@ def _tile(cache: Cache, one: Example, threshold: float) -> Image.Image:
     for colour, region in regions:
         if box := box_on_slice(region, case.shape, z):
             (top, left), (bottom, right) = ([zoom * v for v in corner] for corner in box)
-            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour)
+            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
     square = Image.new("RGB", (SIDE, SIDE), "black")
     square.paste(tile, ((SIDE - tile.width) // 2, (SIDE - tile.height) // 2))
     return square

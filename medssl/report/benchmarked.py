@@ -11,7 +11,7 @@ import numpy as np
 from medssl.report.parts import Picture, Table, encoded, limits, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -38,8 +38,8 @@ SUBGROUPS = (
     "corrected for their number, and a difference within one group says nothing about a difference between groups."
 )
 CAPTION = (
-    "Mean over seeds; bars: 95% interval over seeds and test patients. Inits may differ although bars overlap: the "
-    "difference in the table is paired."
+    "Mean over seeds; bars: 95% interval over seeds and test patients, cut at 0 and 1. Inits may differ although bars "
+    "overlap: the difference in the table is paired."
 )
 
 
@@ -163,7 +163,7 @@ def _png(entries: Sequence[Entry]) -> bytes:
     from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=(5.0, 3.2), layout="constrained")  # small, so that a telephone can show its words
         draw(figure.add_subplot(), entries)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=130)
@@ -191,9 +191,13 @@ def draw(axes: Axes, entries: Sequence[Entry]) -> None:
     axes.set_xlim(-0.4, len(order) - 0.6)
     axes.set_xlabel("labelled training cases")
     axes.set_ylabel(f"test {entries[0]['score']}")
+    means = _values(dict(enumerate(entries)), range(len(entries)), "mean")
+    if not ((means < 0) | (means > 1)).any():  # a score between 0 and 1: with two seeds an interval is far wider
+        bottom, top = map(float, axes.get_ylim())
+        axes.set_ylim(max(bottom, -0.05), min(top, 1.05))
     axes.grid(axis="y", color="#e6ebf0", linewidth=0.8)
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
-def _values(found: dict[str, Entry], order: Sequence[str], key: str) -> np.ndarray:
+def _values(found: Mapping[Any, Entry], order: Sequence[Any], key: str) -> np.ndarray:
     return np.array([found.get(name, {}).get(key) for name in order], dtype=float)  # None becomes NaN

@@ -14,14 +14,15 @@ from medssl.report.names import chance, meaning
 from medssl.report.parts import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from matplotlib.axes import Axes
 
 INK, FAINT, CHANCE = "#1f4e79", "#a9c1d9", "#b3541e"
 FEW = 12  # points that are marked: fewer make a line that hides how few they are
 MOST = 400  # points of a curve that are drawn
-HIDDEN = ("metric.chance", "metric.best", "lr")  # drawn into another chart, or the same as another
+COUNTS = ("metric.val_images", "metric.val_negatives", "metric.val_lesions")  # the same at every step
+HIDDEN = ("metric.chance", "metric.best", "lr", *COUNTS)  # the others: drawn into another chart, or the same as another
 METADATA = re.compile(r"<metadata>.*?</metadata>", re.S)  # says no more than that it is an SVG
 STYLE: dict[Any, Any] = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
 
@@ -51,16 +52,20 @@ def charts(lines: list[dict[str, Any]], prefixes: Iterable[str] = ("loss.", "met
 
 
 def _chart(lines: list[dict[str, Any]], name: str) -> Chart:
+    found = meaning(name)
+    return Chart(name, found.title, found.text, svg(name, lambda axes: draw(axes, lines, name)))
+
+
+def svg(name: str, draw: Callable[[Axes], None]) -> str:
+    """A small chart as base64 SVG; the same `name` and drawing give the same bytes."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no window
 
     buffer = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(3.4, 1.9), layout="constrained")
-        draw(figure.add_subplot(), lines, name)
+        draw(figure.add_subplot())
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    found = meaning(name)
-    svg = METADATA.sub("", buffer.getvalue())
-    return Chart(name, found.title, found.text, encoded(svg.encode()))
+    return encoded(METADATA.sub("", buffer.getvalue()).encode())
 
 
 def draw(axes: Axes, lines: list[dict[str, Any]], name: str) -> None:

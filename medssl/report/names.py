@@ -62,6 +62,11 @@ KNOWN = [  # the first pattern that matches a whole name counts
         Meaning("Validation balanced accuracy", "Mean share of each class that is recognised.", "classes"),
     ),
     (r"metric\.val_dice", Meaning("Validation Dice", "Overlap of predicted and true masks, mean over classes.")),
+    (r"metric\.val_cpm", Meaning("Validation CPM", "Mean sensitivity at 1/8 to 8 false alarms per image.")),
+    (
+        r"metric\.val_sensitivity_at_(.*)_fp",
+        Meaning(r"Validation sensitivity at \1", "Share of the lesions found at so many false alarms per image."),
+    ),
     (r"metric\.val_(.*)", Meaning(r"Validation \1", "On the validation cases.")),
     (r"metric\.(.*)", Meaning(r"\1", "")),
     (r"lr", Meaning("Learning rate", "Of the main network.")),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from medssl.report import benchmarked, curves
+from medssl.report import benchmarked, curves, froc
 from medssl.report.lead import lead
 from medssl.report.parts import Picture, Table, encoded, limits, number, without_paths
 
@@ -44,7 +44,8 @@ def section(run: Run, *, pictures: bool) -> dict[str, Any]:
     warnings: list[str] = []
     shown = _pictures(run, pictures, warnings)
     said = (_scores(run), *_probes(run), _overlap(run), _data(run), _left_out(run), _course(run), _losses(run))
-    groups = [(title, curves.charts(run.metrics, prefixes)) for title, prefixes in GROUPS]
+    groups = [("Lesions", froc.charts(run.results))]
+    groups += [(title, curves.charts(run.metrics, prefixes)) for title, prefixes in GROUPS]
     return {
         "name": run.path.name,
         "verb": run.verb,

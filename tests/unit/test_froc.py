@@ -1,4 +1,4 @@
-"""FROC by the step rule: hand cases, brute force, resamples."""
+"""FROC by the step rule: hand cases (named as in localization.md), brute force, resamples."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ CLEAN = image([], 0)
 
 
 def test_three_images():
+    """Case F-A."""
     curve = froc([A, B, C])
     points = list(zip(curve.fp_per_image, curve.sensitivity, strict=True))
     thirds = [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2), (3, 2), (3, 3)]
@@ -43,20 +44,24 @@ def test_three_images():
 
 
 def test_a_missed_lesion_counts():
+    """Case F-B."""
     missed = B._replace(lesions=2)
     assert cpm(froc([A, missed, C])) == pytest.approx(13 / 28)
 
 
 def test_equal_scores_are_one_threshold():
+    """Case F-C: the step rule; 51/56 by interpolation is a point at which nobody can operate."""
     tied = [image([(0.8, 1), (0.4, None)], 1), image([(0.5, 2), (0.5, None)], 1)]
     assert cpm(froc(tied)) == pytest.approx(6 / 7)
 
 
 def test_without_false_positives():
+    """Case F-D."""
     assert sensitivity_at(froc([image([(0.8, 1)], 2)])) == [0.5] * 7
 
 
 def test_negatives_move_the_score_either_way():
+    """Case F-E."""
     assert cpm(froc([A, B, C, CLEAN, CLEAN, CLEAN])) == pytest.approx(16 / 21)
     noisy = image([(0.97, None), (0.97, None)], 0)
     assert cpm(froc([A, B, C, noisy, noisy, noisy])) == pytest.approx(3 / 7)

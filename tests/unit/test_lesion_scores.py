@@ -1,4 +1,4 @@
-"""Lesion-wise counts, average precision, operating point, BraTS lesion-wise scores."""
+"""Lesion-wise counts, average precision, operating point, BraTS lesion-wise scores. Cases: localization.md."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def strips():
 
 
 def test_a_component_on_two_lesions():
+    """Case L1."""
     every = lesion_counts.any_overlap(strips())
     assert (every.found, every.lesions, every.matched, every.candidates) == (3, 3, 2, 3)
     assert every.f1 == pytest.approx(0.8)
@@ -64,6 +65,7 @@ def test_any_overlap_drops_what_hits_ignored_lesions_alone():
 
 
 def test_coco_and_step_average_precision():
+    """Cases AP1 and AP2."""
     first = [ranked([1, 0, 1, 0, 0, 1], 3)]
     assert detection_ap.average_precision(first) == pytest.approx(73 / 101)
     assert detection_ap.average_precision(first, "step") == pytest.approx(13 / 18)
@@ -141,6 +143,7 @@ def test_no_candidate_is_accepted_where_all_are_false():
 
 
 def test_brats_lesion_wise_scores():
+    """Case L2."""
     truth, prediction = np.zeros((40, 40, 40), bool), np.zeros((40, 40, 40), bool)
     truth[2:6, 2:6, 2:6] = truth[20:26, 20:26, 20:26] = truth[34:36, 34:36, 34:36] = True
     prediction[2:6, 2:6, 2:4] = prediction[20:26, 20:26, 20:26] = prediction[30:34, 2:6, 2:6] = True

@@ -1,4 +1,4 @@
-"""Lesions, candidates and their way through JSON; hit rules and greedy matching."""
+"""Lesions, candidates and their way through JSON; hit rules and greedy matching. Cases are those of localization.md."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def blob(rng, shape):
 
 
 def test_greedy_matching_of_two_lesions_and_two_candidates():
+    """Case M1."""
     image = boxes([(0, 0, 10, 10), (0, 6, 10, 16)], [(0.9, (0, 2, 10, 12)), (0.8, (0, 0, 10, 9))])
     np.testing.assert_allclose(agreements(image, Rule("iou", 0.1)), [[0.6667, 0.4286], [0.9, 0.1875]], atol=5e-5)
     assert match(image, Rule("iou", 0.1)).verdict.tolist() == [HIT, HIT]
@@ -60,6 +61,7 @@ B1 = [
 
 @pytest.mark.parametrize(("where", "iou", "iobb"), B1)
 def test_overlap_of_boxes(where, iou, iobb):
+    """Case B1."""
     image = boxes([(2, 2, 6, 6)], [(1, where)])
     assert overlap(image.candidates, image.lesions, "iou")[0, 0] == pytest.approx(iou)
     assert overlap(image.candidates, image.lesions, "iobb")[0, 0] == pytest.approx(iobb)
@@ -121,6 +123,7 @@ def test_points_have_no_overlap():
 
 
 def test_what_hits_only_an_ignored_lesion_is_dropped():
+    """Case F-F."""
     lesions = (Lesion("a", box(0, 0, 4, 4), ignore=True), Lesion("a", box(6, 6, 9, 9)))
     places = [(0.9, box(0, 0, 4, 4)), (0.8, box(0, 0, 4, 3)), (0.7, box(6, 6, 9, 9)), (0.6, box(11, 11, 12, 12))]
     candidates = tuple(Candidate("a", where, score) for score, where in places)
@@ -252,7 +255,7 @@ def test_bad_regions_are_refused():
 
 @pytest.mark.parametrize(("steps", "lesions"), [((0, 1, 1), {1: 2, 2: 1, 3: 1}), ((1, 1, 1), {1: 2, 2: 2, 3: 1})])
 def test_connectivity(steps, lesions):
-    """Two voxels that touch at an edge, and at a corner: one lesion for 18 and 26, or for 26 neighbours alone."""
+    """Case L3: two voxels that touch at an edge, and at a corner: one lesion for 18 and 26, or for 26 alone."""
     mask = np.zeros((4, 4, 4), int)
     mask[1, 1, 1] = mask[tuple(1 + step for step in steps)] = 1
     for connectivity, count in lesions.items():

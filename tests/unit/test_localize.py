@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from finetuning import SEGMENT, options, recipe
+from PIL import Image
 
 from medssl.build import kinds
 from medssl.data.cache import Cache
@@ -19,6 +20,7 @@ from medssl.metrics.lesions import Candidate, Findings, Lesion, Region
 from medssl.metrics.matching import Rule
 from medssl.patches import CaseCache, PatchDataset
 from medssl.patches import build as augment
+from medssl.report import froc as report_froc
 from medssl.tasks import localize, segment
 from medssl.types import Box, InputError
 
@@ -246,7 +248,27 @@ def test_the_report_shows_what_was_found_and_missed(cache, tmp_path):
     made = recipe(SEGMENT, data={"cache": str(cache)}, task=LOCALIZE, train={"steps": 1})
     finetune(made, options(tmp_path / "run"))
     assert (tmp_path / "run" / "figures" / "lesions.png").stat().st_size > 1000
-    assert "Lesions found, missed, and false alarms" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Lesions found, missed, and false alarms" in page
+    assert "FROC: lesion" in page
+    assert "metric.val_cpm" in page
+    assert "metric.val_lesions" not in page, "a count is no curve"
+
+
+def test_a_kind_without_examples_takes_a_line_and_no_room():
+    tile = Image.new("RGB", (examples.SIDE, examples.SIDE))
+    some, none = examples._sheet({"found: 4": [tile] * 4, "missed: 0": []}), examples._sheet({"missed: 0": []})
+    assert some.height == 2 * examples.TITLE + 2 * (examples.SIDE + examples.GAP)
+    assert none.height == examples.TITLE
+    assert some.width == none.width
+
+
+def test_no_froc_is_drawn_where_no_lesion_was_looked_for():
+    assert report_froc.charts(None) == report_froc.charts({"test": {"details": None}}) == []
+    curve = {"images": 2, "lesions": 0, "false": [1], "true": [0]}
+    at = {"fp_per_image": [1.0], "sensitivity": [0.5]}
+    test = {"details": {"froc": {"a": {"curve": curve, "at": at}, "b": {"curve": {**curve, "lesions": 2}, "at": at}}}}
+    assert [chart.name for chart in report_froc.charts({"test": test})] == ["froc.b"]
 
 
 @pytest.mark.parametrize(("settings", "shown"), [({}, 0.5), ({"threshold": None}, 0.5), ({"threshold": 0.0}, 0.0)])

@@ -59,6 +59,7 @@ A1_TRUTH, A1 = np.array([0, 0, 1, 1, 1, 0]), np.array([0.1, 0.4, 0.4, 0.8, 0.9, 
 
 
 def test_auc_with_ties_and_its_error():
+    """Case A1."""
     assert classification.auc(A1[:, None], A1_TRUTH[:, None]) == [pytest.approx(7 / 9)]
     assert classification.average_precision(A1[:, None], A1_TRUTH[:, None]) == [pytest.approx(34 / 45)]
     found = classification.delong(A1, A1_TRUTH)
@@ -105,6 +106,7 @@ E1_TRUTH = np.array([1, 1, 0, 1, 0, 1, 0, 0, 0, 0])
 
 
 def test_calibration_of_ten_cases():
+    """Case E1."""
     assert calibration.calibration_error(E1, E1_TRUTH, 10) == pytest.approx(0.26, abs=1e-6)
     both = np.stack([1 - E1, E1], 1)
     for bins in (10, 15):

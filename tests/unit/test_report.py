@@ -199,6 +199,17 @@ def test_label_efficiency_draws_means_and_limits():
     np.testing.assert_array_equal(scratch.lines[0].get_ydata(), [0.3, np.nan])
 
 
+def test_an_interval_of_two_seeds_does_not_hide_scores_between_0_and_1():
+    from matplotlib.figure import Figure
+
+    axes, beyond = Figure().add_subplot(), Figure().add_subplot()
+    wide = [found | {"mean_low": -3, "mean_high": 4} for found in SUMMARY]
+    benchmarked.draw(axes, wide)
+    assert axes.get_ylim() == (-0.05, 1.05)
+    benchmarked.draw(beyond, [found | {"mean": 2} for found in wide])
+    assert beyond.get_ylim()[0] < -1
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [

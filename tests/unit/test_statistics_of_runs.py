@@ -1,4 +1,4 @@
-"""Seeds as readers, patients as cases: the hand cases were worked out on paper or with another implementation."""
+"""Seeds as readers, patients as cases: the hand cases (localization.md) were worked out otherwise."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def rng(seed=0):
 
 
 def test_mrmc_of_three_seeds_and_four_patients():
+    """Case MR1."""
     found = statistics.mrmc(MR1)
     assert found.estimate == pytest.approx(0.031667, abs=1e-6)
     assert found.standard_error == pytest.approx(0.0142400, abs=1e-7)
@@ -30,6 +31,7 @@ def test_mrmc_of_three_seeds_and_four_patients():
 
 
 def test_mrmc_of_two_seeds_and_three_patients():
+    """Case MR2."""
     found = statistics.mrmc(np.array([[1.0, 2, 3], [2, 4, 3]]))
     assert found.estimate == 2.5
     assert found.standard_error == pytest.approx(0.645497, abs=1e-6)
@@ -78,6 +80,7 @@ def test_mrmc_covers_as_often_as_it_says_where_seeds_and_patients_vary():
 
 
 def test_mean_of_a_patients_cases_weighs_patients_alike():
+    """Case CL1."""
     values = np.array([[1.0, 1, 0], [1, NAN, NAN]])
     found = statistics.patient_means(values, ["a", "a", "b"])
     np.testing.assert_array_equal(found, [[1, 0], [1, NAN]])
@@ -86,6 +89,7 @@ def test_mean_of_a_patients_cases_weighs_patients_alike():
 
 
 def test_bootstrap_of_patients_takes_all_their_cases():
+    """Case CL1."""
     values = np.array([1.0, 1, 0])
     seen: list[float] = []
 
@@ -101,6 +105,7 @@ def test_bootstrap_of_patients_takes_all_their_cases():
 
 
 def test_pooled_sensitivity_is_not_the_mean_of_patients():
+    """Case SE1."""
     found, lesions = np.array([3, 0, 1]), np.array([3, 1, 2])
     everyone = np.ones(3)
     assert everyone @ found / (everyone @ lesions) == pytest.approx(2 / 3)
@@ -163,6 +168,7 @@ def test_jackknife_cannot_weigh_the_only_positive_patient():
     ],
 )
 def test_exact_sign_flip(differences, p):
+    """Case SF1."""
     found = statistics.sign_flip(np.array(list(differences), dtype=float))
     known = int(np.isfinite(list(differences)).sum())
     assert found == (p, 2 / 2**known, True)
@@ -176,6 +182,7 @@ def test_sign_flip_tries_every_flip():
 
 
 def test_random_flips_are_never_certain():
+    """Case PS1."""
     found = statistics.sign_flip(np.full(40, 1.0), rng())
     assert found == (1e-5, 1e-5, False)
 
@@ -202,6 +209,7 @@ def test_random_flips_agree_with_exact_ones():
     ],
 )
 def test_holm(family, corrected):
+    """Case HO1."""
     assert statistics.holm(family) == pytest.approx(corrected, nan_ok=True)
 
 
@@ -214,6 +222,7 @@ RK1 = np.array([[0.80, 0.70, 0.60], [0.75, 0.72, 0.65], [0.80, 0.60, 0.66]])
 
 
 def test_mean_ranks_share_ties():
+    """Case RK1."""
     assert statistics.mean_ranks(RK1) == pytest.approx([13 / 6, 2, 11 / 6])
 
 
@@ -274,6 +283,7 @@ def test_ranks_need_every_score():
     ],
 )
 def test_labels_that_scratch_needs(scores, target, labels, reached, bound):
+    """Case LS1."""
     found = statistics.labels_saved([4, 8, 16, 32], np.array(scores), target, labels)
     assert found.reached == pytest.approx(reached, abs=1e-4)
     assert found.bound == bound

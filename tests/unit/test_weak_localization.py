@@ -1,4 +1,4 @@
-"""Boxes from activation maps, box accuracy, floors, pointing game, pixel scores, ladder of thresholds."""
+"""Boxes from activation maps, box accuracy, floors, pointing game, pixel scores, ladder. Cases: localization.md."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ C1 = upsampled([[0, 0, 0, 0], [0, 1, 0.6, 0], [0, 0.5, 0.2, 0], [0, 0, 0, 0]], (
     ("share", "where"), [(0.2, [1, 1, 6, 6]), (0.3, [2, 2, 6, 6]), (0.5, [2, 2, 5, 5]), (0.7, [2, 2, 4, 5])]
 )
 def test_boxes_of_an_upsampled_map_are_relative_to_its_own_peak(share, where):
+    """Case C1."""
     assert C1.max() == 0.78125
     assert np.unravel_index(C1.argmax(), C1.shape) == (3, 3)
     (found,) = candidates.of_heat(C1, "a", share)
@@ -37,6 +38,7 @@ def test_boxes_of_an_upsampled_map_are_relative_to_its_own_peak(share, where):
 
 
 def test_otsu_where_no_threshold_was_chosen():
+    """Case C1."""
     assert threshold_otsu(C1 / C1.max()) == pytest.approx(0.3613, abs=1e-4)
     (found,) = candidates.of_heat(C1, "a")
     (same,) = candidates.of_heat(C1, "a", 0.3613)
@@ -52,6 +54,7 @@ def two_blobs():
 
 
 def test_the_hottest_box_and_any_box():
+    """Case C2."""
     found = candidates.of_heat(two_blobs(), "a", 0.4)
     assert [(corners(one), one.score) for one in found] == [([6, 6, 9, 9], 1), ([1, 1, 4, 4], 0.6)]
     assert len(candidates.of_heat(two_blobs(), "a", 0.7)) == 1
@@ -67,6 +70,7 @@ def test_the_hottest_box_and_any_box():
 
 
 def test_box_accuracy_over_thresholds_of_the_map():
+    """Case C3."""
     maps = [
         ([[0, 0, 0, 0], [0, 1, 0.4, 0], [0, 0.4, 0.4, 0], [0, 0, 0, 0]], ((1, 1), (3, 3))),
         ([[0.3, 0.3, 0, 0], [0.3, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0.6]], ((0, 0), (2, 2))),
@@ -125,6 +129,7 @@ P1 = np.array([[0.9, 0.6, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.3, 0.8],
 
 
 def test_pixel_scores():
+    """Case P1."""
     assert heat_maps.pixel_auc([P1], [P1_TRUTH]) == pytest.approx(38 / 39)
     assert heat_maps.pixel_ap([P1], [P1_TRUTH]) == pytest.approx(11 / 12)
     assert heat_maps.aupro([P1], [P1_TRUTH]) == pytest.approx(73 / 78)
@@ -160,6 +165,7 @@ def test_pointing_game():
 
 
 def test_ladder_keeps_what_a_flat_threshold_would_join():
+    """Case LD1."""
     p = np.array([[0, 0.1, 0.9, 0.8, 0.1, 0, 0.3, 0.35, 0.15, 0, 0.6, 0.2, 0.55, 0]])
     found = candidates.ladder(p, "a")
     columns = [np.flatnonzero(one.region.mask[0]) + one.region.start[1] for one in found]
