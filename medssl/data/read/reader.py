@@ -53,7 +53,8 @@ def load_label(manifest: Manifest, row: Row, image: Volume) -> Volume | None:
 def of(files: Sequence[Path], frames: Sequence[tuple[int, int]] | None = None, *, label: bool = False) -> Volume:
     """The image in `files`, as stored, or its given parts. Raises `Rejected`.
 
-    Parts are (file number, frame number) of DICOM files, or (0, time) of a 4D NIfTI, whose mean is taken. Whatever goes wrong becomes `Rejected`, so that a bad file costs itself alone. A label is read as integers.
+    Parts are (file number, frame number) of DICOM files, or (0, time) of a 4D NIfTI, whose mean is taken. Whatever goes
+    wrong becomes `Rejected`, so that a bad file costs itself alone. A label is read as integers.
     """
     first = files[0]
     with rejecting(first):
