@@ -8,16 +8,17 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl.data import cache, machine, manifest, stack
+from medssl.data import cache, manifest, stack
 from medssl.data.cache import Cache
 from medssl.data.files import read_csv
+from medssl.data.parallel import machine
+from medssl.data.parallel.workers import count, mapped
 from medssl.data.preparing import shards, spacings
 from medssl.data.preparing.fill import add, claim, finish, nothing_prepared, write_splits
 from medssl.data.preparing.select import one_modality, select
 from medssl.data.preparing.settings import label_options, settings
 from medssl.data.reject import Rejected
 from medssl.data.split import stem_of, with_ids
-from medssl.data.workers import count, mapped
 from medssl.types import Box
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from medssl.build import parts
-from medssl.data import machine
+from medssl.data.parallel import machine
 from medssl.types import InputError
 
 if TYPE_CHECKING:

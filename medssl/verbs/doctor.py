@@ -8,7 +8,7 @@ import shutil
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from medssl import __version__
-from medssl.data import machine
+from medssl.data.parallel import machine
 from medssl.types import InputError
 
 GIB = 1024**3

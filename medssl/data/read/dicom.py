@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from medssl.data.parallel.workers import mapped
 from medssl.data.read import dicom_pixels, dicom_stack, dicom_strays, dicom_uih
 from medssl.data.read.dicom_header import STACKED, Slice, modality_of, read_header, slices, uih_tiles
 from medssl.data.read.dicom_quick import quick
 from medssl.data.read.dicom_straight import straighten
 from medssl.data.read.volume import Volume, make, plane
 from medssl.data.reject import Rejected, brief, rejecting
-from medssl.data.workers import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from medssl.data.parallel.workers import mapped
 from medssl.data.read import dicom, reader
 from medssl.data.read.dicom_header import STACKED
 from medssl.data.reject import Rejected, rejecting
 from medssl.data.scan import description, qc, times
-from medssl.data.workers import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

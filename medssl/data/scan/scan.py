@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from medssl import __version__
 from medssl.data import manifest
 from medssl.data.files import writable, write_csv
+from medssl.data.parallel.workers import count
 from medssl.data.scan import candidate, files, marks, notes, pairing, parts, patients
 from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
 from medssl.data.structures import attach
-from medssl.data.workers import count
 from medssl.types import InputError
 
 if TYPE_CHECKING:

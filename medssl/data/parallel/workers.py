@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, TypeVar
 
-from medssl.data import machine
+from medssl.data.parallel import machine
 from medssl.types import InputError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Work in several processes, as many as this machine can take."""
