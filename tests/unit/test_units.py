@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dicom_writer import series
 
-from medssl.data import manifest
+from medssl.data import manifest, reject
 from medssl.data.grid import to_array
 from medssl.data.phantom.volumes import ct_case
 from medssl.data.prepare import prepare
@@ -109,7 +109,7 @@ def test_a_flipped_byte_in_a_packed_file_is_noticed(tmp_path):
 
 def test_what_unpacks_to_much_more_is_refused_unread(tmp_path, monkeypatch):
     path = save(tmp_path / "a.nii.gz", np.zeros((200, 256, 256), np.int16) + 5)
-    monkeypatch.setattr(nifti, "UNPACKED", 2**20)
+    monkeypatch.setattr(reject, "UNPACKED", 2**20)
     monkeypatch.setattr(nifti, "_scaled", lambda image: pytest.fail("was read"))
     with pytest.raises(Rejected, match="too large: 0 MiB that unpack to 25 MiB"):
         nifti.read(path)
