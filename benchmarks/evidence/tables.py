@@ -176,7 +176,10 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def _limits(found: MRMC | None) -> str:
-    return "-" if found is None else f"{found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    if found is None:
+        return "-"
+    limits = "" if found.low != found.low else f" ({found.low:+.3f} to {found.high:+.3f})"  # NaN: none can be given
+    return f"{found.estimate:+.3f}{limits}"
 
 
 def _p(found: MRMC | None) -> str:
