@@ -178,7 +178,7 @@ def _number(value: float, digits: int = 3) -> str:
 def _limits(found: MRMC | None) -> str:
     if found is None:
         return "-"
-    limits = "" if found.low != found.low else f" ({found.low:+.3f} to {found.high:+.3f})"  # NaN: none can be given
+    limits = "" if math.isnan(found.low) else f" ({found.low:+.3f} to {found.high:+.3f})"
     return f"{found.estimate:+.3f}{limits}"
 
 
