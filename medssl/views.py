@@ -5,6 +5,25 @@ The method compares the views before the corruption; restoration starts from the
 map, and the image is interpolated once. Input and target get the same geometry, so that restoration has to undo only
 intensity changes and corruption; `faithful` keeps the order of the published code instead.
 Shapes: C channels, *S the view's size, B batch.
+
+Arguments of `build`:
+    spatial_dims: 2 or 3.
+    channels: of the images; None if not known.
+    size: of the views in voxels: one size for all, or a list with one size per view (multi-crop).
+    count: number of views per sample.
+    preset: augmentation that suits the modality, see `medssl.transforms.modality`.
+    faithful: the order of the published code of DiRA (2D) and TransVW (3D). The target is the plain crop; a flip or
+        an elastic deformation changes only the input, so that restoration has to undo it too. Intensity changes
+        stay those of the preset. In 2D the encoder gets a gray image as three equal channels, as DiRA's does.
+    warp: geometry settings that replace those of the preset.
+    intensity: intensity changes that replace those of the preset.
+    corrupt: the corruption, by name or with its settings; None: no corruption.
+    corrupt_for: "restore" corrupts a copy of view 0 for restoration, and the method compares clean views; this
+        costs one more forward pass of the encoder. "all" corrupts every view, for the method too, as DiRA's
+        published code does. "auto" is "all" if `faithful`, else "restore".
+    restores: whether the recipe restores images at all; if not, "restore" corrupts nothing.
+    device: "cpu" makes views in the workers. With "cuda" the workers only read, and the training device makes
+        whole batches: from the same random draws the same images, to 1e-3.
 """
 
 from __future__ import annotations
@@ -55,25 +74,6 @@ def build(
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> ViewMaker:
     """Check the `views` group of a recipe and make its `ViewMaker`.
-
-    Args:
-        spatial_dims: 2 or 3.
-        channels: of the images; None if not known.
-        size: of the views in voxels: one size for all, or a list with one size per view (multi-crop).
-        count: number of views per sample.
-        preset: augmentation that suits the modality, see `medssl.transforms.modality`.
-        faithful: the order of the published code of DiRA (2D) and TransVW (3D). The target is the plain crop; a flip or
-            an elastic deformation changes only the input, so that restoration has to undo it too. Intensity changes
-            stay those of the preset. In 2D the encoder gets a gray image as three equal channels, as DiRA's does.
-        warp: geometry settings that replace those of the preset.
-        intensity: intensity changes that replace those of the preset.
-        corrupt: the corruption, by name or with its settings; None: no corruption.
-        corrupt_for: "restore" corrupts a copy of view 0 for restoration, and the method compares clean views; this
-            costs one more forward pass of the encoder. "all" corrupts every view, for the method too, as DiRA's
-            published code does. "auto" is "all" if `faithful`, else "restore".
-        restores: whether the recipe restores images at all; if not, "restore" corrupts nothing.
-        device: "cpu" makes views in the workers. With "cuda" the workers only read, and the training device makes
-            whole batches: from the same random draws the same images, to 1e-3.
 
     Raises InputError for sizes that do not fit `spatial_dims` or `count`, and for settings that contradict each other.
 

@@ -3,6 +3,20 @@
 Peng et al., "Crafting Better Contrastive Views for Siamese Representation Learning", CVPR 2022: semantic-aware
 localization and center-suppressed sampling. 2D as published; 3D is an extension of this project.
 A box is 2n numbers, the low corner then the high corner, in index order, as fractions of the array's shape.
+
+Arguments of `build`:
+    samples, spatial_dims, steps, views, levels: supplied by medssl: number of training images, axes, steps of the
+        run, views per sample and feature levels of the encoder; None: not checked.
+    scale: smallest and largest share of the image in a crop; or a list of such ranges, one per view.
+    ratio: smallest and largest aspect ratio of a crop.
+    alpha: crop centres follow Beta(alpha, alpha) over the box: below 1 the middle is rare, 1 is uniform.
+    threshold: a heat map is scaled to 0..1, and the box encloses all cells above this value.
+    start: when boxes are first made; crops are random before. "100%" never makes one: the random baseline.
+    every: time between updates of the boxes.
+    level: feature level of the heat map: "auto" is the deepest one with 6 cells or more per axis.
+    box_upper: whether the upper corner of a box includes its last cell ("edge"), or not ("index", as published).
+    min_side: smallest side of a box, as a fraction of the image's side.
+    percentile: replaces `threshold` by a percentile of the heat map.
 """
 
 from __future__ import annotations
@@ -51,20 +65,6 @@ def build(
     """ContrastiveCrop for a run of `steps` steps on `samples` training images.
 
     As published: level deepest, box_upper index, min_side 0, threshold 0.1, alpha 0.6 (0.1 for small images).
-
-    Args:
-        samples, spatial_dims, steps, views, levels: supplied by medssl: number of training images, axes, steps of the
-            run, views per sample and feature levels of the encoder; None: not checked.
-        scale: smallest and largest share of the image in a crop; or a list of such ranges, one per view.
-        ratio: smallest and largest aspect ratio of a crop.
-        alpha: crop centres follow Beta(alpha, alpha) over the box: below 1 the middle is rare, 1 is uniform.
-        threshold: a heat map is scaled to 0..1, and the box encloses all cells above this value.
-        start: when boxes are first made; crops are random before. "100%" never makes one: the random baseline.
-        every: time between updates of the boxes.
-        level: feature level of the heat map: "auto" is the deepest one with 6 cells or more per axis.
-        box_upper: whether the upper corner of a box includes its last cell ("edge"), or not ("index", as published).
-        min_side: smallest side of a box, as a fraction of the image's side.
-        percentile: replaces `threshold` by a percentile of the heat map.
 
     Raises InputError for values out of range.
 

@@ -76,8 +76,7 @@ def box_from_map(
     """The box around all cells of a map (*s) above the threshold: (2n,) float64.
 
     Args:
-        heat: the map (*s).
-        size: of the image that the map comes from; None: 32 (2D) or 8 (3D) voxels per cell.
+        heat, size: the map, and the size of the image that the map comes from; None: 32 (2D) or 8 (3D) voxels per cell.
         threshold: of the map scaled to 0..1.
         box_upper: "edge" includes the last cell; "index", as published, ends at its index / size, which is never 1.
         min_side: smallest side of the box; it is grown to that about its centre.

@@ -47,20 +47,14 @@ def prepare(
     workers: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Cache:
-    """Prepare every image of a manifest into the cache folder `out`; an interrupted preparation is continued.
+    """Prepare every image of a manifest into the cache `out`; see `medssl.api_data.PrepareOptions`.
 
-    `medssl.api_data.PrepareOptions` explains the options. `rejected` of the cache lists the images that could not be
-    used, and why; `notices` says what looked odd. With `shard`, the cache is complete when all parts are done.
-
-    Raises `InputError` for bad settings, a cache at `out` made with other settings, or if no image could be prepared.
+    Raises `InputError` for bad settings, a cache at `out` made with others, or if no image could be prepared.
     """
     found = manifest.read(Path(manifest_path))
     chosen, unwanted = select(found, modality=modality, min_slices=min_slices, description=description)
     notices = one_modality(chosen.rows, preset, found.path.name) if modality is None else []
-    jobs, rejected = stack.groups(chosen, channels)
-    rejected |= unwanted
-    if not jobs:
-        raise nothing_prepared(rejected)
+    jobs, rejected = _jobs(chosen, channels, unwanted)
     own = shards.part_of(jobs, shard)
     named = None if splits is None else with_ids(Path(splits), _names(found, jobs))
     out, secret, spacing = Path(out), manifest.key_of(found), spacings.resolved(spacing, jobs)
@@ -71,9 +65,18 @@ def prepare(
         lost, waiting = shards.joined(out, lost, [job.rows[0].id for job in jobs])
         if waiting:
             return Cache(out, waiting=waiting)
-    if named is not None:
-        notices += write_splits(out, named)
+    notices += write_splits(out, named) if named is not None else []
     return finish(out, head, rejected | lost, notices, manifest.left_out(found))
+
+
+def _jobs(
+    chosen: manifest.Manifest, channels: Sequence[str] | None, unwanted: Mapping[str, str]
+) -> tuple[list[stack.Job], dict[str, str]]:
+    """What is to be prepared, and why the other images are not. Raises `InputError` if nothing is."""
+    jobs, rejected = stack.groups(chosen, channels)
+    if not jobs:
+        raise nothing_prepared(rejected | dict(unwanted))
+    return jobs, rejected | dict(unwanted)
 
 
 def _fill(

@@ -50,11 +50,10 @@ def predict(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto
     """Predict every image in `inputs` (files or folders) with the best weights of `run`; returns what was skipped.
 
     Masks are `out/NAME.nii.gz`, or `out/NAME.png` for PNG, JPEG and TIFF; classes are in `out/predictions.csv` (id,
-    class, probability). NAME is the path of the image below the given folder; `out/sources.csv` says which result (id)
-    belongs to which file. A network that finds lesions writes `out/candidates.csv`, masks in which each reported lesion
-    has its number, pictures `out/NAME.overlay.png`, and with `seg` DICOM SEG `out/NAME.seg.dcm`. Nothing is
-    overwritten. Inputs that cannot be used are listed in `out/rejected.csv` with the reason. Raises `InputError` if
-    none can be used, or if `out` already contains results.
+    class, probability). NAME is the path of the image below the given folder; `out/sources.csv` says which file an id
+    is of. A network that finds lesions writes `out/candidates.csv`, masks in which each reported lesion has its number,
+    `out/NAME.overlay.png`, and with `seg` DICOM SEG `out/NAME.seg.dcm`. `out/rejected.csv` lists unusable inputs, with
+    the reason. Raises `InputError` if no input can be used, or if `out` already contains results.
     """
     if seg:
         dicom_seg.needed()

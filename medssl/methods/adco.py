@@ -1,4 +1,33 @@
-"""AdCo (Hu et al. 2021): the negatives are parameters, trained against the encoder."""
+"""AdCo (Hu et al. 2021): the negatives are parameters, trained against the encoder.
+
+Arguments of `build`:
+    encoder, samples, steps: supplied by medssl: the encoder, the number of training samples, and that of steps.
+    negatives: rows of the bank; auto is the largest power of two that is not above `samples` or 65536.
+    init: what the bank starts from. keys: unit vectors, stored as the first steps produce them. gaussian: `dim`
+        normal entries per row, drawn from `seed`, the same on every rank; such a row has a norm of about sqrt(dim),
+        as in the release, and turns more slowly.
+    fill: what the rows in excess of the number of samples start from, for which the data has no keys; keys refuses
+        such a bank.
+    temperature, bank_temperature: of the loss of the encoder, and of that of the bank.
+    momentum: of the key encoder: the part of its weights that it keeps in a step.
+    hidden: width of the head.
+    dim: length of the embedding.
+    head_norm: "batch" puts a batch norm into the head, which encoders without batch norm need; "none".
+    in_batch_negatives: whether the keys of the other samples in the batch are negatives too.
+    prune: cosine above which a learned negative is left out of the encoder's denominator (Hosseinzadeh Taher et
+        al. 2023: 0.8).
+    symmetric: whether each of two views is query and key in turn.
+    exclude: which keys are no negatives of a query: those of the same "patient" or "sample"; "none".
+    shuffle_bn: whether keys are shuffled over ranks, for encoders with batch norm.
+    learn_from: a time, counted from the start of the method, before which the bank is an ordinary queue of keys, as
+        in MoCo-v2, and nothing of it is learned; 0, as published, for a bank that is learned from the start. `init`
+        and `fill` say nothing where there is a queue.
+    seed: of the bank and the shuffling.
+
+>>> from medssl.models.encoder import tiny
+>>> build(encoder=tiny.build(spatial_dims=2, in_channels=1), samples=1000).bank.shape
+torch.Size([512, 128])
+"""
 
 from __future__ import annotations
 
@@ -190,36 +219,7 @@ def build(
     learn_from: Time = 0,
     seed: int = 0,
 ) -> AdCo:
-    """AdCo on `encoder`, with published defaults. Raises InputError.
-
-    Args:
-        encoder, samples, steps: supplied by medssl: the encoder, the number of training samples, and that of steps.
-        negatives: rows of the bank; auto is the largest power of two that is not above `samples` or 65536.
-        init: what the bank starts from. keys: unit vectors, stored as the first steps produce them. gaussian: `dim`
-            normal entries per row, drawn from `seed`, the same on every rank; such a row has a norm of about sqrt(dim),
-            as in the release, and turns more slowly.
-        fill: what the rows in excess of the number of samples start from, for which the data has no keys; keys refuses
-            such a bank.
-        temperature, bank_temperature: of the loss of the encoder, and of that of the bank.
-        momentum: of the key encoder: the part of its weights that it keeps in a step.
-        hidden: width of the head.
-        dim: length of the embedding.
-        head_norm: "batch" puts a batch norm into the head, which encoders without batch norm need; "none".
-        in_batch_negatives: whether the keys of the other samples in the batch are negatives too.
-        prune: cosine above which a learned negative is left out of the encoder's denominator (Hosseinzadeh Taher et
-            al. 2023: 0.8).
-        symmetric: whether each of two views is query and key in turn.
-        exclude: which keys are no negatives of a query: those of the same "patient" or "sample"; "none".
-        shuffle_bn: whether keys are shuffled over ranks, for encoders with batch norm.
-        learn_from: a time, counted from the start of the method, before which the bank is an ordinary queue of keys, as
-            in MoCo-v2, and nothing of it is learned; 0, as published, for a bank that is learned from the start. `init`
-            and `fill` say nothing where there is a queue.
-        seed: of the bank and the shuffling.
-
-    >>> from medssl.models.encoder import tiny
-    >>> build(encoder=tiny.build(spatial_dims=2, in_channels=1), samples=1000).bank.shape
-    torch.Size([512, 128])
-    """
+    """AdCo on `encoder`, with published defaults. Raises InputError."""
     keys.check_temperatures(temperature=temperature, bank_temperature=bank_temperature)
     keys.check_momentum(momentum)
     if prune is not None and not -1 < prune < 1:

@@ -1,4 +1,18 @@
-"""MoCo-v2 (Chen et al. 2020): a queue of keys from a momentum encoder."""
+"""MoCo-v2 (Chen et al. 2020): a queue of keys from a momentum encoder.
+
+Arguments of `build`:
+    encoder, samples: supplied by medssl: the encoder and the number of training samples.
+    queue: number of keys in the queue; "auto": the largest power of two that is not above `samples` or 65536.
+    temperature: of the loss.
+    momentum: of the key encoder: the part of its weights that it keeps in a step.
+    hidden: width of the head.
+    dim: length of the embedding.
+    head_norm: "batch" puts a batch norm into the head, which encoders without batch norm need; "none".
+    symmetric: whether each view is query and key in turn.
+    exclude: which keys are no negatives of a query: those of the same "patient" or "sample"; "none".
+    shuffle_bn: whether keys are shuffled over ranks, for encoders with batch norm.
+    seed: of the initial queue and the shuffling.
+"""
 
 from __future__ import annotations
 
@@ -97,19 +111,6 @@ def build(
     seed: int = 0,
 ) -> MoCoV2:
     """MoCo-v2 on `encoder`, with published defaults.
-
-    Args:
-        encoder, samples: supplied by medssl: the encoder and the number of training samples.
-        queue: number of keys in the queue; "auto": the largest power of two that is not above `samples` or 65536.
-        temperature: of the loss.
-        momentum: of the key encoder: the part of its weights that it keeps in a step.
-        hidden: width of the head.
-        dim: length of the embedding.
-        head_norm: "batch" puts a batch norm into the head, which encoders without batch norm need; "none".
-        symmetric: whether each view is query and key in turn.
-        exclude: which keys are no negatives of a query: those of the same "patient" or "sample"; "none".
-        shuffle_bn: whether keys are shuffled over ranks, for encoders with batch norm.
-        seed: of the initial queue and the shuffling.
 
     Raises InputError for a queue longer than the data, which would hold several keys of one sample, the query's too.
 

@@ -106,10 +106,9 @@ def load(
     adapt_channels: tuple[int, int] | None = None,
     may_miss: Sequence[str] = (),
 ) -> LoadReport:
-    """Copy the tensors of the named parts from `weights` into `module`.
+    """Copy the tensors of the named parts from `weights` into the network `module`.
 
     Args:
-        module: the network.
         weights: tensors by name; names without a part (public weights: conv1.weight, ...) belong to the encoder.
         parts: "encoder", "decoder", ... or "all".
         source: what error messages call the weights.

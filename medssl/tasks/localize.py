@@ -2,6 +2,28 @@
 
 Candidates come from several thresholds (`metrics.candidates.ladder`): the components at .5 are the mask that Dice
 scores, lower thresholds add weaker lesions. Rows keep the lesions and candidates of each image, which give all scores.
+
+Arguments of `build`:
+    spatial_dims: 2 or 3.
+    flips: axes that training mirrors, for `mirror`.
+    from_: the labels for training: `masks` (or boxes), or `classes` of images (see `localize_from_classes`).
+    head: `masks`, or a `heatmap` of centres for tiny or touching lesions (`localize_heatmap`).
+    classes: names of the values 1..K, or of the classes of boxes; null: those of the training cases.
+    truth: source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
+        (also points with a diameter); `auto`: the components if a case has a label volume, else its boxes.
+    hit: when a candidate hits a lesion, with the overlap `hit_at`; see `metrics.matching.Rule`.
+    score: the score that chooses the best weights and is compared: `cpm` of the FROC, `ap`, or `lesion_f1` at .5.
+    ladder: thresholds of probability, in descending order; see `metrics.candidates.ladder`.
+    peak: the score of a candidate: `max`, `p95` or `mean` of its probabilities.
+    least: candidates with fewer voxels are dropped; null: the best of 0, 3, 5, 10, 20 on validation.
+    least_mm3: lesions below this size (mm2 in 2D) count neither as missed nor as false positives if found.
+    threshold: the lowest score of reported candidates; null: chosen on validation.
+    choose: how: the best lesion-wise `f1`, or most lesions with at most `most_fp` false positives per image (`fp`).
+    pooled: as in `segment`, like `smooth`, `overlap`, `mirror` and `deep_supervision`.
+    smooth: constant of the Dice loss.
+    overlap: share of a window that the next one covers.
+    mirror: average predictions over mirrored images.
+    deep_supervision: use losses on all levels of the decoder.
 """
 
 from __future__ import annotations
@@ -182,30 +204,7 @@ def build(
     mirror: bool = False,
     deep_supervision: bool = False,
 ) -> Localize:
-    """Localize lesions, with a score for each. Raises `InputError`.
-
-    Args:
-        spatial_dims: 2 or 3.
-        flips: axes that training mirrors, for `mirror`.
-        from_: the labels for training: `masks` (or boxes), or `classes` of images (see `localize_from_classes`).
-        head: `masks`, or a `heatmap` of centres for tiny or touching lesions (`localize_heatmap`).
-        classes: names of the values 1..K, or of the classes of boxes; null: those of the training cases.
-        truth: source of lesions: `components` of the classes of a label volume, its numbered `instances`, or `boxes`
-            (also points with a diameter); `auto`: the components if a case has a label volume, else its boxes.
-        hit: when a candidate hits a lesion, with the overlap `hit_at`; see `metrics.matching.Rule`.
-        score: the score that chooses the best weights and is compared: `cpm` of the FROC, `ap`, or `lesion_f1` at .5.
-        ladder: thresholds of probability, in descending order; see `metrics.candidates.ladder`.
-        peak: the score of a candidate: `max`, `p95` or `mean` of its probabilities.
-        least: candidates with fewer voxels are dropped; null: the best of 0, 3, 5, 10, 20 on validation.
-        least_mm3: lesions below this size (mm2 in 2D) count neither as missed nor as false positives if found.
-        threshold: the lowest score of reported candidates; null: chosen on validation.
-        choose: how: the best lesion-wise `f1`, or most lesions with at most `most_fp` false positives per image (`fp`).
-        pooled: as in `segment`, like `smooth`, `overlap`, `mirror` and `deep_supervision`.
-        smooth: constant of the Dice loss.
-        overlap: share of a window that the next one covers.
-        mirror: average predictions over mirrored images.
-        deep_supervision: use losses on all levels of the decoder.
-    """
+    """Localize lesions, with a score for each. Raises `InputError`."""
     falling = all(a > b for a, b in pairwise(ladder))
     if not ladder or not falling or not 0 < ladder[-1] <= ladder[0] < 1:
         raise InputError(f"task.ladder={list(ladder)} must be probabilities between 0 and 1 in descending order")

@@ -2,6 +2,19 @@
 
 `of: classes` probes whole images (see `classify`), `of: labels` every voxel (see `segment`). `medssl finetune` runs it
 through `medssl.finetuning.probe` and reports beside it the scores of untrained networks and of the pixels alone.
+
+Arguments of `build`:
+    spatial_dims: 2 or 3.
+    of: probe the `classes` of images, or the `labels` of their voxels (a dense probe on all levels).
+    classes: names, as `classify` or `segment` take them; null: those of the training cases.
+    multilabel: an image may have several classes.
+    positive: the class whose AUC is the score if there are two; by default the last.
+    method: `logistic` regression or nearest `neighbours`; the other is reported beside it.
+    pool: the features: `mean` of a level over the image, `mean_std` (with standard deviations), or `all_levels`.
+    level: the level, 0 the finest, -1 the deepest.
+    untrained: how many untrained networks are reported beside it.
+    shots: also probe with only so many training images per class, for example [1, 5, 25].
+    draws: how many times the images are drawn for each number in `shots`.
 """
 
 from __future__ import annotations
@@ -79,21 +92,7 @@ def build(
     shots: list[int] | None = None,
     draws: int = 10,
 ) -> Probe:
-    """Probe a frozen encoder. Raises `InputError`.
-
-    Args:
-        spatial_dims: 2 or 3.
-        of: probe the `classes` of images, or the `labels` of their voxels (a dense probe on all levels).
-        classes: names, as `classify` or `segment` take them; null: those of the training cases.
-        multilabel: an image may have several classes.
-        positive: the class whose AUC is the score if there are two; by default the last.
-        method: `logistic` regression or nearest `neighbours`; the other is reported beside it.
-        pool: the features: `mean` of a level over the image, `mean_std` (with standard deviations), or `all_levels`.
-        level: the level, 0 the finest, -1 the deepest.
-        untrained: how many untrained networks are reported beside it.
-        shots: also probe with only so many training images per class, for example [1, 5, 25].
-        draws: how many times the images are drawn for each number in `shots`.
-    """
+    """Probe a frozen encoder. Raises `InputError`."""
     if untrained < 0 or draws < 1 or any(n < 1 for n in shots or []):
         raise InputError(
             f"task.untrained={untrained}, task.draws={draws}, task.shots={shots}: give counts of 1 or more"

@@ -1,4 +1,21 @@
-"""Segmentation: encoder and decoder with a 1x1 convolution, cross-entropy + soft Dice, sliding-window inference."""
+"""Segmentation: encoder and decoder with a 1x1 convolution, cross-entropy + soft Dice, sliding-window inference.
+
+Arguments of `build`:
+    spatial_dims: 2 or 3.
+    flips: axes that training mirrors, for `mirror`.
+    classes: names of the values 1..K, or the number of values including background; in a recipe, null counts them
+        in the training labels.
+    pooled: whether the sums of the Dice loss run over the "batch", or over each "sample".
+    smooth: the constant that is added to numerator and denominator of the Dice loss.
+    overlap: share of a window that the next one covers, at inference.
+    tolerance: in mm; if given, surface distances are reported too.
+    floor: also report the Dice of the mean training label, which is meaningful if all volumes frame the same
+        organ alike.
+    mirror: average over mirror images along the axes that training mirrors.
+    deep_supervision: losses on all levels of the decoder but the coarsest.
+    keep: of each class `all` components, the `largest`, or `auto`: what is better on validation.
+    instances: labels number things from 1 on; all of them are class 1.
+"""
 
 from __future__ import annotations
 
@@ -187,24 +204,7 @@ def build(
     keep: Literal["all", "largest", "auto"] = "all",
     instances: bool = False,
 ) -> Segment:
-    """Segment label values 1..K; 0 is background. Raises `InputError`.
-
-    Args:
-        spatial_dims: 2 or 3.
-        flips: axes that training mirrors, for `mirror`.
-        classes: names of the values 1..K, or the number of values including background; in a recipe, null counts them
-            in the training labels.
-        pooled: whether the sums of the Dice loss run over the "batch", or over each "sample".
-        smooth: the constant that is added to numerator and denominator of the Dice loss.
-        overlap: share of a window that the next one covers, at inference.
-        tolerance: in mm; if given, surface distances are reported too.
-        floor: also report the Dice of the mean training label, which is meaningful if all volumes frame the same
-            organ alike.
-        mirror: average over mirror images along the axes that training mirrors.
-        deep_supervision: losses on all levels of the decoder but the coarsest.
-        keep: of each class `all` components, the `largest`, or `auto`: what is better on validation.
-        instances: labels number things from 1 on; all of them are class 1.
-    """
+    """Segment label values 1..K; 0 is background. Raises `InputError`."""
     if not 0 <= overlap < 1:
         raise InputError(f"task.overlap={overlap}, by which sliding windows overlap, must be at least 0 and below 1")
     for key, value in (("smooth", smooth), ("tolerance", tolerance)):

@@ -41,8 +41,7 @@ def check_encoder(
 
     Args:
         encoder: the encoder: a kind, a module or a `build`.
-        spatial_dims: numbers of axes to check.
-        in_channels: numbers of image channels to check.
+        spatial_dims, in_channels: numbers of axes and of image channels to check.
         settings: passed to `build`.
     """
     build = laws.build_of("encoder", encoder)

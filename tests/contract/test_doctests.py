@@ -52,7 +52,7 @@ def test_each_part_has_its_arguments_and_an_example(group):
         module = kinds.resolve(group, kind)
         parts = [module.build, *(part for part in vars(module).values() if inspect.isclass(part))]
         own = [part for part in parts if part.__module__ == module.__name__ and part.__doc__]
-        text = "\n".join(part.__doc__ for part in own)
+        text = "\n".join([module.__doc__ or "", *(part.__doc__ for part in own)])
         explained = {key for line in ARGUMENT.findall(text) for key in line.split(", ")}
         missing = [key for key in inspect.signature(module.build).parameters if key not in explained]
         assert not missing, f"{module.__name__} does not explain {missing}"

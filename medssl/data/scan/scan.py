@@ -7,8 +7,9 @@ import os
 import warnings
 from collections import Counter
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 from medssl import __version__
 from medssl.data import manifest
@@ -19,6 +20,8 @@ from medssl.data.scan.identity import Identity
 from medssl.data.scan.notes import SkippedFile
 from medssl.data.structures import attach
 from medssl.types import InputError
+
+P = ParamSpec("P")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +45,18 @@ class ScanResult(NamedTuple):
     manifest: Manifest
 
 
+def _silent(scanning: Callable[P, ScanResult]) -> Callable[P, ScanResult]:
+    """Without the warnings of pydicom and Pillow about every odd value in every file."""
+
+    @wraps(scanning)
+    def silently(*given: P.args, **named: P.kwargs) -> ScanResult:
+        with warnings.catch_warnings(action="ignore"):
+            return scanning(*given, **named)
+
+    return silently
+
+
+@_silent
 def scan(
     folders: Sequence[Path],
     out: Path,
@@ -64,18 +79,11 @@ def scan(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
-    """Scan `folders` and write the manifest `out` and the files beside it; every image is read from end to end.
-
-    `medssl.api_data.ScanOptions` explains the options (`pairs` is `pair` there, and `id_column` is `id`).
-
-    Raises `InputError`, with nothing written, if no image is found or `out` cannot be written.
-    """
+    """Scan `folders` into `out`; see `medssl.api_data.ScanOptions`. Raises `InputError` with nothing written."""
     out, folders = _checked_out(Path(out)), [Path(os.path.abspath(folder)) for folder in folders]
     given, wanted = pairing.sources(labels, pairs, table, id_column, columns), patients.pattern(patient_from)
     boxed = marks.given(boxes, boxes_as)
-    with warnings.catch_warnings(action="ignore"):  # pydicom and Pillow warn about every odd value in every file
-        looked = _find(folders, out, given, progress, largest_block, workers, frames)
-        images, refused, of_structures = attach.attach(*looked, structures)
+    images, refused, of_structures = _find(folders, out, given, structures, progress, largest_block, workers, frames)
     found, of_boxes = marks.of_images(images, boxed)
     root, sources = _sources(images, [*folders, *_label_folders(labels)])
     who = patients.assign(images, sources, wanted)
@@ -86,8 +94,7 @@ def scan(
     notices += [*of_boxes, *of_structures, *said, *notes.of_rows(rows)]
     rejected = notes.rejected([SkippedFile(files.printable(identity.relative(p)), *why) for p, *why in sorted(refused)])
     marks.write(out.with_name("boxes.csv"), [row.id for row in rows], found)
-    written = _write(out, identity, rows, images, rejected, given, _about(refused, key, out))
-    return ScanResult(rows, rejected, notices, written)
+    return ScanResult(rows, rejected, notices, _write(out, identity, rows, images, rejected, given, refused, key))
 
 
 def _sources(images: Sequence[Image], folders: Sequence[Path]) -> tuple[Path, list[str]]:
@@ -106,11 +113,13 @@ def _find(
     folders: Sequence[Path],
     out: Path,
     given: Sources,
+    structures: Mapping[str, int] | None,
     progress: Progress | None,
     largest_block: bool,
     workers: int | None,
     frames: str | None,
-) -> tuple[list[Image], list[Refused]]:
+) -> tuple[list[Image], list[Refused], list[str]]:
+    """The images with their labels, what cannot be used, and notices about masks in DICOM files."""
     skip = {out.with_suffix(end) for end in COMPANIONS} | {out.with_name("rejected.csv"), out.with_name("boxes.csv")}
     paths, closed = files.walk(folders, skip)
     named = {path for path in paths if given.is_label(path)}
@@ -126,7 +135,7 @@ def _find(
     left = [*closed, *refused, *broken, *unfit, *unused]
     if not images:
         raise InputError(_nothing(folders, left))
-    return images, left
+    return attach.attach(images, left, structures)
 
 
 def _write(
@@ -136,7 +145,8 @@ def _write(
     images: Sequence[Image],
     rejected: Sequence[SkippedFile],
     given: Sources,
-    about: Mapping[str, Any],
+    refused: Sequence[Refused],
+    key: Path | None,
 ) -> Manifest:
     entries: dict[str, dict[str, Any]] = {
         row.id: {
@@ -149,7 +159,7 @@ def _write(
     }
     if given.table:
         _write_table(out, rows, images, given.table.further)
-    facts = {"medssl": __version__, "images": len(rows), **about}
+    facts = {"medssl": __version__, "images": len(rows), **_about(refused, key, out)}
     return manifest.write(out, rows, identity.root, entries, rejected, facts)
 
 

@@ -1,4 +1,19 @@
-"""U-Net decoder for any encoder, in 2D and 3D. With its default settings it is DiRA's published 2D decoder."""
+"""U-Net decoder for any encoder, in 2D and 3D. With its default settings it is DiRA's published 2D decoder.
+
+Arguments of `build`:
+    spatial_dims, channels, strides: supplied by medssl: of the encoder, per level, fine to coarse.
+    widths: channels of each block, coarse to fine; "auto": DiRA's, see `auto_widths`.
+    skips: how encoder levels are joined: "concat", "add" (cheaper), or "none": only the deepest level is used,
+        which then has to represent position too.
+    convs: convolutions per block.
+    final: the step from the finest level to full resolution, if it is not there yet: "conv", one more block, or
+        "shuffle", a depth-to-space step that costs little on a CPU.
+    norm: kind of norm.
+
+>>> decoder = build(spatial_dims=2, channels=(16, 32), strides=(2, 4), norm="group")
+>>> decoder((torch.zeros(1, 16, 32, 32), torch.zeros(1, 32, 16, 16)), size=(64, 64)).shape
+torch.Size([1, 16, 64, 64])
+"""
 
 from __future__ import annotations
 
@@ -126,21 +141,7 @@ def build(
 ) -> UNetDecoder:
     """A U-Net decoder, with default settings that of DiRA's published code: five blocks on a ResNet.
 
-    Args:
-        spatial_dims, channels, strides: supplied by medssl: of the encoder, per level, fine to coarse.
-        widths: channels of each block, coarse to fine; "auto": DiRA's, see `auto_widths`.
-        skips: how encoder levels are joined: "concat", "add" (cheaper), or "none": only the deepest level is used,
-            which then has to represent position too.
-        convs: convolutions per block.
-        final: the step from the finest level to full resolution, if it is not there yet: "conv", one more block, or
-            "shuffle", a depth-to-space step that costs little on a CPU.
-        norm: kind of norm.
-
     Raises InputError for settings that do not fit the encoder.
-
-    >>> decoder = build(spatial_dims=2, channels=(16, 32), strides=(2, 4), norm="group")
-    >>> decoder((torch.zeros(1, 16, 32, 32), torch.zeros(1, 32, 16, 16)), size=(64, 64)).shape
-    torch.Size([1, 16, 64, 64])
     """
     factor = set(per_axis(strides[0], spatial_dims))
     blocks = len(channels) - 1 + (factor != {1})

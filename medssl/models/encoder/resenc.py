@@ -1,4 +1,14 @@
-"""nnU-Net's residual encoder (ResEnc), with nnU-Net's tensor names, so that weights can be exchanged both ways."""
+"""nnU-Net's residual encoder (ResEnc), with nnU-Net's tensor names, so that weights can be exchanged both ways.
+
+Arguments of `build`:
+    spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
+    preset: "M", "L" or "XL", which set the number of stages. In 3D all three build the same network, in 2D L
+        equals XL: nnU-Net's letters stand for GPU memory, which determines the patch size.
+    stages: number of stages; replaces that of the preset.
+    strides: of each stage, a number or one per axis, for anisotropic volumes: [1, [1, 2, 2], 2, ...].
+    kernels: kernel sizes of each stage, a number or one per axis.
+    norm: kind of norm.
+"""
 
 from __future__ import annotations
 
@@ -73,15 +83,6 @@ def build(
     norm: norms.NormKind = "instance",
 ) -> ResEncEncoder:
     """nnU-Net's ResEnc (Isensee et al. 2024): channels 32, 64, 128, 256, 320, 320 (2D to 512), blocks 1, 3, 4, 6, 6, 6.
-
-    Args:
-        spatial_dims, in_channels: supplied by medssl: axes and channels of the images.
-        preset: "M", "L" or "XL", which set the number of stages. In 3D all three build the same network, in 2D L
-            equals XL: nnU-Net's letters stand for GPU memory, which determines the patch size.
-        stages: number of stages; replaces that of the preset.
-        strides: of each stage, a number or one per axis, for anisotropic volumes: [1, [1, 2, 2], 2, ...].
-        kernels: kernel sizes of each stage, a number or one per axis.
-        norm: kind of norm.
 
     Raises InputError for settings that contradict each other, and if the extra "resenc" is not installed.
 

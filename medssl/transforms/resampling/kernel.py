@@ -176,14 +176,9 @@ def linear_rows(
     inside_only: bool,
     fill: float,
 ) -> None:
-    """Sample source (C,Z,Y,X), contiguous, of any type, linearly into out (C,z,y,x) float32. An image in 2D has Z = 1.
+    """Sample contiguous source (C,Z,Y,X) linearly into out (C,z,y,x) float32 at matrix @ voxel + offset + control.
 
-    Args:
-        source, out: the image and what is filled.
-        matrix, offset: (3,3) and (3,): the place in the source, in voxels, of an output voxel.
-        control: displacements (3,gz,gy,gx) in source voxels, spread linearly over the output from face to face.
-        mirrored: whether the source goes on mirrored beyond its faces; else its outermost voxels are repeated.
-        inside_only, fill: whether output voxels more than half a voxel outside the source get `fill`.
+    Beyond its faces the source is `mirrored` or repeats; `inside_only`: half a voxel outside it is `fill`; 2D: Z is 1.
     """
     (C, Z, Y, X), (depth, height, width) = source.shape, out.shape[1:]
     reach = (Z, Y, X) if mirrored else (0, 0, 0)

@@ -186,10 +186,8 @@ def compose(
         window, size, spacing: window in the source, size of the view, spacing in mm, all in index order.
         flip: which axes of the view are flipped.
         turn: number of 90-degree turns of the view; if its sides differ in length, a turn stretches the image.
-        angles: of the rotation, in degrees.
-        zoom: factor by which the image is magnified.
-        elastic: B-spline coefficients (n,*g) of a displacement of mean length 1 mm.
-        elastic_mm: mean length to which that displacement is scaled.
+        angles, zoom: of the rotation, in degrees, and the factor by which the image is magnified.
+        elastic, elastic_mm: B-spline coefficients (n,*g) of a displacement of mean length 1 mm, and its length then.
         shift: instead of `elastic`, a displacement (n,*g) in voxels of the view.
     """
     n = len(size)
