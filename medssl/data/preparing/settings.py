@@ -29,7 +29,7 @@ def settings(
     chosen = presets.find(preset)
     dims = Counter(len(shape) for shape in shapes).most_common(1)[0][0]
     if isinstance(spacing, str) and spacing != "isotropic":
-        raise InputError(f"spacing is {spacing!r}, but must be {dims} numbers in mm, isotropic, median or like RUN")
+        raise InputError(f"--spacing is {spacing!r}, but must be {dims} numbers in mm, isotropic, median or like RUN")
     if spacing is not None and not isinstance(spacing, str):
         spacing = [float(mm) for mm in spacing]
         if len(spacing) != dims or not all(0 < mm < math.inf for mm in spacing):
