@@ -82,7 +82,7 @@ def cache_of(tmp_path_factory):
     def cache(preset: str, dims: int) -> Path:
         if (preset, dims) not in made:
             made[preset, dims] = tmp_path_factory.mktemp("phantoms") / "cache"
-            phantom_cache(made[preset, dims], 6, (20,) * dims, 0, preset)
+            phantom_cache(made[preset, dims], 8, (20,) * dims, 0, preset)  # both classes in the test
         return made[preset, dims]
 
     return cache
