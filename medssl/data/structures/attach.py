@@ -49,7 +49,7 @@ def attach(images: Sequence[Image], refused: Sequence[Refused], wanted: Mapping[
             users[place].append(path)
     labelled, why = list(images), dict.fromkeys(found, ("mask of no scanned series", ""))
     for place, paths in users.items():
-        for path, result in _labelled(images[place], paths, numbers).items():
+        for path, result in _labelled(images[place], {path: found[path] for path in paths}, numbers).items():
             if not isinstance(result, Rejected):
                 labelled[place] = result
             why[path] = (result.reason, result.detail) if isinstance(result, Rejected) else ("", "")
@@ -92,21 +92,23 @@ def _numbers(names: set[str], wanted: Mapping[str, int] | None) -> dict[str, int
     return chosen
 
 
-def _labelled(image: Image, paths: Sequence[Path], numbers: Mapping[str, int]) -> dict[Path, Image | Rejected]:
+def _labelled(
+    image: Image, masks: Mapping[Path, Reference], numbers: Mapping[str, int]
+) -> dict[Path, Image | Rejected]:
     """The image with its label, or why each file cannot be its label."""
     if image.label is not None:
-        return dict.fromkeys(paths, Rejected("its image has another label", image.label.name))
-    if len(paths) > 1:
-        told = f"{len(paths)} refer to one series: keep one of them in the folder"
-        return dict.fromkeys(paths, Rejected("one of several masks of a series", told))
-    path = paths[0]
+        return dict.fromkeys(masks, Rejected("its image has another label", image.label.name))
+    if len(masks) > 1:
+        told = f"{len(masks)} refer to one series: keep one of them in the folder"
+        return dict.fromkeys(masks, Rejected("one of several masks of a series", told))
+    ((path, about),) = masks.items()
     try:
         if len(image.look.shape) < 3:
             raise Rejected("mask of a 2D image", "only those of volumes are read")
         label = reading.read(path, *image.look.grid, numbers)
     except Rejected as verdict:
         return {path: verdict}
-    own = {name: numbers[name] for name in reading.reference(path).names if name in numbers}  # type: ignore[union-attr]
+    own = {name: numbers[name] for name in about.names if name in numbers}
     return {path: image._replace(label=path, values=qc.few_values(label.array), structures=own)}
 
 
