@@ -9,7 +9,7 @@ import numpy as np
 
 from medssl.data.read.nifti import TRANSPOSE, integers
 from medssl.data.read.volume import Volume, make, plane
-from medssl.data.reject import LARGEST, RATIO, UNPACKED, Rejected, brief
+from medssl.data.reject import Rejected, brief, check_unpacked
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -53,7 +53,6 @@ def _check(reader: Any, path: Path) -> None:
         raise Rejected("not a scalar image", f"{reader.GetNumberOfComponents()} values per voxel", path)
     if sum(n > 1 for n in size) not in (2, 3) or len(size) > 3:
         raise Rejected("not 2 or 3 dimensions", f"size {tuple(size)}", path)
-    wanted, held = 8 * int(np.prod(size, dtype=object)), path.stat().st_size
-    detached = path.suffix.lower() in (".nhdr", ".mhd")
-    if wanted > LARGEST or (not detached and wanted > UNPACKED and wanted > RATIO * held):
-        raise Rejected("too large", f"{held / 2**20:.0f} MiB with voxels of {wanted / 2**20:.0f} MiB", path)
+    wanted = 8 * int(np.prod(size, dtype=object))
+    detached = path.suffix.lower() in (".nhdr", ".mhd")  # the voxels lie in another file
+    check_unpacked(wanted, wanted if detached else path.stat().st_size, path)
