@@ -83,7 +83,7 @@ def _compare(
 
 
 def _lines(jobs: list[Job], options: Options, out: Path, recipe: BenchmarkRecipe) -> Iterator[tuple[Job, Line]]:
-    if recipe.submit is None:
+    if recipe.submit is None or not jobs:
         return runs.lines(jobs, options, out, recipe.workers)
     return slurm.lines(jobs, options, out, recipe.submit)
 

@@ -110,3 +110,13 @@ def test_submit_refuses_what_submitit_does_not_know(tmp_path):
 def test_jobs_and_processes_here_exclude_each_other(tmp_path):
     with pytest.raises(InputError, match="drop one"):
         validate(BenchmarkRecipe, {**grid(tmp_path), "submit": {}, "workers": 2}, "benchmark")
+
+
+def test_a_finished_grid_submits_nothing(tmp_path, monkeypatch):
+    content = grid(tmp_path, fractions=[1], seeds=[0])
+    benchmark(validate(BenchmarkRecipe, content, "benchmark"), options(tmp_path / "out"))
+    before = table(tmp_path / "out")
+    monkeypatch.setattr("medssl.benchmarking.slurm._executor", lambda *_: pytest.fail("jobs are submitted"))
+    made = validate(BenchmarkRecipe, {**content, "submit": {"cluster": "local"}}, "benchmark")
+    benchmark(made, options(tmp_path / "out", resume=True))
+    assert table(tmp_path / "out") == before
