@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from medssl.build import kinds
+from medssl.build import finetune_setup, kinds
 from medssl.recipe import BenchmarkRecipe, FinetuneRecipe, Options
 from medssl.runtime import init_weights
 from medssl.runtime.cases import listed
@@ -136,9 +136,9 @@ def subsets(recipe: BenchmarkRecipe, first: FinetuneRecipe, cache: Cache) -> dic
 
 def check_test(recipe: FinetuneRecipe, task: str, test: list[str], cache: Cache) -> None:
     """Raise `InputError` if the test of a task on class names has one class: it has no AUC, and nothing to compare."""
-    supplied = {"spatial_dims": recipe.spatial_dims, "channels": recipe.channels, "flips": ()}
     found = {cache.cases[name].classes for name in test}
-    if len(found) == 1 and found != {()} and not kinds.make("task", recipe.task, supplied).dense:
+    made = finetune_setup.task_of(recipe, finetune_setup.plan(recipe).augment)
+    if len(found) == 1 and found != {()} and not made.dense:
         (only,) = found
         raise InputError(
             f"the test of tasks.{task} has one class only ({';'.join(only)}, {len(test)} cases), so its AUC is not "
