@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medssl.data import files
 from medssl.finetuning.slices import box_on_slice, gray_slice
-from medssl.localization.scores import MASK
+from medssl.localization.scores import reporting
 from medssl.metrics.lesions import Findings
 from medssl.metrics.matching import Rule, agreements
 
@@ -40,7 +40,7 @@ def draw(out: Path, cache: Cache, results: dict[str, Any]) -> None:
     if not rows:
         return
     hit = results["test"]["details"]["hit"]
-    threshold = reporting(results["settings"])
+    threshold = reporting(results["settings"].get("threshold"))
     kinds = sorted_out(rows, Rule(hit["kind"], hit["threshold"]), threshold)
     best = {
         f"{name}: {len(found)}": sorted(found, key=lambda one: -one.weight)[:SHOWN] for name, found in kinds.items()
@@ -63,12 +63,6 @@ def _sheet(rows: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
             sheet.paste(tile, (column * (SIDE + GAP), top + TITLE + row * (SIDE + GAP)))
         top += TITLE + lines[title] * (SIDE + GAP)
     return sheet
-
-
-def reporting(settings: dict[str, Any]) -> float:
-    """The score from which on a candidate is shown: the threshold of the task, which may be 0, else that of a mask."""
-    threshold = settings.get("threshold")
-    return MASK if threshold is None else float(threshold)
 
 
 def sorted_out(rows: Sequence[dict[str, Any]], rule: Rule, threshold: float) -> dict[str, list[Example]]:

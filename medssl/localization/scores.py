@@ -26,6 +26,11 @@ Score = Literal["cpm", "ap", "lesion_f1"]
 MASK = 0.5  # score at which a candidate is part of the predicted mask
 
 
+def reporting(threshold: float | None) -> float:
+    """The score from which on a candidate is reported: the threshold, which may be 0, or that of a mask without one."""
+    return MASK if threshold is None else threshold
+
+
 def findings(rows: Sequence[Mapping[str, Any]]) -> list[Findings]:
     """The lesions and candidates in rows of results.json."""
     return [Findings.from_json(row["findings"]) for row in rows]

@@ -88,7 +88,7 @@ class Localize:
     @property
     def reporting(self) -> float:
         """The lowest score of reported candidates: the chosen threshold, else that of the mask."""
-        return scores.MASK if self.settings.threshold is None else self.settings.threshold
+        return scores.reporting(self.settings.threshold)
 
     @property
     def undecided(self) -> bool:

@@ -273,7 +273,7 @@ def test_no_froc_is_drawn_where_no_lesion_was_looked_for():
 
 @pytest.mark.parametrize(("settings", "shown"), [({}, 0.5), ({"threshold": None}, 0.5), ({"threshold": 0.0}, 0.0)])
 def test_examples_show_what_the_task_reports(settings, shown):
-    assert examples.reporting(settings) == shown
+    assert scores.reporting(settings.get("threshold")) == shown
 
 
 def test_examples_are_told_apart_by_the_hit_rule():
