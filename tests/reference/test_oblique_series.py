@@ -10,11 +10,10 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-import torch
 
 from medssl.data.phantom.cases import phantom_cache
 from medssl.finetuning.loop import tune
-from medssl.finetuning.predict import load, predict
+from medssl.finetuning.predict import predict
 from medssl.recipe import FinetuneRecipe, Options, validate
 
 DATA = Path(os.environ.get("MEDSSL_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -81,16 +80,9 @@ def _mm(head, row, column):
 
 
 @pytest.fixture
-def bright(run, monkeypatch):
+def bright(run, predict_bright):
     """A network that finds what is brighter than .8 of the range."""
-    trained = load(run)
-
-    class Bright(type(trained.model)):
-        def forward(self, x):
-            return torch.cat([0.8 - x, x - 0.8], dim=1) * 1000
-
-    trained.model.__class__ = Bright
-    monkeypatch.setattr("medssl.finetuning.predict.load", lambda _: trained)
+    predict_bright(run, 0.8)
 
 
 def box_corners(matrix, inside):

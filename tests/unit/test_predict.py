@@ -51,18 +51,9 @@ def test_masks_lie_on_the_source_grid(run, scans, tmp_path):
         assert {row["source"].rsplit("/")[-1] for row in csv.DictReader(file)} == {"broken.nii.gz", "notes.txt"}
 
 
-def test_a_mask_is_the_thresholded_image(run, scans, tmp_path, monkeypatch):
+def test_a_mask_is_the_thresholded_image(run, scans, tmp_path, predict_bright):
     """A network that says 'bright is lesion' must give a mask that is the bright part, voxel by voxel."""
-    trained = load(run)
-
-    class Bright(type(trained.model)):
-        def forward(self, x):
-            import torch
-
-            return torch.cat([0.55 - x, x - 0.55], dim=1) * 1000
-
-    trained.model.__class__ = Bright
-    monkeypatch.setattr("medssl.finetuning.predict.load", lambda _: trained)
+    predict_bright(run, 0.55)
     image = nibabel.load(scans / "case_000.nii.gz")
     predict(run, [scans / "case_000.nii.gz"], tmp_path / "masks", device="cpu")
     mask = nibabel.load(tmp_path / "masks" / "case_000.nii.gz")

@@ -42,16 +42,9 @@ def oblique(tmp_path_factory):
 
 
 @pytest.fixture
-def bright(run, monkeypatch):
+def bright(run, predict_bright):
     """A network that finds what is brighter than 600 HU."""
-    trained = load(run)
-
-    class Bright(type(trained.model)):
-        def forward(self, x):
-            return torch.cat([0.8 - x, x - 0.8], dim=1) * 1000
-
-    trained.model.__class__ = Bright
-    monkeypatch.setattr("medssl.finetuning.predict.load", lambda _: trained)
+    predict_bright(run, 0.8)
 
 
 def corners(place):
