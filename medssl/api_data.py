@@ -44,9 +44,7 @@ class ScanOptions(TypedDict, total=False):
 class PrepareOptions(TypedDict, total=False):
     """Options of `prepare`, all optional."""
 
-    spacing: (
-        Sequence[float] | str
-    )  # target spacing in mm, in index order (Z,Y,X or Y,X), "isotropic", "median" or "like RUN"
+    spacing: Sequence[float] | str  # in mm, in index order (Z,Y,X or Y,X); "isotropic", "median" or "like RUN"
     channels: Sequence[str]  # co-registered series that become channels, such as ["FLAIR", "T1"]
     window: tuple[float, float]  # the stored values that are scaled to 0 and 1, instead of the preset's
     label_map: Mapping[int, int]  # class number of each stored label value, such as {255: 1}

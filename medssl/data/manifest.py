@@ -56,9 +56,7 @@ class Manifest:
     rows: list[Row]
     root: Path
     path: Path
-    entries: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # id -> {"files": [...], "frames": [...]|None}
+    entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by id: "files", "frames" or None, ...
 
     def files(self, case: str) -> list[Path]:
         """The files of image `case`, in slice order."""
